@@ -1,0 +1,418 @@
+"""The Butler port: what a data repository promises.
+
+Every Butler, whatever it stores data in, passes `supertask.testing.butler.ButlerContract`. In short:
+
+- What is in a RUN collection was written once: a second `put` of the same dataset there is refused,
+  and an interrupted one leaves nothing behind.
+- A dataset is visible to readers only when its file is complete and registered.
+- A search goes through collections in order and the first that has the dataset wins.
+- Everything in bulk goes through `reader` and `register`, in columns.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from supertask.conditions import Condition
+from supertask.datasets import Dataset
+from supertask.rows import DatasetRows, FileRecord, RelationRows, UnitRows, ValidityRows
+from supertask.units import UnitModel
+
+__all__ = [
+    "AbstractButler",
+    "CollectionInfo",
+    "CollectionKind",
+    "DatasetSource",
+    "DeferredDataset",
+    "Reader",
+]
+
+import enum
+
+
+class CollectionKind(enum.Enum):
+    """The four kinds of collection."""
+
+    RUN = "run"
+    """Written once, by one execution or ingest; owns its datasets."""
+    CHAINED = "chained"
+    """An ordered search path through other collections."""
+    TAGGED = "tagged"
+    """Datasets picked from RUNs, at most one for each data ID and type."""
+    CALIBRATION = "calibration"
+    """Datasets with the times for which they are valid."""
+
+
+@attrs.frozen
+class CollectionInfo:
+    """What is known of one collection."""
+
+    name: str
+    kind: CollectionKind
+    doc: str = ""
+    children: tuple[str, ...] = ()
+    """Of a chain: its collections in search order."""
+
+
+class DatasetSource(abc.ABC):
+    """The part of a Butler that a task sees: get and put, nothing else."""
+
+    @abc.abstractmethod
+    def get(
+        self,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None = None,
+        /,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        **units: Any,
+    ) -> Any:
+        """Read a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset or dataset type or str
+            A handle, or a dataset type (or its name) with a data ID.
+        dataId : Mapping, optional
+            Unit names and key values.
+        parameters : Mapping, optional
+            For a partial read, as the storage format defines them.
+        **units
+            Further unit values.
+
+        Returns
+        -------
+        object
+            What the storage format makes of the file.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            There is none; names the collections searched.
+        DataIdError
+            The data ID is not one of the type's.
+        StorageError
+            The file cannot be read.
+        """
+
+    @abc.abstractmethod
+    def put(
+        self,
+        value: Any,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None = None,
+        /,
+        **units: Any,
+    ) -> Dataset:
+        """Write a dataset, once and whole, and register it.
+
+        Returns
+        -------
+        Dataset
+            Its handle.
+
+        Raises
+        ------
+        DatasetExistsError
+            It is there already.
+        StorageError
+            It cannot be written; nothing is left behind.
+        """
+
+    @abc.abstractmethod
+    def exists(
+        self,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None = None,
+        /,
+        **units: Any,
+    ) -> bool:
+        """Tell whether a dataset is registered and its file is there."""
+
+    def get_deferred(
+        self,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None = None,
+        /,
+        **units: Any,
+    ) -> DeferredDataset:
+        """Return a handle with a `get` of its own, to read later, in part, or not at all."""
+        return DeferredDataset(self, dataset, dataId, units)
+
+
+class DeferredDataset:
+    """A dataset that is read when asked for.
+
+    Parameters
+    ----------
+    source : DatasetSource
+        What to read from.
+    dataset, dataId, units
+        As for `DatasetSource.get`.
+    """
+
+    __slots__ = ("_dataId", "_source", "_units", "dataset")
+
+    def __init__(
+        self,
+        source: DatasetSource,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None,
+        units: Mapping[str, Any],
+    ) -> None:
+        self._source = source
+        self.dataset = dataset
+        self._dataId = dataId
+        self._units = dict(units)
+
+    def get(self, **parameters: Any) -> Any:
+        """Read it; keywords are parameters for a partial read."""
+        return self._source.get(self.dataset, self._dataId, parameters=parameters or None, **self._units)
+
+
+class Reader(abc.ABC):
+    """One consistent look at a repository in columns, for preflight and large queries.
+
+    A *selection* narrows it: conjuncts of a condition, each applied to every row that determines
+    all the units it speaks of, and for some units the IDs that are admitted. A row whose value for
+    such a unit is null passes. Rows come in no promised order.
+    """
+
+    @abc.abstractmethod
+    def units(self, unit: str) -> UnitRows:
+        """Return the selected instances of a unit."""
+
+    @abc.abstractmethod
+    def datasets(self, dataset_type: type[Dataset]) -> DatasetRows:
+        """Return the selected datasets of a type in the collections searched, first found first.
+
+        A type that the repository does not know has none.
+        """
+
+    @abc.abstractmethod
+    def calibrations(self, dataset_type: type[Dataset]) -> list[ValidityRows]:
+        """Return, for each CALIBRATION collection searched and in its order, what is valid when."""
+
+    @abc.abstractmethod
+    def relation(self, name: str) -> RelationRows:
+        """Return the selected rows of a relation."""
+
+    @abc.abstractmethod
+    def restrict(self, unit: str, ids: npt.NDArray[np.int64]) -> None:
+        """Admit from now on only these row IDs of a unit (and rows where it is null)."""
+
+
+class AbstractButler(DatasetSource):
+    """A data repository. See the module's docstring for what it promises.
+
+    Attributes
+    ----------
+    model : UnitModel
+        Units of its data.
+    collections : tuple of str
+        Default search path; empty means every RUN, newest first, then TAGGED.
+    run : str or None
+        RUN collection that `put` writes to.
+    """
+
+    model: UnitModel
+    collections: tuple[str, ...]
+    run: str | None
+
+    # -- dataset types ------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def register_type(self, dataset_type: type[Dataset]) -> bool:
+        """Make a dataset type known.
+
+        Returns
+        -------
+        bool
+            Whether it was new.
+
+        Raises
+        ------
+        DatasetTypeError
+            One of that name with other units or storage is there; names both.
+        """
+
+    @abc.abstractmethod
+    def dataset_types(self) -> dict[str, type[Dataset]]:
+        """Return all known dataset types by name."""
+
+    # -- datasets -----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def query(
+        self,
+        dataset_type: type[Dataset] | str,
+        *,
+        collections: Sequence[str] | None = None,
+        where: Condition | None = None,
+        **units: Any,
+    ) -> list[Dataset]:
+        """Return the datasets of a type that match, sorted by data ID.
+
+        Parameters
+        ----------
+        dataset_type : dataset type or str
+            The type.
+        collections : sequence of str, optional
+            Where to search, in order; the default search path unless given.
+        where : Condition, optional
+            See `supertask.conditions`; may speak of any unit that the type's data IDs determine.
+        **units
+            Values that units (also implied ones) must have.
+        """
+
+    @abc.abstractmethod
+    def locate(self, dataset: Dataset, *, collections: Sequence[str] | None = None) -> FileRecord:
+        """Return what is known of a dataset.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            There is none.
+        """
+
+    @abc.abstractmethod
+    def register(self, run: str, records: Iterable[FileRecord], *, skip_existing: bool = False) -> int:
+        """Register datasets whose files are in place already, all or none.
+
+        Units named by the data IDs must be known. With `skip_existing` those that are registered
+        in the run already are passed over, so that doing it twice does no harm.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+
+    @abc.abstractmethod
+    def remove(self, datasets: Iterable[Dataset], *, run: str) -> int:
+        """Remove datasets of a run: registered rows, tags, validity, and files that are ours.
+
+        Files that were ingested in place are left alone.
+
+        Returns
+        -------
+        int
+            How many were removed.
+        """
+
+    # -- units and relations ------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def insert_units(self, unit: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Make instances of a unit known.
+
+        Parameters
+        ----------
+        unit : str
+            The unit.
+        rows : iterable of Mapping
+            Each with the unit's own key under its name, its parents' keys, optionally implied
+            units' keys, and fields. Parents and implied units must be known.
+
+        Returns
+        -------
+        int
+            How many were new. A row that is there already in equal form is passed over; nulls may
+            be filled in later.
+
+        Raises
+        ------
+        DataIdError
+            A key or field is missing, unknown, ill-typed, contradicts what is known, or names a
+            parent that is not known. All problems at once; nothing is inserted.
+        """
+
+    @abc.abstractmethod
+    def units(self, unit: str, where: Condition | None = None) -> list[dict[str, Any]]:
+        """Return instances of a unit as rows like those of `insert_units`, sorted by key."""
+
+    @abc.abstractmethod
+    def insert_relation(self, relation: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Relate units; each row names the keys of both sides. Rows there already are passed over."""
+
+    # -- collections --------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def create_collection(
+        self,
+        name: str,
+        kind: CollectionKind,
+        *,
+        children: Sequence[str] = (),
+        doc: str = "",
+        exist_ok: bool = True,
+    ) -> None:
+        """Make a collection; making it again in equal kind does no harm.
+
+        Raises
+        ------
+        CollectionError
+            It exists in another kind, a child is missing, or a chain would hold itself.
+        """
+
+    @abc.abstractmethod
+    def set_chain(self, name: str, children: Sequence[str]) -> None:
+        """Replace the children of a chain."""
+
+    @abc.abstractmethod
+    def collection_infos(self) -> list[CollectionInfo]:
+        """Return all collections, oldest first."""
+
+    @abc.abstractmethod
+    def remove_collection(self, name: str) -> None:
+        """Remove a collection; of a RUN, its datasets and files too."""
+
+    @abc.abstractmethod
+    def tag(self, collection: str, datasets: Iterable[Dataset], *, run: str) -> None:
+        """Put datasets of a run in a TAGGED collection; they replace others of equal data ID."""
+
+    @abc.abstractmethod
+    def certify(
+        self, collection: str, datasets: Iterable[Dataset], begin: Any, end: Any, *, run: str
+    ) -> None:
+        """Put calibrations of a run in a CALIBRATION collection for a range of time.
+
+        Parameters
+        ----------
+        begin, end : astropy.time.Time or str or int or None
+            From (inclusive) and until (exclusive); a str is read in UTC unless it says otherwise,
+            an int is TAI nanoseconds since 1970; None is unbounded.
+
+        Raises
+        ------
+        CollectionError
+            The range overlaps one of the same data ID.
+        """
+
+    # -- provenance of runs -------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def set_run_provenance(self, run: str, provenance: Mapping[str, Any]) -> None:
+        """Record, as JSON, what made a run: pipeline, configs, versions, command, expression."""
+
+    @abc.abstractmethod
+    def run_provenance(self, run: str) -> dict[str, Any]:
+        """Return what `set_run_provenance` recorded, or an empty dict."""
+
+    # -- in bulk ------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def reader(
+        self, *, collections: Sequence[str] | None = None, where: Condition | None = None
+    ) -> Reader:
+        """Return a reader in columns, narrowed to what `where` admits."""
+
+    @abc.abstractmethod
+    def location_for(self, dataset: Dataset, run: str) -> str:
+        """Return where the template puts a dataset of a run, relative to the root."""

@@ -1,0 +1,322 @@
+"""Conditions on data IDs as a tree of values.
+
+The expression grammar (`graphbuilder.expressions`) makes these trees, a Butler turns them into
+bound SQL, and the RepoGraph evaluates them on columns: three readers of one language, none of
+which ever sees the user's text.
+
+A row that lacks what a condition speaks of (a bias exposure has no band) is not constrained by it:
+null is neither true nor false, and only what is false is left out.
+"""
+
+from __future__ import annotations
+
+import enum
+import fnmatch
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "And",
+    "Arithmetic",
+    "Between",
+    "Compare",
+    "Comparison",
+    "Condition",
+    "Constant",
+    "In",
+    "Like",
+    "Name",
+    "Negative",
+    "Not",
+    "Operand",
+    "Or",
+    "Range",
+    "conjuncts",
+    "evaluate",
+    "names",
+]
+
+Value = int | float | str | bool
+
+
+@attrs.frozen
+class Name:
+    """The key of a unit, or one of its fields."""
+
+    unit: str
+    field: str | None = None
+
+    def __str__(self) -> str:
+        return self.unit if self.field is None else f"{self.unit}.{self.field}"
+
+
+@attrs.frozen
+class Constant:
+    """A literal value."""
+
+    value: Value
+
+    def __str__(self) -> str:
+        return f"'{self.value}'" if isinstance(self.value, str) else str(self.value)
+
+
+@attrs.frozen
+class Negative:
+    """Minus an operand."""
+
+    operand: Operand
+
+    def __str__(self) -> str:
+        return f"-{self.operand}"
+
+
+@attrs.frozen
+class Arithmetic:
+    """Two operands joined by ``+ - * / %``."""
+
+    op: str
+    left: Operand
+    right: Operand
+
+    def __str__(self) -> str:
+        return f"({self.left} {self.op} {self.right})"
+
+
+Operand = Name | Constant | Negative | Arithmetic
+
+
+class Comparison(enum.Enum):
+    """The six comparisons."""
+
+    EQ = "="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+
+
+@attrs.frozen
+class Compare:
+    """Two operands compared."""
+
+    op: Comparison
+    left: Operand
+    right: Operand
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.op.value} {self.right}"
+
+
+@attrs.frozen
+class Range:
+    """All of ``first, first + step, …`` up to and including `last`."""
+
+    first: int
+    last: int
+    step: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}" + (f":{self.step}" if self.step != 1 else "")
+
+
+@attrs.frozen
+class In:
+    """Membership in a list of values and ranges."""
+
+    operand: Operand
+    values: tuple[Value, ...] = ()
+    ranges: tuple[Range, ...] = ()
+
+    def __str__(self) -> str:
+        items = [str(Constant(v)) for v in self.values] + [str(r) for r in self.ranges]
+        return f"{self.operand} IN ({', '.join(items)})"
+
+
+@attrs.frozen
+class Between:
+    """``low <= operand <= high``."""
+
+    operand: Operand
+    low: Operand
+    high: Operand
+
+    def __str__(self) -> str:
+        return f"{self.operand} BETWEEN {self.low} AND {self.high}"
+
+
+@attrs.frozen
+class Like:
+    """A shell pattern (``* ? [ ]``) that the whole string must match, case counting."""
+
+    operand: Operand
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"{self.operand} GLOB '{self.pattern}'"
+
+
+@attrs.frozen
+class And:
+    """All of several conditions."""
+
+    parts: tuple[Condition, ...]
+
+    def __str__(self) -> str:
+        return " AND ".join(f"({p})" if isinstance(p, Or) else str(p) for p in self.parts)
+
+
+@attrs.frozen
+class Or:
+    """At least one of several conditions."""
+
+    parts: tuple[Condition, ...]
+
+    def __str__(self) -> str:
+        return " OR ".join(str(p) for p in self.parts)
+
+
+@attrs.frozen
+class Not:
+    """The contrary of a condition."""
+
+    part: Condition
+
+    def __str__(self) -> str:
+        return f"NOT ({self.part})"
+
+
+Condition = Compare | In | Between | Like | And | Or | Not
+
+
+def conjuncts(condition: Condition | None) -> tuple[Condition, ...]:
+    """Return the conditions that must all hold, nested ANDs laid flat."""
+    if condition is None:
+        return ()
+    if isinstance(condition, And):
+        return tuple(c for part in condition.parts for c in conjuncts(part))
+    return (condition,)
+
+
+def names(node: Condition | Operand) -> frozenset[Name]:
+    """Return every unit key and field that a condition or operand speaks of."""
+    return frozenset(_names(node))
+
+
+def _names(node: Any) -> Iterator[Name]:
+    if isinstance(node, Name):
+        yield node
+    elif isinstance(node, And | Or):
+        for part in node.parts:
+            yield from _names(part)
+    elif isinstance(node, attrs.AttrsInstance) or attrs.has(type(node)):
+        for field in attrs.fields(type(node)):
+            value = getattr(node, field.name)
+            if attrs.has(type(value)):
+                yield from _names(value)
+
+
+Column = npt.NDArray[Any]
+Resolve = Callable[[Name], tuple[Column, npt.NDArray[np.bool_] | None]]
+
+
+def evaluate(condition: Condition, resolve: Resolve) -> npt.NDArray[np.bool_]:
+    """Return where a condition is not false.
+
+    Parameters
+    ----------
+    condition : Condition
+        What to evaluate.
+    resolve : callable
+        Gives for a `Name` its column, shape (n,), and a boolean mask of its nulls, or None.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), bool: True where the condition holds or cannot be told for a null.
+    """
+    true, null = _truth(condition, resolve)
+    return true if null is None else true | null
+
+
+def _either(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else a | b
+
+
+def _operand(node: Operand, resolve: Resolve) -> tuple[Any, Any]:
+    if isinstance(node, Name):
+        return resolve(node)
+    if isinstance(node, Constant):
+        return node.value, None
+    if isinstance(node, Negative):
+        value, null = _operand(node.operand, resolve)
+        return -value, null
+    left, left_null = _operand(node.left, resolve)
+    right, right_null = _operand(node.right, resolve)
+    return _ARITHMETIC[node.op](left, right), _either(left_null, right_null)
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: np.divide(a, b),
+    "%": lambda a, b: np.mod(a, b),
+}
+
+_COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
+    Comparison.EQ: lambda a, b: a == b,
+    Comparison.NE: lambda a, b: a != b,
+    Comparison.LT: lambda a, b: a < b,
+    Comparison.LE: lambda a, b: a <= b,
+    Comparison.GT: lambda a, b: a > b,
+    Comparison.GE: lambda a, b: a >= b,
+}
+
+
+def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
+    """Kleene's three values as two columns: true, and null (None where nothing is null)."""
+    if isinstance(node, And | Or):
+        pairs = [_truth(p, resolve) for p in node.parts]
+        true, null = pairs[0]
+        for other_true, other_null in pairs[1:]:
+            if isinstance(node, And):
+                possible = _either(true, null) & _either(other_true, other_null)
+                true = true & other_true
+            else:
+                possible = _either(_either(true, null), _either(other_true, other_null))
+                true = true | other_true
+            null = _either(null, other_null)
+            if null is not None:
+                null = null & possible & ~true
+        return true, null
+    if isinstance(node, Not):
+        true, null = _truth(node.part, resolve)
+        return (~true if null is None else ~(true | null)), null
+    if isinstance(node, Compare):
+        left, left_null = _operand(node.left, resolve)
+        right, right_null = _operand(node.right, resolve)
+        true = np.asarray(_COMPARE[node.op](left, right), dtype=bool)
+        null = _either(left_null, right_null)
+    elif isinstance(node, Between):
+        value, null = _operand(node.operand, resolve)
+        low, low_null = _operand(node.low, resolve)
+        high, high_null = _operand(node.high, resolve)
+        true = np.asarray((value >= low) & (value <= high), dtype=bool)
+        null = _either(_either(null, low_null), high_null)
+    elif isinstance(node, In):
+        value, null = _operand(node.operand, resolve)
+        value = np.asarray(value)
+        true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
+        for r in node.ranges:
+            true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
+    else:
+        value, null = _operand(node.operand, resolve)
+        match = re.compile(fnmatch.translate(node.pattern)).match
+        true = np.fromiter((match(str(v)) is not None for v in np.asarray(value)), bool)
+    return (true if null is None else true & ~null), null

@@ -1,0 +1,169 @@
+"""The one error tree, and the collector that reports every problem of an input at once.
+
+Each message says what is wrong, which thing (label, data ID, file, line), why, and the way out.
+`NoWork` is not an error: a task raises it to say "done, with nothing to write".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "CollectionError",
+    "ConfigError",
+    "DagFileError",
+    "DataIdError",
+    "DatasetExistsError",
+    "DatasetNotFoundError",
+    "DatasetTypeError",
+    "EmptyPlanError",
+    "ExecutionError",
+    "ExpressionError",
+    "IngestError",
+    "NoWork",
+    "PipelineError",
+    "PreflightError",
+    "Problems",
+    "RepositoryError",
+    "RepositoryVersionError",
+    "StorageError",
+    "SuperTaskError",
+    "UnitModelError",
+    "did_you_mean",
+]
+
+
+class SuperTaskError(Exception):
+    """Root of all errors that a user of this software can cause and mend."""
+
+
+class UnitModelError(SuperTaskError):
+    """A unit model is not valid."""
+
+
+class DataIdError(SuperTaskError):
+    """A data ID has a missing, unknown or ill-typed key, or names nothing that is known."""
+
+
+class DatasetTypeError(SuperTaskError):
+    """A dataset type is not valid, or disagrees with one of the same name."""
+
+
+class ConfigError(SuperTaskError):
+    """A configuration or an override of one is not valid."""
+
+
+class PipelineError(SuperTaskError):
+    """A pipeline is not consistent: a cycle, two producers, inputs that nobody makes."""
+
+
+class ExpressionError(SuperTaskError):
+    """A data-ID expression cannot be understood.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and the way out.
+    text : str
+        The whole expression.
+    position : int
+        Index of the character at which it went wrong.
+    """
+
+    def __init__(self, message: str, text: str = "", position: int = 0) -> None:
+        self.text = text
+        self.position = position
+        if text:
+            line_start = text.rfind("\n", 0, position) + 1
+            line_end = text.find("\n", position)
+            line = text[line_start:] if line_end < 0 else text[line_start:line_end]
+            message = f"{message}\n  {line}\n  {' ' * (position - line_start)}^"
+        super().__init__(message)
+
+
+class RepositoryError(SuperTaskError):
+    """A data repository cannot be opened, read or written."""
+
+
+class RepositoryVersionError(RepositoryError):
+    """A repository was made by a version of this software that this one cannot read."""
+
+
+class CollectionError(RepositoryError):
+    """A collection is missing, of another kind, or would become a loop."""
+
+
+class DatasetNotFoundError(RepositoryError):
+    """No such dataset in the collections searched."""
+
+
+class DatasetExistsError(RepositoryError):
+    """A dataset is already there: what is in a RUN is written once."""
+
+
+class StorageError(RepositoryError):
+    """A file cannot be read or written in its storage format."""
+
+
+class IngestError(SuperTaskError):
+    """A header translator is not valid, or files could not be ingested."""
+
+
+class PreflightError(SuperTaskError):
+    """A plan cannot be made."""
+
+
+class EmptyPlanError(PreflightError):
+    """The plan has no quanta; the message says which step came out empty."""
+
+
+class DagFileError(SuperTaskError):
+    """A Science DAG file is truncated, altered, of another version, or not one at all."""
+
+
+class ExecutionError(SuperTaskError):
+    """A plan cannot be run here."""
+
+
+class NoWork(Exception):  # noqa: N818 - the design's name; it is a success, not an error
+    """Raised by a task that finds nothing to do: a success without outputs."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+class Problems:
+    """Collect every problem of one input, then raise once.
+
+    Parameters
+    ----------
+    subject : str
+        What is being checked, for the head of the message.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._found: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def add(self, message: str) -> None:
+        """Note one problem."""
+        self._found.append(message)
+
+    def raise_if_any(self, error: type[SuperTaskError]) -> None:
+        """Raise `error` naming all problems, if there are any."""
+        if not self._found:
+            return
+        if len(self._found) == 1:
+            raise error(f"{self.subject}: {self._found[0]}")
+        listing = "\n".join(f"  - {m}" for m in self._found)
+        raise error(f"{self.subject}: {len(self._found)} problems\n{listing}")
