@@ -1,0 +1,19 @@
+"""What all tests may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real frames and spectra, which are not part of the project."""
+    folder = Path(os.environ.get("SUPERTASK_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there; set SUPERTASK_TEST_DATA to a folder that has it")
+    return folder
