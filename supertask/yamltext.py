@@ -1,0 +1,203 @@
+"""YAML read safely and with places: every value knows the line and column it came from.
+
+Only plain data is read (no tags that make objects). Words are taken as YAML 1.2's core schema takes
+them, so that ``no`` is a word, ``12:30:45`` is not a number in base sixty, ``2026-01-05`` is not a
+date and ``1e-3`` is a number; what `dump` writes reads back equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from supertask.errors import SuperTaskError
+
+__all__ = ["Document", "Place", "YamlError", "dump", "load", "load_file"]
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_TAG = "tag:yaml.org,2002:"
+_WORDS: tuple[tuple[str, str, str], ...] = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("merge", r"<<", "<"),
+)
+
+
+class YamlError(SuperTaskError):
+    """Text is not YAML, or not plain data."""
+
+
+@attrs.frozen
+class Place:
+    """A line and column, both counted from 1."""
+
+    line: int
+    column: int
+
+
+Path_ = tuple[Hashable, ...]
+
+
+@attrs.frozen
+class Document:
+    """A value read from YAML, and where each part of it stands."""
+
+    value: Any
+    source: str
+    """Name of the file, or what the text is."""
+    places: dict[Path_, Place]
+    """Keys and indices that lead to a value → where it (or the key that names it) begins."""
+
+    def place(self, *path: Hashable) -> Place:
+        """Return where the value at `path` begins, or the nearest value around it that is known."""
+        for length in range(len(path), -1, -1):
+            found = self.places.get(path[:length])
+            if found is not None:
+                return found
+        return Place(1, 1)
+
+    def at(self, *path: Hashable) -> str:
+        """Return ``file:line:column`` of the value at `path`."""
+        place = self.place(*path)
+        return f"{self.source}:{place.line}:{place.column}"
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Safe loader with the core schema's words."""
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]
+    """Safe dumper that quotes what `_Loader` would not read as a string."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _core_schema(cls: Any) -> None:
+    cls.yaml_implicit_resolvers = {}
+    for kind, pattern, first in _WORDS:
+        letters = [*first, ""] if kind == "null" else list(first)
+        cls.add_implicit_resolver(f"{_TAG}{kind}", re.compile(rf"(?:{pattern})\Z"), letters)
+
+
+def _int(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _float(loader: Any, node: Any) -> float:
+    text = loader.construct_scalar(node).lower()
+    # YAML writes a point before the words that Python writes without one.
+    return float(text.replace(".", "") if text.endswith(("inf", "nan")) else text)
+
+
+_core_schema(_Loader)
+_core_schema(_Dumper)
+_Loader.add_constructor(f"{_TAG}int", _int)
+_Loader.add_constructor(f"{_TAG}float", _float)
+_Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
+
+
+def load(text: str, source: str = "text") -> Document:
+    """Read one YAML document.
+
+    Parameters
+    ----------
+    text : str
+        The YAML.
+    source : str, optional
+        Where it is from, for messages.
+
+    Raises
+    ------
+    YamlError
+        It is not YAML, not plain data, names a key twice, or holds itself. Gives line and column.
+    """
+    loader = _Loader(text)
+    places: dict[Path_, Place] = {}
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None, source, places)
+        _note_places(node, source, places)
+        value = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise YamlError(f"{where}: this is not plain YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise YamlError(f"{source}: this is not plain YAML: {error}") from None
+    except RecursionError:
+        raise YamlError(f"{source}: this is nested too deeply") from None
+    finally:
+        loader.dispose()
+    return Document(value, source, places)
+
+
+def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:
+    """Note where each node begins. A node that is used twice (an alias) is noted once."""
+    done: set[int] = set()
+    inside: list[int] = []
+
+    def walk(node: Any, path: Path_, mark: Any) -> None:
+        places.setdefault(path, Place(mark.line + 1, mark.column + 1))
+        if id(node) in inside:
+            raise YamlError(f"{_say(source, node)}: this anchor holds itself")
+        if id(node) in done:
+            return
+        done.add(id(node))
+        inside.append(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[Any] = set()
+            for key, value in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name is not None and (key.tag, name) in seen:
+                    raise YamlError(f"{_say(source, key)}: the key {name!r} is here a second time")
+                seen.add((key.tag, name))
+                walk(value, (*path, name), key.start_mark)
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                walk(value, (*path, i), value.start_mark)
+        inside.pop()
+
+    walk(root, (), root.start_mark)
+
+
+def _say(source: str, node: Any) -> str:
+    return f"{source}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def load_file(path: str | Path) -> Document:
+    """Read a YAML file.
+
+    Raises
+    ------
+    YamlError
+        As `load`, or the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise YamlError(f"cannot read {path}: {error}") from error
+    return load(text, str(path))
+
+
+def dump(value: Any) -> str:
+    """Write plain data as YAML that `load` reads back equal; mappings keep their order."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
+    )
+    return text
