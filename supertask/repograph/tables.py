@@ -1,0 +1,196 @@
+"""Dataset tables and quantum tables: columns that show themselves as sets and sequences of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from supertask.dataids import DataId
+from supertask.datasets import Dataset
+from supertask.quanta import Quantum
+from supertask.repograph.columns import Edges, Ints, group, pack
+from supertask.repograph.space import Columns, UnitSpace
+
+__all__ = ["DatasetTable", "QuantumTable", "RelationTable"]
+
+
+@attrs.define(eq=False)
+class DatasetTable(Set[Dataset]):
+    """Datasets of one type: one row each, a column of codes for each leaf unit.
+
+    A set of `Dataset` handles to whom iterates or asks, integers to whom computes.
+    """
+
+    dataset_type: type[Dataset]
+    space: UnitSpace
+    columns: Columns
+    n: int
+    identities: Any = None
+    """Shape (n, 16), uint8: of datasets that were there before the plan; None of those it makes."""
+    locations: Any = None
+    """Sequence of str: where those that were there before are stored; None of those it makes."""
+    sizes: Any = None
+    """Shape (n,), int64 bytes, -1 where unknown; None of those it makes."""
+    _index: dict[DataId, int] | None = attrs.field(default=None, init=False)
+    _handles: list[Dataset] | None = attrs.field(default=None, init=False)
+    _added: list[DataId] = attrs.field(factory=list, init=False)
+
+    @property
+    def existed(self) -> bool:
+        """Whether these were in the repository before the plan, rather than made by it."""
+        return self.identities is not None
+
+    def __len__(self) -> int:
+        return self.n + len(self._added)
+
+    def __iter__(self) -> Iterator[Dataset]:
+        return iter(self.handles())
+
+    def __contains__(self, dataset: object) -> bool:
+        return isinstance(dataset, Dataset) and self.find(dataset.dataId) is not None
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> Any:  # type: ignore[override]
+        return set(it)
+
+    def handles(self) -> list[Dataset]:
+        """Return a handle for every row, in order; made once."""
+        self.settle()
+        if self._handles is None:
+            make = self.dataset_type.from_row
+            self._handles = [make(d, i) for i, d in enumerate(self.data_ids())]
+        return self._handles
+
+    def data_ids(self, rows: Any = slice(None)) -> list[DataId]:
+        """Return the data IDs of rows."""
+        return self.space.data_ids(self.columns, rows, n=self.n if isinstance(rows, slice) else len(rows))
+
+    def at(self, rows: Ints) -> list[Dataset]:
+        """Return handles for rows."""
+        make = self.dataset_type.from_row
+        return [make(d, r) for d, r in zip(self.data_ids(rows), rows.tolist(), strict=True)]
+
+    def find(self, dataId: DataId) -> int | None:
+        """Return the row of a data ID, or None."""
+        if self._index is None:
+            self._index = {d: i for i, d in enumerate(self.data_ids())}
+            self._index.update((d, self.n + i) for i, d in enumerate(self._added))
+        return self._index.get(dataId)
+
+    def add(self, dataset: Dataset) -> Dataset:
+        """Add a dataset, if it is not there, and return its handle in this table."""
+        row = self.find(dataset.dataId)
+        if row is None:
+            row = self.n + len(self._added)
+            self._added.append(dataset.dataId)
+            assert self._index is not None
+            self._index[dataset.dataId] = row
+        return self.dataset_type.from_row(dataset.dataId, row)
+
+    def settle(self) -> None:
+        """Turn what was added one by one into columns."""
+        if not self._added:
+            return
+        added, self._added = self._added, []
+        for unit, column in self.columns.items():
+            new = np.fromiter((self.space.code_of(unit, d) for d in added), np.int32, len(added))
+            self.columns[unit] = np.concatenate([column, new])
+        self.n += len(added)
+        self._handles = None
+
+    def sort(self) -> npt.NDArray[np.int64] | None:
+        """Sort rows by data ID; return the new row of each old one, or None where nothing moved."""
+        self.settle()
+        key = pack(list(self.columns.values()), self.space.sizes(self.columns), n=self.n)
+        groups = group(key)
+        if groups.rows is None:
+            return None
+        order = groups.rows
+        for unit, column in self.columns.items():
+            self.columns[unit] = column[order]
+        new_rows = np.empty(self.n, np.int64)
+        new_rows[order] = np.arange(self.n)
+        self._index = self._handles = None
+        return new_rows
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.dataset_type.name!r} by {', '.join(self.columns) or 'nothing'}>"
+
+
+@attrs.frozen(eq=False)
+class RelationTable:
+    """Rows of a relation in codes, one column for each leaf unit of both sides."""
+
+    name: str
+    columns: Columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+@attrs.frozen(eq=False)
+class QuantumTable(Sequence[Quantum]):
+    """Quanta of one task: a column of codes for each leaf of their units, and edges to datasets.
+
+    A sequence of `Quantum` objects, made on demand.
+    """
+
+    label: str
+    space: UnitSpace
+    columns: Columns
+    n: int
+    inputs: dict[type[Dataset], Edges] = attrs.field(factory=dict)
+    """Input type → rows of its table for each quantum."""
+    outputs: dict[type[Dataset], Edges] = attrs.field(factory=dict)
+    tables: dict[type[Dataset], DatasetTable] = attrs.field(factory=dict)
+    """The table of each type named in `inputs` and `outputs`."""
+    parameters: Sequence[Any] | None = None
+    """Per-quantum values, or None."""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.quantum(i) for i in range(*index.indices(self.n))]
+        i = int(index)
+        if not -self.n <= i < self.n:
+            raise IndexError(f"quantum {i} of {self.n}")
+        return self.quantum(i % self.n)
+
+    def quantum(self, i: int) -> Quantum:
+        """Return quantum `i` as an object."""
+        dataId = self.space.data_ids(self.columns, np.array([i]))[0]
+        return Quantum(
+            {t: set(self.tables[t].at(e.of(i))) for t, e in self.inputs.items()},
+            {t: set(self.tables[t].at(e.of(i))) for t, e in self.outputs.items()},
+            self.label,
+            None if self.parameters is None else self.parameters[i],
+            dataId,
+        )
+
+    def data_ids(self) -> list[DataId]:
+        """Return the data ID of every quantum."""
+        return self.space.data_ids(self.columns, n=self.n)
+
+    def take(self, quanta: Ints) -> QuantumTable:
+        """Return some of the quanta, in the order given."""
+        return attrs.evolve(
+            self,
+            columns={u: c[quanta] for u, c in self.columns.items()},
+            n=len(quanta),
+            inputs={t: e.take(quanta) for t, e in self.inputs.items()},
+            outputs={t: e.take(quanta) for t, e in self.outputs.items()},
+            parameters=None if self.parameters is None else [self.parameters[i] for i in quanta.tolist()],
+        )
+
+    def key(self) -> npt.NDArray[np.int64]:
+        """Return the packed data ID of every quantum, in whose order the plan keeps them."""
+        return pack(list(self.columns.values()), self.space.sizes(self.columns), n=self.n)
+
+    def __repr__(self) -> str:
+        return f"<{self.n} quanta of {self.label or 'a task'} by {', '.join(self.columns) or 'nothing'}>"
