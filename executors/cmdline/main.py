@@ -1,0 +1,126 @@
+"""The `supertask` command: finds the command that is asked for, and turns what happens to an exit code.
+
+======  =====================================================================
+code    meaning
+======  =====================================================================
+0       everything succeeded
+1       some work failed, or the program itself did (the message tells which)
+2       bad usage or input: nothing was begun that the message does not name
+130     interrupted from the keyboard
+141     whoever read the output went away
+======  =====================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import Session
+from supertask.errors import SuperTaskError, did_you_mean
+
+__all__ = ["COMMANDS", "main", "supertask"]
+
+OK, FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+# Command -> (module in this package, what `supertask --help` says of it), in the order of a first day's work.
+# The words stand here so that help need not import eleven modules; a test holds them to the commands' own.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Make a new data repository."),
+    "query": ("query", "Show what a repository holds."),
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"executors.cmdline.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="supertask", prog_name="supertask", message="%(prog)s %(version)s")
+def supertask() -> None:
+    """Science pipelines over large sets of data: say what the work is, plan it, run it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; the process's own unless given.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    session = Session()
+    try:
+        code = supertask.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="supertask",
+            standalone_mode=False,
+            obj=session,
+        )
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return BAD_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        terminal.error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except SuperTaskError as error:
+        if session.debug:
+            raise
+        terminal.error(str(error))
+        return BAD_INPUT
+    except OSError as error:
+        if session.debug:
+            raise
+        terminal.error(f"{_says(error)} (--debug shows where)")
+        return BAD_INPUT
+    except Exception as error:
+        if session.debug:
+            raise
+        kept = terminal.keep_traceback(error)
+        terminal.error(
+            f"this should not have happened: {type(error).__name__}: {error}\n"
+            f"The traceback is in {kept}; --debug shows it. Please report it with what you did."
+        )
+        return FAILED
+    return code if isinstance(code, int) else OK
+
+
+def _says(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason

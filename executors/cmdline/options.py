@@ -1,0 +1,149 @@
+"""What several commands take alike, and how the words of a command line become values."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from supertask.errors import ConfigError
+
+__all__ = [
+    "Session",
+    "as_json",
+    "bind",
+    "collections",
+    "comma_separated",
+    "command",
+    "overrides",
+    "parse_binds",
+    "repository",
+    "where",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@attrs.define
+class Session:
+    """What one call of the program was told about itself."""
+
+    debug: bool = False
+    """Whether errors show their traceback."""
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().obj.debug = True
+        _log(logging.DEBUG)
+
+
+def _set_verbose(_: click.Context, __: click.Parameter, value: int) -> None:
+    if value:
+        _log(logging.INFO if value == 1 else logging.DEBUG)
+
+
+def _log(level: int) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger().setLevel(level)
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return a decorator that makes a command with the options that every command has."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        for option in (
+            click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug,
+                         help="Show tracebacks and debugging messages."),
+            click.option("-v", "--verbose", count=True, expose_value=False, callback=_set_verbose,
+                         help="Show what is being done; twice shows more."),
+        ):  # fmt: skip
+            function = option(function)
+        settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        return click.command(name, **settings)(function)
+
+    return decorate
+
+
+def repository(function: F) -> F:
+    """Add the argument REPO."""
+    return click.argument("repo", type=click.Path(path_type=Path))(function)
+
+
+def as_json(function: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")(function)
+
+
+def where(function: F) -> F:
+    """Add ``--where``."""
+    return click.option(
+        "--where", "-d", default="", metavar="EXPR",
+        help="Data-ID expression, such as \"visit IN (1..10) AND band = 'r'\".",
+    )(function)  # fmt: skip
+
+
+def bind(function: F) -> F:
+    """Add ``--bind``."""
+    return click.option(
+        "--bind", "binds", multiple=True, metavar="NAME=VALUE",
+        help="Value for :NAME in the expression; may be given again.",
+    )(function)  # fmt: skip
+
+
+def collections(function: F) -> F:
+    """Add ``--collections``."""
+    return click.option(
+        "--collections", "-i", default=None, metavar="A,B,…", callback=comma_separated,
+        help="Collections to search, in order; the repository's own order unless given.",
+    )(function)  # fmt: skip
+
+
+def overrides(function: F) -> F:
+    """Add ``--config``."""
+    return click.option(
+        "--config", "-c", "overrides", multiple=True, metavar="LABEL:FIELD=VALUE",
+        help="Set a config field of one task; may be given again.",
+    )(function)  # fmt: skip
+
+
+def comma_separated(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Return the words of ``a,b,c``."""
+    if value is None:
+        return None
+    return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+
+
+def parse_binds(words: Iterable[str]) -> dict[str, int | float | str]:
+    """Return the values of ``name=value`` words: int and float where they read as one, else str.
+
+    Raises
+    ------
+    ConfigError
+        A word has no ``=`` or no name, or a name is given twice.
+    """
+    values: dict[str, int | float | str] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--bind {word!r}: write NAME=VALUE, such as --bind night=20260105")
+        if name in values:
+            raise ConfigError(f"--bind {word!r}: {name!r} is given twice")
+        values[name] = _scalar(text)
+    return values
+
+
+def _scalar(text: str) -> int | float | str:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

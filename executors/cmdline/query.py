@@ -1,0 +1,124 @@
+"""``supertask query``: datasets, dataset types, collections and units of a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import as_json, bind, comma_separated, parse_binds, repository, where
+from executors.cmdline.options import command as define
+
+if TYPE_CHECKING:
+    from supertask.butler.port import AbstractButler
+    from supertask.conditions import Condition
+
+__all__ = ["command"]
+
+_LIST = "\0list"
+
+Row = Mapping[str, Any]
+
+
+@define("query", short_help="Show what a repository holds.")
+@repository
+@click.argument("dataset_type", metavar="[TYPE]", required=False)
+@click.option("--types", is_flag=True, help="List the dataset types.")
+@click.option(
+    "--collections", "-i", is_flag=False, flag_value=_LIST, default=None, metavar="[A,B,…]",
+    help="With names: search these collections, in order. Alone: list the collections.",
+)  # fmt: skip
+@click.option("--units", metavar="UNIT", default=None, help="List the instances of a unit, such as visit.")
+@where
+@bind
+@click.option("--files", is_flag=True, help="Show also where each dataset is stored, and its size.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Show at most so many.")
+@as_json
+def command(
+    repo: Path,
+    dataset_type: str | None,
+    types: bool,
+    collections: str | None,
+    units: str | None,
+    where: str,
+    binds: tuple[str, ...],
+    files: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show datasets of one TYPE in the repository REPO, or with an option what else it holds."""
+    wanted = [bool(dataset_type), types, collections == _LIST, units is not None]
+    if sum(wanted) != 1:
+        raise click.UsageError("give one of: a dataset TYPE, --types, --collections (alone), --units UNIT")
+    from supertask import Butler
+
+    butler = Butler(repo)
+    searched = comma_separated(None, None, collections) if collections not in {None, _LIST} else None
+    if dataset_type:
+        columns, rows = _datasets(
+            butler, dataset_type, searched, _condition(butler, where, binds), files=files
+        )
+    elif types:
+        columns, rows = _types(butler)
+    elif units is not None:
+        columns, rows = _units(butler, units, _condition(butler, where, binds))
+    else:
+        columns, rows = _collections(butler)
+    shown = rows if limit is None else rows[:limit]
+    if as_json:
+        terminal.objects(shown)
+    elif not shown:
+        terminal.note("nothing found")
+    else:
+        rest = len(rows) - len(shown)
+        terminal.table(columns, ([row.get(c) for c in columns] for row in shown),
+                       caption=f"{rest} more" if rest else "")  # fmt: skip
+
+
+def _condition(butler: AbstractButler, where: str, binds: Sequence[str]) -> Condition | None:
+    if not where:
+        return None
+    from graphbuilder.expressions import parse
+
+    return parse(where, butler.model, parse_binds(binds))
+
+
+def _datasets(
+    butler: AbstractButler,
+    dataset_type: str,
+    collections: Sequence[str] | None,
+    condition: Condition | None,
+    *,
+    files: bool,
+) -> tuple[list[str], list[Row]]:
+    found = butler.query(dataset_type, collections=collections, where=condition)
+    rows: list[dict[str, Any]] = [dict(d.dataId) for d in found]
+    if files:
+        for row, dataset in zip(rows, found, strict=True):
+            record = butler.locate(dataset, collections=collections)
+            row |= {"bytes": record.size, "location": record.location}
+    return list(rows[0]) if rows else [], rows
+
+
+def _types(butler: AbstractButler) -> tuple[list[str], list[Row]]:
+    rows = [
+        {"name": t.name, "units": ", ".join(t.units), "storage": t.storage}
+        for _, t in sorted(butler.dataset_types().items())
+    ]
+    return ["name", "units", "storage"], rows
+
+
+def _collections(butler: AbstractButler) -> tuple[list[str], list[Row]]:
+    rows = [
+        {"name": c.name, "kind": c.kind.value, "children": ", ".join(c.children), "doc": c.doc}
+        for c in butler.collection_infos()
+    ]
+    return ["name", "kind", "children", "doc"], rows
+
+
+def _units(butler: AbstractButler, unit: str, condition: Condition | None) -> tuple[list[str], list[Row]]:
+    rows = butler.units(unit, condition)
+    return list(dict.fromkeys(name for row in rows for name in row)), list(rows)
