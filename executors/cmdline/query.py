@@ -38,6 +38,7 @@ Row = Mapping[str, Any]
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Show at most so many.")
 @as_json
 def command(
+    *,
     repo: Path,
     dataset_type: str | None,
     types: bool,
@@ -57,14 +58,13 @@ def command(
 
     butler = Butler(repo)
     searched = comma_separated(None, None, collections) if collections not in {None, _LIST} else None
+    condition = _condition(butler, where, binds)
     if dataset_type:
-        columns, rows = _datasets(
-            butler, dataset_type, searched, _condition(butler, where, binds), files=files
-        )
+        columns, rows = _datasets(butler, dataset_type, searched, condition, files=files)
     elif types:
         columns, rows = _types(butler)
     elif units is not None:
-        columns, rows = _units(butler, units, _condition(butler, where, binds))
+        columns, rows = _units(butler, units, condition)
     else:
         columns, rows = _collections(butler)
     shown = rows if limit is None else rows[:limit]
