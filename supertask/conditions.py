@@ -44,6 +44,10 @@ __all__ = [
 Value = int | float | str | bool
 
 
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 @attrs.frozen
 class Name:
     """The key of a unit, or one of its fields."""
@@ -57,12 +61,18 @@ class Name:
 
 @attrs.frozen
 class Constant:
-    """A literal value."""
+    """A literal value; of a time, nanoseconds TAI since 1970."""
 
     value: Value
+    shown: str = attrs.field(default="", eq=False)
+    """The expression for it where that says more than the value: ``'2026-01-01 UTC'`` for a time."""
 
     def __str__(self) -> str:
-        return f"'{self.value}'" if isinstance(self.value, str) else str(self.value)
+        if self.shown:
+            return self.shown
+        if isinstance(self.value, str):
+            return _quote(self.value)
+        return str(self.value).upper() if isinstance(self.value, bool) else str(self.value)
 
 
 @attrs.frozen
@@ -77,7 +87,11 @@ class Negative:
 
 @attrs.frozen
 class Arithmetic:
-    """Two operands joined by ``+ - * / %``."""
+    """Two operands joined by ``+ - * / %``.
+
+    As in Python and numpy: ``/`` of whole numbers gives a fraction, ``%`` has the divisor's sign.
+    What has no value (division by zero) is null.
+    """
 
     op: str
     left: Operand
@@ -152,13 +166,16 @@ class Between:
 
 @attrs.frozen
 class Like:
-    """A shell pattern (``* ? [ ]``) that the whole string must match, case counting."""
+    """A shell pattern (``* ? [a-z] [!a-z]``) that the whole string must match, case counting.
+
+    The grammar writes SQL's ``LIKE`` (``% _``) as one of these, so that there is one kind to translate.
+    """
 
     operand: Operand
     pattern: str
 
     def __str__(self) -> str:
-        return f"{self.operand} GLOB '{self.pattern}'"
+        return f"{self.operand} GLOB {_quote(self.pattern)}"
 
 
 @attrs.frozen
@@ -168,7 +185,7 @@ class And:
     parts: tuple[Condition, ...]
 
     def __str__(self) -> str:
-        return " AND ".join(f"({p})" if isinstance(p, Or) else str(p) for p in self.parts)
+        return " AND ".join(f"({p})" if isinstance(p, And | Or) else str(p) for p in self.parts)
 
 
 @attrs.frozen
@@ -178,7 +195,7 @@ class Or:
     parts: tuple[Condition, ...]
 
     def __str__(self) -> str:
-        return " OR ".join(str(p) for p in self.parts)
+        return " OR ".join(f"({p})" if isinstance(p, Or) else str(p) for p in self.parts)
 
 
 @attrs.frozen
@@ -258,16 +275,30 @@ def _operand(node: Operand, resolve: Resolve) -> tuple[Any, Any]:
         return -value, null
     left, left_null = _operand(node.left, resolve)
     right, right_null = _operand(node.right, resolve)
-    return _ARITHMETIC[node.op](left, right), _either(left_null, right_null)
+    null = _either(left_null, right_null)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = _ARITHMETIC[node.op](left, right)
+    if node.op in "/%" and np.any(by_zero := np.broadcast_to(np.equal(right, 0), np.shape(value))):
+        null = _either(null, by_zero)
+    return value, null
 
 
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": lambda a, b: np.divide(a, b),
-    "%": lambda a, b: np.mod(a, b),
+    "/": np.true_divide,
+    "%": np.mod,
 }
+
+
+def _orderable(node: Operand, resolve: Resolve) -> tuple[Any, Any]:
+    """Evaluate an operand; what stands where text is null (it may be None) is made to compare."""
+    value, null = _operand(node, resolve)
+    if null is not None and getattr(value, "dtype", None) == object:
+        value = np.where(null, "", value)
+    return value, null
+
 
 _COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
     Comparison.EQ: lambda a, b: a == b,
@@ -299,24 +330,29 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
         true, null = _truth(node.part, resolve)
         return (~true if null is None else ~(true | null)), null
     if isinstance(node, Compare):
-        left, left_null = _operand(node.left, resolve)
-        right, right_null = _operand(node.right, resolve)
+        left, left_null = _orderable(node.left, resolve)
+        right, right_null = _orderable(node.right, resolve)
         true = np.asarray(_COMPARE[node.op](left, right), dtype=bool)
         null = _either(left_null, right_null)
     elif isinstance(node, Between):
-        value, null = _operand(node.operand, resolve)
-        low, low_null = _operand(node.low, resolve)
-        high, high_null = _operand(node.high, resolve)
+        value, null = _orderable(node.operand, resolve)
+        low, low_null = _orderable(node.low, resolve)
+        high, high_null = _orderable(node.high, resolve)
         true = np.asarray((value >= low) & (value <= high), dtype=bool)
         null = _either(_either(null, low_null), high_null)
     elif isinstance(node, In):
         value, null = _operand(node.operand, resolve)
         value = np.asarray(value)
-        true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
+        if value.dtype == object:
+            wanted = frozenset(node.values)
+            true = np.fromiter((v in wanted for v in value), bool, len(value))
+        else:
+            true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
         for r in node.ranges:
             true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
     else:
         value, null = _operand(node.operand, resolve)
         match = re.compile(fnmatch.translate(node.pattern)).match
-        true = np.fromiter((match(str(v)) is not None for v in np.asarray(value)), bool)
+        matches = {v: match(str(v)) is not None for v in set(np.asarray(value).tolist())}
+        true = np.fromiter((matches[v] for v in np.asarray(value).tolist()), bool, len(value))
     return (true if null is None else true & ~null), null
