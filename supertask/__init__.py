@@ -21,7 +21,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supertask.butler.butler import Butler
+    from supertask.butler.repository import Butler
     from supertask.config import Config, ConfigurableField, field
     from supertask.dataids import DataId
     from supertask.datasets import Dataset
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from supertask.units import UnitModel
 
 _HOMES = {
-    "butler.butler": ("Butler",),
+    "butler.repository": ("Butler",),
     "config": ("Config", "ConfigurableField", "field"),
     "dataids": ("DataId",),
     "datasets": ("Dataset",),

@@ -12,8 +12,9 @@ Every Butler, whatever it stores data in, passes `supertask.testing.butler.Butle
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import enum
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -32,8 +33,6 @@ __all__ = [
     "DeferredDataset",
     "Reader",
 ]
-
-import enum
 
 
 class CollectionKind(enum.Enum):
@@ -185,8 +184,8 @@ class Reader(abc.ABC):
     """
 
     @abc.abstractmethod
-    def units(self, unit: str) -> UnitRows:
-        """Return the selected instances of a unit."""
+    def units(self, unit: str, fields: Collection[str] | None = None) -> UnitRows:
+        """Return the selected instances of a unit, with these of its fields (all unless given)."""
 
     @abc.abstractmethod
     def datasets(self, dataset_type: type[Dataset]) -> DatasetRows:
@@ -206,6 +205,15 @@ class Reader(abc.ABC):
     @abc.abstractmethod
     def restrict(self, unit: str, ids: npt.NDArray[np.int64]) -> None:
         """Admit from now on only these row IDs of a unit (and rows where it is null)."""
+
+    def close(self) -> None:
+        """Let go of what the reader holds in the repository; it is not used after."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 class AbstractButler(DatasetSource):
@@ -339,7 +347,28 @@ class AbstractButler(DatasetSource):
 
     @abc.abstractmethod
     def insert_relation(self, relation: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Relate units; each row names the keys of both sides. Rows there already are passed over."""
+        """Relate units; each row names the keys of both sides. Rows there already are passed over.
+
+        Returns
+        -------
+        int
+            How many were new.
+
+        Raises
+        ------
+        DataIdError
+            A key is missing, unknown or ill-typed. All problems at once; nothing is inserted.
+        """
+
+    @abc.abstractmethod
+    def insert_relation_rows(self, rows: RelationRows) -> int:
+        """Relate units by their row IDs, in bulk. Rows there already are passed over.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
 
     # -- collections --------------------------------------------------------------------------
 
@@ -416,3 +445,12 @@ class AbstractButler(DatasetSource):
     @abc.abstractmethod
     def location_for(self, dataset: Dataset, run: str) -> str:
         """Return where the template puts a dataset of a run, relative to the root."""
+
+    def close(self) -> None:
+        """Let go of files and connections; the Butler may not be used after."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
