@@ -131,9 +131,9 @@ class ValidityRows:
 
     datasets: DatasetRows
     begin: npt.NDArray[np.int64]
-    """Shape (n,), TAI ns since 1970, inclusive."""
+    """Shape (n,), TAI ns since 1970, inclusive; -2**63 where unbounded."""
     end: npt.NDArray[np.int64]
-    """Shape (n,), TAI ns since 1970, exclusive."""
+    """Shape (n,), TAI ns since 1970, exclusive; 2**63 - 1 where unbounded."""
 
 
 @attrs.frozen(eq=False)

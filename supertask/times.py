@@ -1,29 +1,37 @@
-"""Times as integers: nanoseconds TAI since 1970-01-01T00:00:00 TAI, an int64.
+"""Times: nanoseconds TAI since 1970-01-01T00:00:00 TAI, an int64, and the ways to say one.
 
-Integers compare exactly and sort fast; the range is 1677 to 2262. Astropy converts, and is imported
-only when there is something to convert.
+A time in words is read as it is written: ``2026-01-05``, ``2026-01-05T03:00:00.5``,
+``2026-01-05 03:00 TAI``, ``MJD 61045.25``, ``MJD 61045.25 TAI``, ``JD 2461045.75``; UTC unless it
+names another scale of astropy's.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Sequence
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BEGIN_OF_TIME", "END_OF_TIME", "from_tai_ns", "tai_ns", "tai_ns_array"]
+from supertask.errors import SuperTaskError
 
-BEGIN_OF_TIME = -(2**63)
-"""Stands for "always was" in ranges of time."""
-END_OF_TIME = 2**63 - 1
-"""Stands for "for ever" in ranges of time."""
+__all__ = ["TimeError", "from_tai_ns", "tai_ns", "tai_ns_of_times"]
 
-_EPOCH_JD = 2440587.5
-_DAY_NS = 86_400_000_000_000
-_SCALES = ("tai", "tcb", "tcg", "tdb", "tt", "ut1", "utc")
-_SUFFIX = re.compile(rf"\s*(Z|{'|'.join(_SCALES)})\Z", re.IGNORECASE)
+_DAY_NS = 86_400 * 10**9
+_SCALES = ("utc", "tai", "tt", "tdb", "tcb", "tcg", "ut1")
+_ISO = re.compile(
+    r"(?P<value>[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]*)?)?)?)"
+    r"(?P<zulu>Z)?(\s+(?P<scale>[A-Za-z0-9]+))?\Z"
+)
+_DAYS = re.compile(
+    r"(?P<format>M?JD)\s*(?P<value>[0-9]+(\.[0-9]*)?)(\s+(?P<scale>[A-Za-z0-9]+))?\Z", re.IGNORECASE
+)
+
+
+class TimeError(SuperTaskError):
+    """A time cannot be understood, or cannot be stored."""
 
 
 def tai_ns(value: Any) -> int:
@@ -31,96 +39,100 @@ def tai_ns(value: Any) -> int:
 
     Parameters
     ----------
-    value : astropy.time.Time or datetime or numpy.datetime64 or str or int
-        A str is ISO 8601 in UTC unless it ends with the name of another scale
-        (``"2026-01-05T12:00:00 TAI"``); an int is nanoseconds TAI already.
+    value : astropy.time.Time or str or int or datetime.datetime or datetime.date
+        One time; an int is returned as it is. A datetime without zone is UTC.
 
     Raises
     ------
-    ValueError
-        It is not a time, or out of range.
+    TimeError
+        It is not one of these, or is before 1678 or after 2261.
     """
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    return int(tai_ns_array([value])[0])
+    if isinstance(value, bool):
+        raise TimeError(f"{value!r} is not a time")
+    if hasattr(value, "__index__"):
+        return int(value.__index__())
+    if isinstance(value, str):
+        return _from_words(value)
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        return _from_words(value.isoformat())
+    if isinstance(value, datetime.date):
+        return _from_words(value.isoformat())
+    if getattr(value, "isscalar", False) and hasattr(value, "tai"):
+        return int(tai_ns_of_times(value))
+    raise TimeError(
+        f"{value!r} is not a time: give an astropy Time, or text such as '2026-01-05T03:00:00 UTC'"
+    )
 
 
-def tai_ns_array(values: Sequence[Any] | Any) -> npt.NDArray[np.int64]:
-    """Return several times as nanoseconds TAI since 1970, shape (n,).
+def _from_words(text: str) -> int:
+    text = text.strip()
+    found = _ISO.match(text) or _DAYS.match(text)
+    if found is None:
+        raise TimeError(
+            f"{text!r} is not a time: write 2026-01-05, 2026-01-05T03:00:00 or MJD 61045.25, "
+            "with UTC (taken if none is given) or TAI after it"
+        )
+    parts = found.groupdict()
+    scale = (parts["scale"] or "utc").lower()
+    if scale not in _SCALES or (parts.get("zulu") and parts["scale"]):
+        raise TimeError(f"{text!r}: {parts['scale']!r} is no scale of time; use UTC or TAI")
+    form = (parts.get("format") or "isot").lower()
+    stated = parts["value"].replace(" ", "T").removesuffix(".")
+
+    from astropy.time import Time
+
+    whole, _, fraction = stated.partition(".")
+    given = (stated,) if form == "isot" else (float(whole), float(f"0.{fraction or 0}"))
+    try:
+        with warnings.catch_warnings():
+            # "dubious year": leap seconds of the far future are not known, which is nobody's mistake.
+            warnings.simplefilter("ignore")
+            return int(tai_ns_of_times(Time(*given, format=form, scale=scale)))
+    except (ValueError, ArithmeticError) as error:
+        raise TimeError(f"{text!r} is not a time: {error}") from None
+
+
+def tai_ns_of_times(times: Any) -> npt.NDArray[np.int64]:
+    """Return astropy Times as nanoseconds TAI since 1970, exact to the precision of `Time`.
 
     Parameters
     ----------
-    values : astropy.time.Time or sequence
-        An array-valued Time, or a sequence of what `tai_ns` takes.
+    times : astropy.time.Time
+        Any shape; those without a scale of their own were given one by astropy (UTC for most formats).
+
+    Returns
+    -------
+    numpy.ndarray
+        Of that shape, int64.
 
     Raises
     ------
-    ValueError
-        One of them is not a time, or out of range.
+    TimeError
+        One is masked, not finite, before 1678 or after 2261.
     """
-    if hasattr(values, "jd1"):
-        return _from_time(values)
-    values = list(values)
-    out = np.zeros(len(values), np.int64)
-    texts: dict[str, tuple[list[int], list[str]]] = {}
-    for i, value in enumerate(values):
-        if isinstance(value, bool):
-            raise ValueError(f"{value!r} is not a time")
-        if isinstance(value, int | np.integer):
-            out[i] = value
-        elif isinstance(value, str):
-            found = _SUFFIX.search(value)
-            scale = found[1].lower() if found else "utc"
-            where, what = texts.setdefault("utc" if scale == "z" else scale, ([], []))
-            where.append(i)
-            what.append(value[: found.start()] if found else value)
-        else:
-            out[i] = _from_time(_as_time(value))[0]
-    for scale, (where, what) in texts.items():
-        out[where] = _from_time(_parse(what, scale))
-    return out
-
-
-def from_tai_ns(value: int | npt.NDArray[np.int64]) -> Any:
-    """Return nanoseconds TAI since 1970 as an `astropy.time.Time`, exact to the nanosecond."""
-    from astropy.time import Time
-
-    days, rest = np.divmod(np.asarray(value, np.int64), _DAY_NS)
-    return Time(days + _EPOCH_JD, rest / _DAY_NS, format="jd", scale="tai")
-
-
-def _parse(texts: list[str], scale: str) -> Any:
-    from astropy.time import Time
-
-    try:
-        return Time(texts, scale=scale)
-    except ValueError as error:
-        for text in texts:
-            try:
-                Time(text, scale=scale)
-            except ValueError:
-                raise ValueError(f"{text!r} is not a time; write for example '2026-01-05T12:00:00'") from error
-        # Good one by one, but not in one format.
-        return Time([Time(text, scale=scale) for text in texts])
-
-
-def _as_time(value: Any) -> Any:
-    if hasattr(value, "jd1"):
-        return value
-    from astropy.time import Time
-
-    try:
-        return Time(value, scale="utc")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{value!r} is not a time: {error}") from None
-
-
-def _from_time(time: Any) -> npt.NDArray[np.int64]:
-    tai = time.tai
-    jd1, jd2 = np.atleast_1d(tai.jd1), np.atleast_1d(tai.jd2)
-    days = np.round(jd1 - _EPOCH_JD)
-    part = (jd1 - _EPOCH_JD - days) + jd2
-    if not np.all(np.isfinite(part)) or np.any(np.abs(days) > 106_000):
-        raise ValueError(f"{time} is out of range: years 1680 to 2260 can be kept")
-    ns: npt.NDArray[np.int64] = days.astype(np.int64) * _DAY_NS + np.round(part * _DAY_NS).astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tai = times.tai
+        except Exception as error:
+            raise TimeError(f"the time {times} has no TAI: {error}") from None
+    if np.any(tai.mask):
+        raise TimeError("a time is masked, so it has no value")
+    jd1, jd2 = np.asarray(tai.jd1, dtype=float), np.asarray(tai.jd2, dtype=float)
+    if not np.all(np.isfinite(jd1) & np.isfinite(jd2) & (np.abs(jd1 + jd2 - 2440587.5) < 106_000)):
+        raise TimeError(f"the time {times} cannot be stored: only the years 1680 to 2259 can")
+    # jd1 is a whole or half number of days, so this product is exact; only the fraction is rounded.
+    half_days = np.rint((jd1 - 2440587.5) * 2).astype(np.int64)
+    ns: npt.NDArray[np.int64] = half_days * (_DAY_NS // 2) + np.rint(jd2 * _DAY_NS).astype(np.int64)
     return ns
+
+
+def from_tai_ns(ns: Any) -> Any:
+    """Return nanoseconds TAI since 1970, one or an array, as an astropy Time in TAI."""
+    from astropy.time import Time
+
+    ns = np.asarray(ns, dtype=np.int64)
+    days, rest = np.divmod(ns, _DAY_NS)
+    return Time(days + 2440587.5, rest / _DAY_NS, format="jd", scale="tai")
