@@ -61,8 +61,21 @@ class _Commands(click.Group):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
 
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    from importlib import metadata
+
+    try:
+        terminal.line(f"supertask {metadata.version('supertask')}")
+    except metadata.PackageNotFoundError:
+        terminal.line("supertask, from a folder that is not installed")
+    context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="supertask", prog_name="supertask", message="%(prog)s %(version)s")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+              help="Show the version and exit.")  # fmt: skip
 def supertask() -> None:
     """Science pipelines over large sets of data: say what the work is, plan it, run it."""
 
@@ -81,14 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     session = Session()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = supertask.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="supertask",
-            standalone_mode=False,
-            obj=session,
-        )
+        # Not through click's own main: it takes a closed pipe for a failure.
+        with supertask.make_context("supertask", words, obj=session) as context:
+            code = supertask.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
         error.show()
         return BAD_INPUT

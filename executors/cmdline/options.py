@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
 import click
 
 from supertask.errors import ConfigError
@@ -28,12 +27,12 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@attrs.define
 class Session:
-    """What one call of the program was told about itself."""
+    """What one call of the program was told about itself (no attrs class: help must be quick)."""
 
-    debug: bool = False
-    """Whether errors show their traceback."""
+    def __init__(self) -> None:
+        self.debug = False
+        """Whether errors show their traceback."""
 
 
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +59,8 @@ def error(text: str) -> None:
 
 def objects(rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON, one object per line."""
+    import json
+
     for row in rows:
         line(json.dumps(row, default=_plain, ensure_ascii=False))
 
@@ -161,6 +160,9 @@ def spinner(text: str) -> Iterator[None]:
 
 def keep_traceback(failure: BaseException) -> Path:
     """Write the traceback of an error to a new file and return where."""
+    import tempfile
+    import traceback
+
     handle, name = tempfile.mkstemp(prefix="supertask-", suffix=".traceback.txt", text=True)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(f"{' '.join(sys.argv)}\n\n")
