@@ -1,0 +1,35 @@
+"""Plan the work: from a pipeline and a data repository to a complete Science DAG.
+
+Layout, from the top down:
+
+- `graphbuilder.builder`: the GraphBuilder, which makes plans;
+- `graphbuilder.batcher`: the QuantumBatcher, which merges quanta into bundles;
+- `graphbuilder.loading`: what is read from a repository for a plan;
+- `graphbuilder.expressions`: the data-ID expression language;
+- `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphbuilder.batcher import QuantumBatcher
+    from graphbuilder.builder import GraphBuilder
+    from graphbuilder.dag.dag import ScienceDag
+
+__all__ = ["GraphBuilder", "QuantumBatcher", "ScienceDag"]
+
+_HOMES = {
+    "GraphBuilder": "graphbuilder.builder",
+    "QuantumBatcher": "graphbuilder.batcher",
+    "ScienceDag": "graphbuilder.dag.dag",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that reading a plan never imports the builder.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,361 @@
+"""GraphBuilder: pipeline + repository + data-ID expression → Science DAG."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+
+from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.identity import (
+    Digests,
+    FieldInput,
+    dataset_identities,
+    quantum_identities,
+    unit_digests,
+)
+from graphbuilder.dag.topology import Producers
+from graphbuilder.dag.values import DagMeta, TaskNode
+from graphbuilder.expressions import parse
+from graphbuilder.loading import Needs, load_repo_graph
+from graphbuilder.provenance import describe
+from supertask.butler.port import AbstractButler
+from supertask.classpath import class_path
+from supertask.datasets import Dataset
+from supertask.errors import EmptyPlanError, PreflightError, Problems, did_you_mean
+from supertask.fields import FieldRole
+from supertask.identities import task_key
+from supertask.pipeline import Pipeline, TaskDef
+from supertask.repograph.absorb import absorb
+from supertask.repograph.columns import Ints, group
+from supertask.repograph.graph import GroupedQuanta, RepoGraph, Step
+from supertask.repograph.tables import QuantumTable
+from supertask.supertask import SuperTask
+
+__all__ = ["GraphBuilder"]
+
+_SHOWN = 5
+
+
+@attrs.define(eq=False)
+class _Plan:
+    """A plan in the making."""
+
+    repoGraph: RepoGraph
+    steps: list[tuple[str, str, int]]
+    nodes: list[TaskNode] = attrs.field(factory=list)
+    quanta: list[QuantumTable] = attrs.field(factory=list)
+    producers: dict[type[Dataset], Producers] = attrs.field(factory=dict)
+    identities: list[Digests] = attrs.field(factory=list)
+    units: dict[str, Digests] = attrs.field(factory=dict)
+    """Digests of the instances of units, made where first asked for."""
+
+    @property
+    def n(self) -> int:
+        """Number of quanta so far."""
+        return sum(node.count for node in self.nodes)
+
+
+class GraphBuilder:
+    """Makes complete plans.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        What is to be done.
+    butler : AbstractButler
+        The data repository.
+    output_run : str
+        RUN collection that outputs will be written to.
+    collections : sequence of str, optional
+        Input collections in search order; the Butler's own search path unless given.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        butler: AbstractButler,
+        output_run: str,
+        *,
+        collections: Sequence[str] | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.butler = butler
+        self.output_run = output_run
+        self.collections = tuple(butler.collections if collections is None else collections)
+
+    def makeGraph(self, where: str = "", *, bind: Mapping[str, Any] | None = None) -> ScienceDag:
+        """Work out every quantum and dataset before anything runs.
+
+        Parameters
+        ----------
+        where : str, optional
+            Data-ID expression.
+        bind : Mapping, optional
+            Values for names such as ``:night`` in the expression.
+
+        Returns
+        -------
+        ScienceDag
+            The plan.
+
+        Raises
+        ------
+        PipelineError
+            The pipeline is not consistent with itself or the repository's unit model.
+        ExpressionError
+            The expression cannot be understood.
+        EmptyPlanError
+            There is nothing to do; says which step came out empty.
+        PreflightError
+            Quanta cannot be worked out.
+        """
+        model = self.butler.model
+        if not len(self.pipeline):
+            raise PreflightError("the pipeline has no tasks: add some before planning")
+        condition = parse(where, model, bind=bind)
+        pipeline = self.pipeline.sort()
+        pipeline.check(model)
+        self._check_types(pipeline)
+        needs = self._needs(pipeline)
+        self._check_known(pipeline, needs)
+        with _undisturbed():
+            repoGraph, steps = load_repo_graph(
+                self.butler, needs, where=condition, collections=self.collections or None
+            )
+            plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
+            for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
+                self._define(plan, taskdef, task)
+        if not plan.n:
+            raise EmptyPlanError(_why_empty(plan.steps, where))
+        return self._finish(plan, pipeline, where, bind or {})
+
+    # -- before the RepoGraph -----------------------------------------------------------------
+
+    def _check_types(self, pipeline: Pipeline) -> None:
+        """Compare the pipeline's dataset types with those of the repository."""
+        known = self.butler.dataset_types()
+        model = self.butler.model
+        problems = Problems("the pipeline and the repository disagree")
+        for name, use in pipeline.dataset_types().items():
+            there = known.get(name)
+            if there is None:
+                continue
+            ours = use.dataset_type
+            if set(model.closure(there.units)) != set(model.closure(ours.units)):
+                problems.add(
+                    f"dataset type {name!r} is by ({', '.join(ours.units)}) in the pipeline, "
+                    f"by ({', '.join(there.units)}) in the repository"
+                )
+        problems.raise_if_any(PreflightError)
+
+    def _needs(self, pipeline: Pipeline) -> Needs:
+        made = {t for d in pipeline.values() for t in _types(d, FieldRole.OUTPUT)}
+        inputs: dict[type[Dataset], None] = {}
+        calibrations: set[type[Dataset]] = set()
+        units = []
+        for taskdef in pipeline.values():
+            spoken = set(taskdef.config.quantum_units)
+            for field in taskdef.config.dataset_fields.values():
+                if field.role in (FieldRole.INIT_INPUT, FieldRole.INIT_OUTPUT):
+                    continue
+                spoken |= set(field.dataset_type.units)
+                if field.role is not FieldRole.OUTPUT and field.dataset_type not in made:
+                    inputs[field.dataset_type] = None
+                    if field.role is FieldRole.CALIBRATION:
+                        calibrations.add(field.dataset_type)
+            units.append(frozenset(spoken))
+        return Needs(tuple(inputs), frozenset(calibrations), tuple(units))
+
+    def _check_known(self, pipeline: Pipeline, needs: Needs) -> None:
+        """Refuse inputs that nobody makes and the repository has never heard of."""
+        known = self.butler.dataset_types()
+        everything = {*known, *pipeline.dataset_types()}
+        problems = Problems("inputs that no task of the pipeline makes and the repository does not have")
+        for taskdef in pipeline.values():
+            for attribute, field in taskdef.config.dataset_fields.items():
+                name = field.dataset_type.name
+                if field.dataset_type in needs.inputs and name not in known and field.minimum:
+                    near = did_you_mean(name, everything - {name})
+                    problems.add(
+                        f"{taskdef.label}.{attribute}: dataset type {name!r}{near}; ingest it, add the task "
+                        "that makes it, or configure another name"
+                    )
+        problems.raise_if_any(PreflightError)
+
+    # -- one task -----------------------------------------------------------------------------
+
+    def _define(self, plan: _Plan, taskdef: TaskDef, task: SuperTask) -> None:
+        label, config = taskdef.label, taskdef.config
+        try:
+            defined = task.defineQuanta(plan.repoGraph)
+        except PreflightError as error:
+            raise type(error)(f"task {label!r}: {error}") from error
+        if defined is None:
+            raise PreflightError(f"defineQuanta of {label!r} returned nothing: return the quanta")
+        table = absorb(plan.repoGraph, label, defined, config.quantum_units)
+        if isinstance(defined, GroupedQuanta):
+            plan.steps += [(label, s.what, s.count) for s in defined.steps]
+        table = self._enough(plan, taskdef, table)
+        self._check_outputs(plan, taskdef, table)
+        key = task_key(class_path(taskdef.task_class), taskdef.task_class.version, config)
+        node = TaskNode(
+            label,
+            class_path(taskdef.task_class),
+            config.to_dict(),
+            taskdef.task_class.version,
+            key,
+            tuple(config.quantum_units),
+            plan.n,
+            table.n,
+            {f.dataset_type.name: f.minimum for f in _fields(taskdef) if f.dataset_type in table.inputs},
+        )
+        inputs = self._field_inputs(plan, taskdef, table)
+        plan.identities.append(quantum_identities(key, table, inputs, lambda unit: _digests_of(plan, unit)))
+        for dataset_type, edges in table.outputs.items():
+            plan.producers[dataset_type] = Producers(node.first, edges)
+        plan.nodes.append(node)
+        plan.quanta.append(table)
+        plan.steps.append((label, "quanta planned", table.n))
+
+    def _enough(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> QuantumTable:
+        """Hold a hand-written defineQuanta to the minimums that its config declares."""
+        short = np.zeros(table.n, bool)
+        for field in _fields(taskdef):
+            if field.role not in (FieldRole.INPUT, FieldRole.CALIBRATION) or not field.minimum:
+                continue
+            edges = table.inputs.get(field.dataset_type)
+            missing = np.ones(table.n, bool) if edges is None else edges.counts() < field.minimum
+            short |= missing
+        if short.any():
+            raise PreflightError(
+                f"defineQuanta of {taskdef.label!r} returned {int(short.sum())} quanta with fewer inputs than "
+                f"their fields require, the first: {table.quantum(int(np.flatnonzero(short)[0]))}; leave them "
+                "out, or declare the field with minimum=0"
+            )
+        return table
+
+    def _check_outputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> None:
+        """Every output has one producer, and every dataset added is somebody's output."""
+        problems = Problems(f"outputs of {taskdef.label!r}")
+        declared = _types(taskdef, FieldRole.OUTPUT)
+        for dataset_type in declared:
+            if dataset_type not in table.outputs and table.n:
+                problems.add(f"no quantum makes {dataset_type.name!r}, which the config declares")
+        for dataset_type, edges in table.outputs.items():
+            if dataset_type not in declared:
+                problems.add(f"{dataset_type.name!r} is not declared: add an OutputField to the config")
+            datasets = plan.repoGraph.datasets[dataset_type]
+            if edges.indptr is None and edges.rows is None and edges.n == datasets.n:
+                continue
+            made = np.bincount(edges.all_rows(), minlength=datasets.n)
+            for count, what in (
+                (made > 1, "made by two quanta"),
+                (made == 0, "added, but made by no quantum"),
+            ):
+                rows = np.flatnonzero(count)
+                if len(rows):
+                    shown = ", ".join(map(repr, datasets.at(rows[:_SHOWN])))
+                    problems.add(f"{len(rows)} datasets {what}: {shown}{', …' if len(rows) > _SHOWN else ''}")
+        problems.raise_if_any(PreflightError)
+
+    def _field_inputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> list[FieldInput]:
+        attribute = {f.dataset_type: f.attribute for f in _fields(taskdef)}
+        return [
+            FieldInput(attribute.get(t, t.name), edges, _Identities(plan, t))
+            for t, edges in table.inputs.items()
+        ]
+
+    # -- after the last task ------------------------------------------------------------------
+
+    def _finish(self, plan: _Plan, pipeline: Pipeline, where: str, bind: Mapping[str, Any]) -> ScienceDag:
+        for node, table in zip(plan.nodes, plan.quanta, strict=True):
+            if node.count and len(group(table.key()).keys) < table.n and table.parameters is None:
+                raise PreflightError(
+                    f"two quanta of {node.label!r} have one data ID: give the task more quantum units, or the "
+                    "quanta parameters that tell them apart"
+                )
+        used = {t for table in plan.quanta for t in [*table.inputs, *table.outputs]}
+        tables = {t: plan.repoGraph.datasets[t] for t in plan.repoGraph.datasets if t in used}
+        meta = DagMeta(
+            output_run=self.output_run,
+            collections=self.collections,
+            where=where,
+            bind=dict(bind),
+            steps=tuple(plan.steps),
+            **describe(self.butler, pipeline),
+        )
+        return ScienceDag(
+            meta,
+            plan.nodes,
+            plan.quanta,
+            plan.repoGraph.space,
+            tables,
+            plan.producers,
+            np.concatenate(plan.identities),
+        )
+
+
+class _Identities:
+    """Identities of rows of a table, of what was there or of what earlier tasks make."""
+
+    def __init__(self, plan: _Plan, dataset_type: type[Dataset]) -> None:
+        self._table = plan.repoGraph.datasets[dataset_type]
+        self._type = dataset_type
+        self._producers = plan.producers.get(dataset_type)
+        if self._producers is not None:
+            first = self._producers.first
+            k = next(i for i, node in enumerate(plan.nodes) if node.first == first and node.count)
+            self._quanta = plan.identities[k]
+            self._makers = self._producers.table(self._table.n) - first
+
+    def __call__(self, rows: Ints) -> Digests:
+        if self._producers is None:
+            stored: Digests = self._table.identities[rows]
+            return stored
+        single = self._producers.edges.indptr is None
+        return dataset_identities(
+            self._type, self._quanta[self._makers[rows]], None if single else self._table, rows
+        )
+
+
+def _digests_of(plan: _Plan, unit: str) -> Digests:
+    if unit not in plan.units:
+        plan.units[unit] = unit_digests(plan.repoGraph.space, unit)
+    return plan.units[unit]
+
+
+def _fields(taskdef: TaskDef) -> list[Any]:
+    return list(taskdef.config.dataset_fields.values())
+
+
+def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:
+    return [f.dataset_type for f in _fields(taskdef) if f.role is role]
+
+
+@contextmanager
+def _undisturbed() -> Any:
+    """Keep the garbage collector out: walking millions of young objects costs more than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _why_empty(steps: Sequence[tuple[str, str, int]], where: str) -> str:
+    first = next(((label, what) for label, what, count in steps if not count), ("", "no quanta"))
+    lines = "\n".join(
+        f"  {count:>10,}  {f'{label}: ' if label else ''}{what}" for label, what, count in steps
+    )
+    expression = f" with {where!r}" if where.strip() else ""
+    return (
+        f"the plan{expression} is empty: the first step that left nothing was "
+        f"{f'{first[0]}: ' if first[0] else ''}{first[1]}\n{lines}"
+    )

@@ -1,0 +1,102 @@
+"""The values that a Science DAG is described by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from supertask.datasets import Dataset
+from supertask.quanta import Quantum
+
+__all__ = ["Bundling", "DagMeta", "QuantumRecord", "TaskNode"]
+
+
+@attrs.frozen
+class TaskNode:
+    """One task of a plan and which quanta are its."""
+
+    label: str
+    class_path: str
+    """``module:Qualname`` of the SuperTask class."""
+    config: dict[str, Any]
+    """What `Config.to_dict` gave."""
+    version: str
+    """Declared by the author of the task."""
+    key: bytes
+    """16 bytes: identity of class, version and config."""
+    quantum_units: tuple[str, ...]
+    first: int
+    """Index of its first quantum in the plan."""
+    count: int
+    """How many quanta it has; they follow one another."""
+    minimums: dict[str, int] = attrs.field(factory=dict)
+    """Input dataset type → how many must exist for a quantum to run."""
+
+
+@attrs.frozen
+class DagMeta:
+    """Where a plan came from: provenance of the whole."""
+
+    output_run: str
+    repository: str
+    """Identity of the data repository that it was made from, a hexadecimal UUID."""
+    butler_root: str
+    """Where that repository was when the plan was made."""
+    collections: tuple[str, ...] = ()
+    """Input collections in search order."""
+    where: str = ""
+    """The data-ID expression."""
+    bind: dict[str, Any] = attrs.field(factory=dict)
+    """Values bound in the expression."""
+    pipeline: dict[str, Any] = attrs.field(factory=dict)
+    """The pipeline as its file would say it."""
+    unit_model: dict[str, Any] = attrs.field(factory=dict)
+    """The unit model as its file would say it."""
+    versions: dict[str, str] = attrs.field(factory=dict)
+    """Package → version."""
+    command: str = ""
+    user: str = ""
+    created: str = ""
+    """UTC, ISO 8601."""
+    steps: tuple[tuple[str, str, int], ...] = ()
+    """How the plan came about: (task label or empty, step, how many it left)."""
+
+
+@attrs.frozen(eq=False)
+class Bundling:
+    """Quanta merged in bundles that run together, bundles in an order that respects dependencies."""
+
+    name: str
+    indptr: npt.NDArray[np.int64]
+    """Shape (bundles + 1,): where each begins in `indices`."""
+    indices: npt.NDArray[np.int32]
+    """Shape (quanta,): quantum indices, each exactly once."""
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, bundle: int) -> npt.NDArray[np.int32]:
+        if not 0 <= bundle < len(self):
+            raise IndexError(f"bundle {bundle} of {len(self)}")
+        return self.indices[self.indptr[bundle] : self.indptr[bundle + 1]]
+
+
+@attrs.frozen
+class QuantumRecord:
+    """All that a runner needs to run one quantum."""
+
+    index: int
+    label: str
+    identity: bytes
+    """16 bytes."""
+    quantum: Quantum
+    locations: Mapping[Dataset, str]
+    """Where the inputs are stored that were there before the plan."""
+    identities: Mapping[Dataset, bytes]
+    """Identity of every input and output, 16 bytes each."""
+    minimums: Mapping[type[Dataset], int]
+    """How many inputs of a type must exist for the quantum to run."""

@@ -1,0 +1,210 @@
+"""From a repository to a RepoGraph: what a pipeline needs of it, narrowed by a condition.
+
+A condition narrows whatever it speaks of. Each of its conjuncts applies to every row whose data ID
+determines all its units. Where a relation leads from those units to others (from a tract to the
+detectors that overlap it) the relation's remaining rows say which of the others are meant; a null
+(a bias exposure has no visit) is never narrowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from supertask.butler.port import AbstractButler, Reader
+from supertask.conditions import Condition, conjuncts, names
+from supertask.datasets import Dataset
+from supertask.repograph.columns import group, lookup, pack, pack_both
+from supertask.repograph.graph import RepoGraph, Step, Validity
+from supertask.repograph.space import Columns, UnitSpace
+from supertask.repograph.tables import DatasetTable, RelationTable
+from supertask.rows import DatasetRows, RelationRows, TextColumn
+from supertask.units import UnitModel
+
+__all__ = ["Needs", "load_repo_graph"]
+
+
+@attrs.frozen
+class Needs:
+    """What a pipeline needs of a repository."""
+
+    inputs: tuple[type[Dataset], ...]
+    """Dataset types that the pipeline reads and does not make."""
+    calibrations: frozenset[type[Dataset]]
+    """Those of them that may be certified for ranges of time."""
+    units: tuple[frozenset[str], ...]
+    """For each task, all units of its quanta, inputs and outputs."""
+
+    fields: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
+    """Unit → fields of it that defineQuanta may ask for."""
+
+    def all_units(self, model: UnitModel) -> tuple[str, ...]:
+        """Return every unit that follows from those of any task."""
+        return model.determined({u for units in self.units for u in units})
+
+    def relations(self, model: UnitModel) -> tuple[str, ...]:
+        """Return the relations both of whose sides some task speaks of."""
+        found = []
+        for relation in model.relations:
+            sides = set(relation.left) | set(relation.right)
+            if any(sides <= set(model.determined(units)) for units in self.units):
+                found.append(relation.name)
+        return tuple(found)
+
+
+def load_repo_graph(
+    butler: AbstractButler,
+    needs: Needs,
+    *,
+    where: Condition | None = None,
+    collections: Sequence[str] | None = None,
+) -> tuple[RepoGraph, tuple[Step, ...]]:
+    """Read what a pipeline needs in columns.
+
+    Parameters
+    ----------
+    butler : AbstractButler
+        The repository.
+    needs : Needs
+        What to read.
+    where : Condition, optional
+        Narrows what is read.
+    collections : sequence of str, optional
+        Input collections; the Butler's own search path unless given.
+
+    Returns
+    -------
+    repoGraph : RepoGraph
+        What was read.
+    steps : tuple of Step
+        What was read, with how many rows it had: the first lines of every explanation.
+    """
+    model = butler.model
+    reader = butler.reader(collections=collections, where=where)
+    relation_names = needs.relations(model)
+    spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
+    relations, narrowed = _narrow_through_relations(model, reader, relation_names, spoken_of)
+    units = needs.all_units(model)
+    steps = [
+        Step(f"rows of relation {n!r} selected", len(next(iter(r.units.values()))))
+        for n, r in relations.items()
+    ]
+    space = UnitSpace.from_rows(model, [reader.units(u, needs.fields.get(u, ())) for u in units])
+    steps += [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
+    tables: dict[type[Dataset], DatasetTable] = {}
+    validity: dict[type[Dataset], Validity] = {}
+    for dataset_type in needs.inputs:
+        certified = reader.calibrations(dataset_type) if dataset_type in needs.calibrations else []
+        if certified:
+            parts = [c.datasets for c in certified]
+            table, order = _dataset_table(space, dataset_type, parts)
+            rank = np.repeat(np.arange(len(parts)), [len(p.ids) for p in parts])
+            begin = np.concatenate([c.begin for c in certified])
+            end = np.concatenate([c.end for c in certified])
+            validity[dataset_type] = Validity(begin[order], end[order], rank[order])
+        else:
+            table, _ = _dataset_table(space, dataset_type, [reader.datasets(dataset_type)])
+        tables[dataset_type] = table
+        steps.append(Step(f"datasets {dataset_type.name!r} found", table.n))
+    coded = {n: _relation_table(space, r) for n, r in relations.items()}
+    for name, side in narrowed:
+        for dataset_type, table in tables.items():
+            left_out = _leave_out_unrelated(space, table, coded[name], side, validity)
+            if left_out:
+                what = f"datasets {dataset_type.name!r} that relation {name!r} leads to"
+                steps.append(Step(what, table.n))
+    return RepoGraph(space, tables, coded, validity), tuple(steps)
+
+
+def _said(spoken_of: Iterable[set[str]], units: Iterable[str]) -> set[str]:
+    """Units that the expression names, which are worth a line of their own."""
+    return {u for said in spoken_of for u in said} & set(units)
+
+
+def _narrow_through_relations(
+    model: UnitModel, reader: Reader, relation_names: Iterable[str], spoken_of: Sequence[set[str]]
+) -> tuple[dict[str, RelationRows], list[tuple[str, tuple[str, ...]]]]:
+    """Read relations, and admit of the side that the condition does not speak of only what is left.
+
+    Returns the relations, and which side of which was narrowed.
+    """
+    found: dict[str, RelationRows] = {}
+    narrowed = []
+    for name in relation_names:
+        relation = model.relation(name)
+        rows = found[name] = reader.relation(name)
+        for side, other in ((relation.left, relation.right), (relation.right, relation.left)):
+            near, far = set(model.determined(side)), set(model.determined(other))
+            if any(said & (far - near) and not said & (near - far) for said in spoken_of):
+                leaves = model.leaves(model.closure(side))
+                for unit in leaves:
+                    reader.restrict(unit, group(rows.units[unit]).keys)
+                narrowed.append((name, leaves))
+    return found, narrowed
+
+
+def _leave_out_unrelated(
+    space: UnitSpace,
+    table: DatasetTable,
+    relation: RelationTable,
+    side: tuple[str, ...],
+    validity: dict[type[Dataset], Validity],
+) -> bool:
+    """Leave out rows whose units are not together in the relation, although each of them is."""
+    if len(side) < 2 or not all(space.determines(table.columns, u) for u in side):
+        return False
+    rows, related = pack_both(
+        [space.column(table.columns, u) for u in side], [relation.columns[u] for u in side], space.sizes(side)
+    )
+    keep = (rows < 0) | (lookup(group(related).keys, rows) >= 0)
+    if keep.all():
+        return False
+    chosen = np.flatnonzero(keep)
+    table.columns = {u: c[chosen] for u, c in table.columns.items()}
+    table.identities, table.sizes = table.identities[chosen], table.sizes[chosen]
+    table.locations = table.locations[chosen]
+    table.n = len(chosen)
+    if table.dataset_type in validity:
+        v = validity[table.dataset_type]
+        validity[table.dataset_type] = Validity(v.begin[chosen], v.end[chosen], v.rank[chosen])
+    return True
+
+
+def _dataset_table(
+    space: UnitSpace, dataset_type: type[Dataset], parts: Sequence[DatasetRows]
+) -> tuple[DatasetTable, npt.NDArray[np.int64]]:
+    """Encode datasets and sort them by data ID; also return which of the rows given each is."""
+    model = space.model
+    leaves = model.leaves(model.closure(dataset_type.units))
+    n = sum(len(p.ids) for p in parts)
+    columns: Columns = {u: space.codes(u, np.concatenate([p.units[u] for p in parts])) for u in leaves}
+    key = pack(list(columns.values()), space.sizes(leaves), n=n)
+    # Rows of instances that are not selected have a negative code, and grouping leaves them out.
+    order = group(key).rows
+    whole = order is None
+    if order is None:
+        order = np.arange(n)
+    identities = np.concatenate([p.identities for p in parts])
+    sizes = np.concatenate([p.sizes for p in parts])
+    locations = TextColumn.concatenate([_as_text(p.locations) for p in parts])
+    if not whole:
+        columns = {u: c[order] for u, c in columns.items()}
+        identities, sizes, locations = identities[order], sizes[order], locations[order]
+    return DatasetTable(dataset_type, space, columns, len(order), identities, locations, sizes), order
+
+
+def _as_text(locations: Sequence[str]) -> TextColumn:
+    return locations if isinstance(locations, TextColumn) else TextColumn.from_strings(locations)
+
+
+def _relation_table(space: UnitSpace, rows: RelationRows) -> RelationTable:
+    columns = {u: space.codes(u, ids) for u, ids in rows.units.items()}
+    known = np.ones(len(next(iter(columns.values()))), bool)
+    for codes in columns.values():
+        known &= codes >= 0
+    if not known.all():
+        columns = {u: c[known] for u, c in columns.items()}
+    return RelationTable(rows.relation, columns)

@@ -1,0 +1,54 @@
+"""Who planned what, when and with which software."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import shlex
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from typing import Any
+
+from supertask.butler.port import AbstractButler
+from supertask.pipeline import Pipeline
+from supertask.unitmodels import unit_model_to_dict
+
+__all__ = ["describe", "package_versions"]
+
+_ALWAYS = ("supertask", "numpy", "h5py", "astropy", "sqlalchemy")
+
+
+def describe(butler: AbstractButler, pipeline: Pipeline) -> dict[str, Any]:
+    """Return the provenance of a plan, as keywords for `DagMeta`."""
+    modules = {d.task_class.__module__.partition(".")[0] for d in pipeline.values()}
+    return {
+        "repository": butler.repository_id,
+        "butler_root": str(butler.root),
+        "pipeline": pipeline.to_dict(),
+        "unit_model": unit_model_to_dict(butler.model),
+        "versions": package_versions(modules),
+        "command": shlex.join(sys.argv),
+        "user": _user(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def package_versions(modules: Iterable[str]) -> dict[str, str]:
+    """Return Python's version and those of our dependencies and of the tasks' own packages."""
+    versions = {"python": sys.version.split()[0]}
+    for name in sorted({*_ALWAYS, *modules}):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = getattr(sys.modules.get(name), "__version__", None)
+            if found is not None:
+                versions[name] = str(found)
+    return versions
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user ID that the system has no name for
+        return ""
