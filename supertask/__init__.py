@@ -4,8 +4,9 @@ From the ground up, each imports only from above it in this list:
 
 - *Words*: `errors`, `struct`, `dataids`, `datasets`, `quanta`, `conditions` (what a data-ID expression
   means), `units` (unit models; `unitmodels` finds them), `yamltext` (YAML read safely, with places).
-- *Configuration*: `config` (typed, frozen, documented), `overrides` (text to typed values, with history),
-  `fields` (dataset types as config fields), `identities` (what a value's identity is).
+- *Configuration*: `kinds` (what values a field of each type has), `configfields` (how fields are declared),
+  `overrides` (values for fields as text), `config` (typed, frozen, with a history), `configurable`
+  (replaceable subtasks), `fields` (dataset types as config fields), `identities` (what makes two values one).
 - *Work*: `task`, `supertask`, `pipeline` and its files, `classpath`.
 - *Data*: `butler` (the port and the Butlers that keep it), `rows` (columns that they exchange), `formats`,
   `repograph` (what a selection of a repository holds and will hold).
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from supertask.butler.repository import Butler
-    from supertask.config import Config, ConfigurableField, field
+    from supertask.config import Config, field
+    from supertask.configurable import ConfigurableField
     from supertask.dataids import DataId
     from supertask.datasets import Dataset
     from supertask.errors import (
@@ -64,7 +66,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "butler.repository": ("Butler",),
-    "config": ("Config", "ConfigurableField", "field"),
+    "config": ("Config", "field"),
+    "configurable": ("ConfigurableField",),
     "dataids": ("DataId",),
     "datasets": ("Dataset",),
     "errors": (

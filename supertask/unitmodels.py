@@ -138,9 +138,7 @@ def unit_model_to_dict(model: UnitModel) -> dict[str, Any]:
         r.name: _filled(kind=r.kind.value, left=list(r.left), right=list(r.right), doc=r.doc)
         for r in model.relations
     }
-    return _filled(
-        name=model.name, version=model.version, doc=model.doc, units=units, relations=relations
-    )
+    return _filled(name=model.name, version=model.version, doc=model.doc, units=units, relations=relations)
 
 
 def _filled(**values: Any) -> dict[str, Any]:

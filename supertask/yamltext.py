@@ -17,7 +17,7 @@ import yaml
 
 from supertask.errors import SuperTaskError
 
-__all__ = ["Document", "Place", "YamlError", "dump", "load", "load_file"]
+__all__ = ["Document", "Node", "Place", "Scalar", "YamlError", "dump", "load", "load_file", "load_untyped"]
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -73,6 +73,18 @@ class Document:
         """Return ``file:line:column`` of the value at `path`."""
         place = self.place(*path)
         return f"{self.source}:{place.line}:{place.column}"
+
+
+@attrs.frozen
+class Scalar:
+    """A word of YAML before its type is decided."""
+
+    text: str
+    quoted: bool = False
+
+
+Node = Scalar | list[Any] | dict[str, Any]
+"""YAML whose words have no type yet: whoever knows the type wanted decides."""
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
@@ -145,6 +157,39 @@ def load(text: str, source: str = "text") -> Document:
     finally:
         loader.dispose()
     return Document(value, source, places)
+
+
+def load_untyped(text: str) -> Node:
+    """Read one YAML value and leave its words untyped; keys of mappings are their text.
+
+    Raises
+    ------
+    YamlError
+        It is not YAML.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return Scalar("")
+        _note_places(node, "text", {})
+        return _untyped(node)
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise YamlError(f"{text!r} cannot be read: {problem}") from None
+    finally:
+        loader.dispose()
+
+
+def _untyped(node: Any) -> Node:
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise YamlError("a key must be a word")
+        return {key.value: _untyped(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_untyped(value) for value in node.value]
+    return Scalar(node.value, node.style in ("'", '"'))
 
 
 def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:

@@ -1,0 +1,353 @@
+"""Dataset types as fields of a SuperTask's configuration: what it reads and writes.
+
+    class IsrConfig(SuperTaskConfig):
+        quantum_units = ("exposure", "detector")
+        raw = InputField(units=("exposure", "detector"), storage="fits_image", doc="Raw frame.")
+        flat = CalibrationField(units=("detector", "physical_filter"), storage="fits_image", doc="Flat.")
+        isr_image = OutputField(units=("exposure", "detector"), storage="fits_image", doc="Reduced frame.")
+
+The class fixes units and storage; the name in the repository is configurable: ``IsrConfig(raw="my_raw")``,
+or the override ``isr:raw=my_raw``. On an instance, ``config.raw`` is the Dataset class of that name.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import attrs
+
+from supertask.config import Config
+from supertask.configfields import ConfigField, Declaration, Special
+from supertask.datasets import Dataset, DatasetType
+from supertask.errors import ConfigError, DatasetTypeError, Problems
+from supertask.kinds.base import INVALID, MISSING, At, Kind
+from supertask.yamltext import Node, Scalar
+
+__all__ = [
+    "CalibrationField",
+    "DatasetField",
+    "FieldRole",
+    "InitInputField",
+    "InitOutputField",
+    "InputField",
+    "OutputField",
+    "SuperTaskConfig",
+]
+
+
+class FieldRole(enum.Enum):
+    """What a task does with the datasets of a field."""
+
+    INPUT = "input"
+    CALIBRATION = "calibration"
+    """An input that is looked up by the time for which it is valid."""
+    OUTPUT = "output"
+    INIT_INPUT = "init_input"
+    """Read when the task is constructed."""
+    INIT_OUTPUT = "init_output"
+    """Known when the task is constructed, written once for a whole run."""
+
+
+@attrs.frozen
+class DatasetField:
+    """What a task says of one of its dataset types."""
+
+    attribute: str
+    """Name of the field in the configuration."""
+    role: FieldRole
+    dataset_type: type[Dataset]
+    multiple: bool | None = None
+    """Whether `run` gets a list; None leaves it to units: a list, if the quantum's do not say which one."""
+    minimum: int = 1
+    """How many a quantum needs at least."""
+    deferred: bool = False
+    """Whether `run` gets handles that read when asked."""
+    prerequisite: bool = False
+    """Whether it is in the repository before, and made by no task of the pipeline."""
+    select: dict[str, tuple[Any, ...]] = attrs.field(factory=dict)
+    """Unit or ``unit.field`` → the values that a dataset's must be one of."""
+    overhead: bool = False
+    """Whether it affects only what quanta share."""
+    doc: str = ""
+
+    @property
+    def is_input(self) -> bool:
+        """Whether a quantum reads it."""
+        return self.role in (FieldRole.INPUT, FieldRole.CALIBRATION)
+
+
+@lru_cache(maxsize=4096)
+def _dataset_type(name: str, units: tuple[str, ...], storage: str, doc: str) -> type[Dataset]:
+    return Dataset.subclass(name, units, storage, doc)
+
+
+class DatasetKind(Kind):
+    """The name of a dataset type whose units and storage are fixed."""
+
+    identity = False  # what is read enters by its content, what is written by its field
+    verbatim = True
+
+    def __init__(self, template: DatasetField) -> None:
+        self.template = template
+
+    def say(self) -> str:
+        kind = self.template.dataset_type
+        return f"the name of a dataset type ({', '.join(kind.units)}) as {kind.storage}"
+
+    def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
+        fixed = self.template.dataset_type
+        if isinstance(value, DatasetType):
+            if value == fixed or (set(value.units), value.storage) == (set(fixed.units), fixed.storage):
+                return value
+            return at.note(
+                f"must have units ({', '.join(fixed.units)}) and storage {fixed.storage}, got {value!r}"
+            )
+        if not isinstance(value, str):
+            return self.refuse(value, at)
+        try:
+            return _dataset_type(value, fixed.units, fixed.storage, fixed.doc)
+        except DatasetTypeError as error:
+            return at.note(str(error))
+
+    def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
+        return self.accept(node.text, at) if isinstance(node, Scalar) else self.refuse(node, at)
+
+    def plain(self, value: Any) -> Any:
+        return value.name
+
+
+def _words(value: Iterable[str] | str) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _select(value: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+    return {
+        name: tuple(v) if isinstance(v, list | tuple | set | frozenset) else (v,)
+        for name, v in (value or {}).items()
+    }
+
+
+class _DatasetDeclaration(Declaration):
+    """What the five kinds of dataset field have in common."""
+
+    _role: ClassVar[FieldRole]
+
+    def __init__(self, units: Iterable[str] | str, storage: str, doc: str, name: str, **options: Any) -> None:
+        self._units = _words(units)
+        self._storage = storage
+        self._doc = doc
+        self._name = name
+        self._options = options
+
+    def bind(self, name: str, annotation: Any, special: Special) -> ConfigField:
+        """Return the field that this declares."""
+        if annotation is not MISSING:
+            raise ConfigError(
+                f"a dataset field has no type annotation: write `{name} = {type(self).__name__}(…)`"
+            )
+        if not self._doc:
+            raise ConfigError(f"it has no doc: say in a line what it is, {type(self).__name__}(…, doc='…')")
+        try:
+            dataset_type = _dataset_type(self._name or name, self._units, self._storage, self._doc)
+        except DatasetTypeError as error:
+            raise ConfigError(str(error)) from None
+        template = DatasetField(name, self._role, dataset_type, doc=self._doc, **self._options)
+        self._check(template)
+        return ConfigField(
+            name,
+            DatasetKind(template),
+            str,
+            default=dataset_type,
+            doc=self._doc,
+            overhead=template.overhead,
+        )
+
+    def _check(self, template: DatasetField) -> None:
+        problems = Problems("dataset field")
+        minimum: Any = template.minimum
+        if type(minimum) is not int or minimum < 0:
+            problems.add(f"minimum must be a count, 0 or more, got {minimum!r}")
+        elif template.multiple is False and minimum > 1:
+            problems.add(f"multiple=False and minimum={minimum} contradict each other")
+        for word, values in template.select.items():
+            if not all(part.isidentifier() for part in word.split(".")) or word.count(".") > 1:
+                problems.add(f"select: {word!r} must be a unit or unit.field")
+            if not values or not all(isinstance(v, str | int | float | bool) for v in values):
+                problems.add(
+                    f"select: {word!r} needs one or more values (str, int, float, bool), got {values!r}"
+                )
+        problems.raise_if_any(ConfigError)
+
+
+class InputField(_DatasetDeclaration):
+    """Declare a dataset type that a quantum reads.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Units that label it; parents need not be named.
+    storage : str
+        Its storage format, such as ``fits_image``.
+    doc : str
+        What it is.
+    name : str, optional
+        Its default name in the repository; the name of the field unless given.
+    multiple : bool, optional
+        Whether `run` gets a list, in the order of data IDs. Unless said it follows from units: a
+        list, if the quantum's units do not determine which one it is.
+    minimum : int, optional
+        How many a quantum needs at least. With 0 `run` gets None (or an empty list) if there is none.
+    deferred : bool, optional
+        Whether `run` gets handles with a `get` of their own, to read later, in part, or not at all.
+    prerequisite : bool, optional
+        Whether it is in the repository before, and made by no task of the pipeline.
+    select : Mapping, optional
+        Unit or ``unit.field`` → value, or several to choose from: only such datasets are read.
+    overhead : bool, optional
+        Whether it affects only what quanta share.
+    """
+
+    _role = FieldRole.INPUT
+
+    def __init__(
+        self,
+        units: Iterable[str] | str = (),
+        storage: str = "",
+        *,
+        doc: str,
+        name: str = "",
+        multiple: bool | None = None,
+        minimum: int = 1,
+        deferred: bool = False,
+        prerequisite: bool = False,
+        select: Mapping[str, Any] | None = None,
+        overhead: bool = False,
+    ) -> None:
+        super().__init__(
+            units,
+            storage,
+            doc,
+            name,
+            multiple=multiple,
+            minimum=minimum,
+            deferred=deferred,
+            prerequisite=prerequisite,
+            select=_select(select),
+            overhead=overhead,
+        )
+
+
+class CalibrationField(InputField):
+    """Declare a dataset type that a quantum reads and that is looked up by the time of the observation.
+
+    It takes what `InputField` takes.
+    """
+
+    _role = FieldRole.CALIBRATION
+
+
+class OutputField(_DatasetDeclaration):
+    """Declare a dataset type that a quantum writes.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Units that label it; parents need not be named.
+    storage : str
+        Its storage format.
+    doc : str
+        What it is.
+    name : str, optional
+        Its default name in the repository; the name of the field unless given.
+    minimum : int, optional
+        How many a quantum writes at least; 0 for one that it may leave out.
+    multiple : bool, optional
+        Whether `run` returns several, by data ID or in the order of data IDs.
+    """
+
+    _role = FieldRole.OUTPUT
+
+    def __init__(
+        self,
+        units: Iterable[str] | str = (),
+        storage: str = "",
+        *,
+        doc: str,
+        name: str = "",
+        multiple: bool | None = None,
+        minimum: int = 1,
+    ) -> None:
+        super().__init__(units, storage, doc, name, multiple=multiple, minimum=minimum)
+
+
+class _InitField(_DatasetDeclaration):
+    """A dataset without units, of the task rather than of a quantum."""
+
+    def __init__(self, storage: str = "yaml", *, doc: str, name: str = "") -> None:
+        super().__init__((), storage, doc, name)
+
+
+class InitInputField(_InitField):
+    """Declare a dataset that is read when the task is constructed, such as the schema of a catalogue.
+
+    Parameters
+    ----------
+    storage : str
+        Its storage format.
+    doc : str
+        What it is.
+    name : str, optional
+        Its default name in the repository; the name of the field unless given.
+    """
+
+    _role = FieldRole.INIT_INPUT
+
+
+class InitOutputField(_InitField):
+    """Declare a dataset that is known when the task is constructed, and written once for a whole run.
+
+    It takes what `InitInputField` takes.
+    """
+
+    _role = FieldRole.INIT_OUTPUT
+
+
+class SuperTaskConfig(Config):
+    """Base of the configurations of SuperTasks: fields, and what the task reads and writes."""
+
+    quantum_units: ClassVar[tuple[str, ...]] = ()
+    """Units of one quantum; empty for a task that defines its quanta by hand."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        units = cls.quantum_units
+        cls.quantum_units = _words(units)
+        problems = Problems(f"configuration class {cls.__name__}")
+        if len(set(cls.quantum_units)) != len(cls.quantum_units):
+            problems.add(f"quantum_units names a unit twice: {cls.quantum_units!r}")
+        seen: dict[str, str] = {}
+        for name, declared in cls.config_fields.items():
+            if not isinstance(declared.kind, DatasetKind):
+                continue
+            field = declared.kind.template
+            if field.role is FieldRole.OUTPUT and (other := seen.get(declared.default.name)):
+                problems.add(f"outputs {other!r} and {name!r} are both named {declared.default.name!r}")
+            if field.role is FieldRole.OUTPUT:
+                seen[declared.default.name] = name
+        problems.raise_if_any(ConfigError)
+
+    @property
+    def dataset_fields(self) -> dict[str, DatasetField]:
+        """Field name → what the task reads or writes, with the Dataset class of the configured name."""
+        return {
+            name: attrs.evolve(declared.kind.template, dataset_type=getattr(self, name))
+            for name, declared in self.config_fields.items()
+            if isinstance(declared.kind, DatasetKind)
+        }
+
+    def fields_of(self, *roles: FieldRole) -> dict[str, DatasetField]:
+        """Return the dataset fields of some roles by name."""
+        return {name: f for name, f in self.dataset_fields.items() if f.role in roles}
