@@ -20,6 +20,7 @@ __all__ = [
     "line",
     "note",
     "objects",
+    "pairs",
     "size",
     "spinner",
     "table",
@@ -103,6 +104,14 @@ def table(
         _ruled(columns, cells, right, title, caption)
     else:
         _aligned(columns, cells, right)
+
+
+def pairs(values: Mapping[str, str]) -> None:
+    """Write names with their values, one to a line; what is empty is left out."""
+    shown = {name: value for name, value in values.items() if value}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        line(f"{name.ljust(width)}  {value}")
 
 
 def _cell(value: Any) -> str:
