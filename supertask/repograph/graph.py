@@ -9,8 +9,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from supertask.dataids import DataId
 from supertask.datasets import Dataset
-from supertask.errors import PreflightError
+from supertask.errors import PreflightError, did_you_mean
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, expand, group, pack
 from supertask.repograph.relate import group_rows, match
@@ -131,6 +132,35 @@ class RepoGraph:
         """
         table = self.datasets._tables.get(type(dataset))
         return (self.datasets[type(dataset)] if table is None else table).add(dataset)
+
+    def column(self, dataset_type: type[Dataset], unit: str, field: str | None = None) -> list[Any]:
+        """Return the value of any unit that a type's datasets determine, or of a field of it.
+
+        Returns
+        -------
+        list
+            One for each dataset, in the order of iteration; None where null.
+        """
+        table = self.datasets[dataset_type]
+        values = self.space.tables[unit].keys if field is None else self.space.field(unit, field)
+        codes = self.space.column(table.columns, unit)
+        known = values.tolist()
+        return [known[c] if c >= 0 else None for c in codes.tolist()]
+
+    def related(self, relation: str) -> list[DataId]:
+        """Return the rows of a relation, each as a data ID with the units of both sides.
+
+        Raises
+        ------
+        PreflightError
+            The relation was not read, as no task of the pipeline speaks of both its sides.
+        """
+        if relation not in self.relations:
+            raise PreflightError(
+                f"relation {relation!r} is not here{did_you_mean(relation, self.relations)}: no task of the "
+                "pipeline declares units of both its sides"
+            )
+        return self.space.data_ids(self.relations[relation].columns)
 
     def group(
         self, dataset_type: type[Dataset], by: Iterable[str] | str, *, select: Select | None = None
