@@ -129,8 +129,8 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         self._model = model
         self._bind = bind
 
-    def _refuse(self, message: str, at: int) -> NoReturn:
-        raise ExpressionError(message, self._text, at)
+    def _wrong(self, message: str, at: int) -> ExpressionError:
+        return ExpressionError(message, self._text, at)
 
     # -- conditions ---------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         left, right = self._alike(left, right)
         op = _COMPARISONS[str(token)]
         if left.kind is _Kind.BOOL and op not in (Comparison.EQ, Comparison.NE):
-            self._refuse("true and false have no order: compare them with = or !=", token.start_pos)
+            raise self._wrong("true and false have no order: compare them with = or !=", token.start_pos)
         return self._made(Compare(op, left.node, right.node), _Kind.CONDITION, left.at, [left, right])
 
     def between(self, parts: list[Any]) -> _Part:
@@ -161,9 +161,11 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         _, low = self._alike(value, low)
         _, high = self._alike(value, high)
         if value.kind is _Kind.BOOL:
-            self._refuse("true and false have no order: compare them with = or !=", value.at)
+            raise self._wrong("true and false have no order: compare them with = or !=", value.at)
         if low.constant and high.constant and low.node.value > high.node.value:
-            self._refuse(f"nothing is between {low.node} and {high.node}: the smaller comes first", low.at)
+            raise self._wrong(
+                f"nothing is between {low.node} and {high.node}: the smaller comes first", low.at
+            )
         made = self._made(
             Between(value.node, low.node, high.node), _Kind.CONDITION, value.at, [value, low, high]
         )
@@ -176,16 +178,16 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         for part in members:
             if isinstance(part.node, Range):
                 if value.kind is not _Kind.INT:
-                    self._refuse(
+                    raise self._wrong(
                         f"a range is of whole numbers, and {value.node} is {value.kind.value}: use BETWEEN",
                         part.at,
                     )
                 ranges.append(part.node)
                 continue
-            _, part = self._alike(value, part)
-            if not part.constant:
-                self._refuse("a list holds values, not names: use = and OR", part.at)
-            values[part.node.value] = None
+            _, member = self._alike(value, part)
+            if not member.constant:
+                raise self._wrong("a list holds values, not names: use = and OR", member.at)
+            values[member.node.value] = None
         made = In(value.node, tuple(values), tuple(ranges))
         return self._negated(self._made(made, _Kind.CONDITION, value.at, [value]), negated)
 
@@ -205,7 +207,9 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
             first = i + 1 + (text[i + 1 : i + 2] == "!")
             end = text.find("]", first + 1)
             if end < 0:
-                self._refuse("a '[' in the pattern is not closed; the character itself is [[]", pattern.at)
+                raise self._wrong(
+                    "a '[' in the pattern is not closed; the character itself is [[]", pattern.at
+                )
             i = text.find("[", end)
         return self._negated(self._made(Like(value.node, text), _Kind.CONDITION, value.at, [value]), negated)
 
@@ -215,7 +219,9 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         rest = [p for p in parts[1:] if not isinstance(p, Token)]
         negated = any(isinstance(p, Token) and p.type == "NOT" for p in parts)
         if value.constant:
-            self._refuse(f"{word} has a unit or a field on its left, not the constant {value.node}", value.at)
+            raise self._wrong(
+                f"{word} has a unit or a field on its left, not the constant {value.node}", value.at
+            )
         return value, negated, rest
 
     def _negated(self, part: _Part, negated: bool) -> _Part:
@@ -223,17 +229,18 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
 
     def _pattern(self, value: _Part, pattern: _Part, word: str) -> str:
         if value.kind not in (_Kind.STR, _Kind.DATE):
-            self._refuse(f"{word} is for text, and {value.node} is {value.kind.value}", value.at)
+            raise self._wrong(f"{word} is for text, and {value.node} is {value.kind.value}", value.at)
         if not pattern.constant or pattern.kind is not _Kind.STR:
-            self._refuse(f"{word} has a text in quotes on its right, such as 'M%'", pattern.at)
+            raise self._wrong(f"{word} has a text in quotes on its right, such as 'M%'", pattern.at)
         return str(pattern.node.value)
 
-    def _junction(self, kind: type[And] | type[Or], parts: list[_Part]) -> _Part:
+    def _junction(self, kind: type[And | Or], parts: list[_Part]) -> _Part:
         flat: list[Condition] = []
         parts = [self._condition(p) for p in parts]
         for part in parts:
             flat.extend(part.node.parts if isinstance(part.node, kind) else [part.node])
-        return self._made(kind(tuple(flat)), _Kind.CONDITION, parts[0].at, parts)
+        joined = [attrs.evolve(p, depth=p.depth - 1) if isinstance(p.node, kind) else p for p in parts]
+        return self._made(kind(tuple(flat)), _Kind.CONDITION, parts[0].at, joined)
 
     def _condition(self, part: _Part) -> _Part:
         if part.kind is _Kind.CONDITION:
@@ -243,13 +250,13 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
                 Compare(Comparison.EQ, part.node, Constant(True)), _Kind.CONDITION, part.at, [part]
             )
         if part.constant:
-            self._refuse(f"{shorten(str(part.node))} alone is no condition: compare a unit with it", part.at)
+            raise self._wrong(
+                f"{shorten(str(part.node))} alone is no condition: compare a unit with it", part.at
+            )
         if part.kind is _Kind.LIST:
-            self._refuse("a list alone is no condition: write visit IN :name", part.at)
-        self._refuse(
-            f"{shorten(str(part.node))} alone is no condition but {part.kind.value}: compare it with something",
-            part.at,
-        )
+            raise self._wrong("a list alone is no condition: write visit IN :name", part.at)
+        what = f"{shorten(str(part.node))} alone is no condition but {part.kind.value}"
+        raise self._wrong(f"{what}: compare it with something", part.at)
 
     # -- values -------------------------------------------------------------------------------
 
@@ -265,7 +272,7 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         if field is None:
             known = [f.name for f in unit.fields]
             hint = did_you_mean(field_name.lower(), known)
-            self._refuse(
+            raise self._wrong(
                 f"{name!r} has no field {shorten(field_name)!r}{hint}; it has {', '.join(known) or 'none'}",
                 at + len(name) + 1,
             )
@@ -275,11 +282,11 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         owners = [u.name for u in self._model if not field_name and u.field(name)]
         if owners:
             ways = " or ".join(f"{o}.{name}" for o in owners)
-            self._refuse(f"{name!r} is a field, which is written with its unit: {ways}", at)
+            raise self._wrong(f"{name!r} is a field, which is written with its unit: {ways}", at)
         hint = did_you_mean(name.lower()[:100], self._model.names)
         known = ", ".join(self._model.names)
         quotes = "" if field_name or hint else f"; text stands in quotes: '{shorten(name)}'"
-        self._refuse(f"there is no unit {shorten(name)!r}{hint}; there are {known}{quotes}", at)
+        raise self._wrong(f"there is no unit {shorten(name)!r}{hint}; there are {known}{quotes}", at)
 
     def integer(self, tokens: list[Token]) -> _Part:
         digits = tokens[0].lstrip("0") or "0"
@@ -302,7 +309,7 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         if name not in self._bind:
             known = f"given are {', '.join(map(str, self._bind))}" if self._bind else "none are given"
             hint = did_you_mean(name[:100], map(str, self._bind))
-            self._refuse(f"the bind value :{shorten(name)} is not given{hint}; {known}", at)
+            raise self._wrong(f"the bind value :{shorten(name)} is not given{hint}; {known}", at)
         return self._bound(name, self._bind[name], at)
 
     def _bound(self, name: str, value: Any, at: int) -> _Part:
@@ -311,14 +318,14 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
             return _Part(ranges, _Kind.LIST, at)
         if hasattr(value, "tolist") and hasattr(value, "dtype"):
             if value.dtype.kind == "M":
-                self._refuse(f"the bind value :{name} is a datetime64: give an astropy Time", at)
+                raise self._wrong(f"the bind value :{name} is a datetime64: give an astropy Time", at)
             value = value.tolist()
         if isinstance(value, list | tuple | set | frozenset) or _is_times(value):
             members = [
                 self._bound(name, v, at) for v in value if not isinstance(v, list | tuple | set | range)
             ]
             if len(members) != len(value):
-                self._refuse(f"the bind value :{name} is a list of lists", at)
+                raise self._wrong(f"the bind value :{name} is a list of lists", at)
             return _Part(members, _Kind.LIST, at)
         if isinstance(value, bool):
             return _Part(Constant(value), _Kind.BOOL, at)
@@ -328,37 +335,39 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
             try:
                 value.encode("utf-8")
             except UnicodeEncodeError:
-                self._refuse(f"the bind value :{name} holds half a character (a lone surrogate)", at)
+                raise self._wrong(
+                    f"the bind value :{name} holds half a character (a lone surrogate)", at
+                ) from None
             if "\0" in value:
-                self._refuse(f"the bind value :{name} holds a NUL character", at)
+                raise self._wrong(f"the bind value :{name} holds a NUL character", at)
             return _Part(Constant(value), _Kind.STR, at)
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return _Part(Constant(value.isoformat()), _Kind.STR, at)
         try:
             ns = tai_ns(value)
         except TimeError:
-            self._refuse(
+            raise self._wrong(
                 f"the bind value :{name} is {value!r:.60} ({type(value).__name__}): give a number, text, "
                 "true or false, a date, a time, or a list of these",
                 at,
-            )
+            ) from None
         return _Part(Constant(ns, _show_time(ns)), _Kind.TIME, at)
 
     def _number(self, value: float, at: int) -> _Part:
         if isinstance(value, int):
             if abs(value) > _MAX_INT:
-                self._refuse(f"a whole number is at most {_MAX_INT} (64 bits)", at)
+                raise self._wrong(f"a whole number is at most {_MAX_INT} (64 bits)", at)
             return _Part(Constant(int(value)), _Kind.INT, at)
         if not math.isfinite(value):
-            self._refuse("this number is too large, or not a number", at)
+            raise self._wrong("this number is too large, or not a number", at)
         return _Part(Constant(float(value)), _Kind.FLOAT, at)
 
     def signed(self, parts: list[Any]) -> _Part:
         token, part = parts
         part = self._value(part)
         if part.kind not in _NUMBERS:
-            self._refuse(f"only numbers have a sign; this is {part.kind.value}", part.at)
-        if token == "+":
+            raise self._wrong(f"only numbers have a sign; this is {part.kind.value}", part.at)
+        if token.type == "PLUS":
             return part
         if part.constant:
             return attrs.evolve(self._number(-part.node.value, token.start_pos), depth=part.depth)
@@ -373,16 +382,16 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
     def _arithmetic(self, op: str, left: _Part, right: _Part, at: int) -> _Part:
         for part in (left, right):
             if part.kind not in _NUMBERS:
-                self._refuse(
+                raise self._wrong(
                     f"{op!r} is for numbers, and {shorten(str(part.node))} is {part.kind.value}", part.at
                 )
         if op in "/%" and right.constant and right.node.value == 0:
-            self._refuse("this divides by zero", right.at)
+            raise self._wrong("this divides by zero", right.at)
         if left.constant and right.constant:
             try:
                 return self._number(_ARITHMETIC[op](left.node.value, right.node.value), left.at)
             except OverflowError:
-                self._refuse("this number is too large", at)
+                raise self._wrong("this number is too large", at) from None
         whole = left.kind is right.kind is _Kind.INT and op != "/"
         return self._made(
             Arithmetic(op, left.node, right.node),
@@ -397,34 +406,38 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
     def bound_members(self, tokens: list[Token]) -> list[_Part]:
         part = self.bind(tokens)
         if part.kind is not _Kind.LIST:
-            self._refuse(f"IN needs a list, and {tokens[0]} is {part.kind.value}: use = or a list", part.at)
+            raise self._wrong(
+                f"IN needs a list, and {tokens[0]} is {part.kind.value}: use = or a list", part.at
+            )
         return self.members([part])
 
     def span(self, parts: list[_Part]) -> _Part:
         for part in parts:
             if not part.constant or part.kind is not _Kind.INT:
-                self._refuse("a range is of whole numbers: 1..10, or 1..10:2", part.at)
+                raise self._wrong("a range is of whole numbers: 1..10, or 1..10:2", part.at)
         first, last, *step = (p.node.value for p in parts)
         if first > last:
-            self._refuse(f"the range {first}..{last} is empty: the smaller number comes first", parts[0].at)
+            raise self._wrong(
+                f"the range {first}..{last} is empty: the smaller number comes first", parts[0].at
+            )
         if step and step[0] < 1:
-            self._refuse("the step of a range is 1 or more", parts[2].at)
+            raise self._wrong("the step of a range is 1 or more", parts[2].at)
         return _Part(Range(first, last, *step), _Kind.INT, parts[0].at)
 
     # -- checks -------------------------------------------------------------------------------
 
     def _value(self, part: _Part) -> _Part:
         if part.kind is _Kind.CONDITION:
-            self._refuse("expected a unit, a field or a value, and this is a condition", part.at)
+            raise self._wrong("expected a unit, a field or a value, and this is a condition", part.at)
         if part.kind is _Kind.LIST:
-            self._refuse("this bind value is a list: use it with IN", part.at)
+            raise self._wrong("this bind value is a list: use it with IN", part.at)
         return part
 
     def _alike(self, left: _Part, right: _Part) -> tuple[_Part, _Part]:
         """Return both sides of a comparison in one kind, text made a time or a date where one is meant."""
         left, right = self._value(left), self._value(right)
         if left.constant and right.constant:
-            self._refuse("this compares two constants: a condition speaks of a unit or a field", left.at)
+            raise self._wrong("this compares two constants: a condition speaks of a unit or a field", left.at)
         left, right = self._as(left, right.kind), self._as(right, left.kind)
         if left.kind is right.kind or (left.kind in _NUMBERS and right.kind in _NUMBERS):
             return left, right
@@ -436,7 +449,7 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
             hint = ": write a number, without quotes"
         elif name.kind is _Kind.TIME:
             hint = ": write a time in quotes, '2026-01-05T03:00:00 UTC'"
-        self._refuse(
+        raise self._wrong(
             f"{shorten(str(name.node))} is {name.kind.value} and cannot be compared with "
             f"{shorten(str(other.node))}, which is {other.kind.value}{hint}",
             other.at,
@@ -450,20 +463,20 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
             try:
                 return attrs.evolve(part, node=Constant(tai_ns(value), str(part.node)), kind=kind)
             except TimeError as error:
-                self._refuse(str(error), part.at)
+                raise self._wrong(str(error), part.at) from None
         if kind is _Kind.TIME and part.kind is _Kind.INT:
             return attrs.evolve(part, kind=kind)
         if kind is _Kind.DATE and part.kind is _Kind.STR:
             try:
                 return attrs.evolve(part, node=Constant(dt.date.fromisoformat(value).isoformat()), kind=kind)
             except ValueError:
-                self._refuse(f"{value!r:.60} is not a date: write it as '2026-01-05'", part.at)
+                raise self._wrong(f"{value!r:.60} is not a date: write it as '2026-01-05'", part.at) from None
         return part
 
     def _made(self, node: Condition | Operand, kind: _Kind, at: int, parts: Iterable[_Part]) -> _Part:
         depth = 1 + max(p.depth for p in parts)
         if depth > _MAX_DEPTH:
-            self._refuse(f"this nests more than {_MAX_DEPTH} deep: simplify the expression", at)
+            raise self._wrong(f"this nests more than {_MAX_DEPTH} deep: simplify the expression", at)
         return _Part(node, kind, at, depth)
 
 

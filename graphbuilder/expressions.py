@@ -112,7 +112,7 @@ def parse(text: str, model: UnitModel, *, bind: Mapping[str, Any] | None = None)
     """
     _check_characters(text)
     parser = _parser()
-    reading = parser.parse_interactive("")
+    reading: Any = parser.parse_interactive("")
     token = None
     try:
         for token in _tokens(parser, text):
@@ -121,7 +121,7 @@ def parse(text: str, model: UnitModel, *, bind: Mapping[str, Any] | None = None)
     except UnexpectedToken as error:
         _refuse(text, error.token, reading.accepts())
     except UnexpectedCharacters as error:
-        _refuse_character(text, error.pos_in_stream)
+        _refuse_character(text, error.pos_in_stream)  # type: ignore[arg-type]
     return build(tree, text, model, bind or {})
 
 

@@ -231,7 +231,7 @@ def _names(node: Any) -> Iterator[Name]:
     elif isinstance(node, And | Or):
         for part in node.parts:
             yield from _names(part)
-    elif isinstance(node, attrs.AttrsInstance) or attrs.has(type(node)):
+    elif attrs.has(type(node)):
         for field in attrs.fields(type(node)):
             value = getattr(node, field.name)
             if attrs.has(type(value)):
@@ -258,7 +258,8 @@ def evaluate(condition: Condition, resolve: Resolve) -> npt.NDArray[np.bool_]:
         Shape (n,), bool: True where the condition holds or cannot be told for a null.
     """
     true, null = _truth(condition, resolve)
-    return true if null is None else true | null
+    passed: npt.NDArray[np.bool_] = true if null is None else true | null
+    return passed
 
 
 def _either(a: Any, b: Any) -> Any:
@@ -295,7 +296,7 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 def _orderable(node: Operand, resolve: Resolve) -> tuple[Any, Any]:
     """Evaluate an operand; what stands where text is null (it may be None) is made to compare."""
     value, null = _operand(node, resolve)
-    if null is not None and getattr(value, "dtype", None) == object:
+    if null is not None and isinstance(value, np.ndarray) and value.dtype.hasobject:
         value = np.where(null, "", value)
     return value, null
 
@@ -343,7 +344,7 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
     elif isinstance(node, In):
         value, null = _operand(node.operand, resolve)
         value = np.asarray(value)
-        if value.dtype == object:
+        if value.dtype.hasobject:
             wanted = frozenset(node.values)
             true = np.fromiter((v in wanted for v in value), bool, len(value))
         else:

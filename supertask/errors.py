@@ -78,7 +78,10 @@ class ExpressionError(SuperTaskError):
             line_start = text.rfind("\n", 0, position) + 1
             line_end = text.find("\n", position)
             line = text[line_start:] if line_end < 0 else text[line_start:line_end]
-            message = f"{message}\n  {line}\n  {' ' * (position - line_start)}^"
+            column = position - line_start
+            cut = max(0, column - 60)
+            line = "".join(c if c.isprintable() else "\ufffd" for c in line[cut : cut + 100])
+            message = f"{message}\n  {line}\n  {' ' * (column - cut)}^"
         super().__init__(message)
 
 

@@ -7,7 +7,7 @@ names another scale of astropy's.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import warnings
 from typing import Any
@@ -53,11 +53,11 @@ def tai_ns(value: Any) -> int:
         return int(value.__index__())
     if isinstance(value, str):
         return _from_words(value)
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         if value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+            value = value.astimezone(dt.UTC).replace(tzinfo=None)
         return _from_words(value.isoformat())
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return _from_words(value.isoformat())
     if getattr(value, "isscalar", False) and hasattr(value, "tai"):
         return int(tai_ns_of_times(value))
@@ -91,7 +91,9 @@ def _from_words(text: str) -> int:
             warnings.simplefilter("ignore")
             return int(tai_ns_of_times(Time(*given, format=form, scale=scale)))
     except (ValueError, ArithmeticError) as error:
-        raise TimeError(f"{text!r} is not a time: {error}") from None
+        # ERFA says which part is wrong, in quotes, after much else.
+        reason = re.search(r' of "([^"]+)"', str(error))
+        raise TimeError(f"{text!r} is not a time: {reason[1] if reason else error}") from None
 
 
 def tai_ns_of_times(times: Any) -> npt.NDArray[np.int64]:
@@ -116,7 +118,7 @@ def tai_ns_of_times(times: Any) -> npt.NDArray[np.int64]:
         warnings.simplefilter("ignore")
         try:
             tai = times.tai
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - scales refuse with many kinds of error
             raise TimeError(f"the time {times} has no TAI: {error}") from None
     if np.any(tai.mask):
         raise TimeError("a time is masked, so it has no value")

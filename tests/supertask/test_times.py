@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def test_utc_is_taken_unless_another_scale_is_named():
 
 @pytest.mark.parametrize("text", ["MJD 61045.25", "mjd 61045.25 UTC", "JD 2461045.75", "2026-01-05 06:00"])
 def test_days_and_dates_say_the_same_time(text):
-    assert tai_ns(text) == tai_ns(datetime.datetime(2026, 1, 5, 6))
+    assert tai_ns(text) == tai_ns(dt.datetime(2026, 1, 5, 6, tzinfo=dt.UTC))
 
 
 def test_a_datetime_with_a_zone_is_moved_to_utc():
-    zone = datetime.timezone(datetime.timedelta(hours=-7))
-    local = datetime.datetime(2017, 12, 19, 18, 33, 43, 317000, zone)
+    zone = dt.timezone(dt.timedelta(hours=-7))
+    local = dt.datetime(2017, 12, 19, 18, 33, 43, 317000, zone)
     assert tai_ns(local) == tai_ns("2017-12-20T01:33:43.317")
 
 
