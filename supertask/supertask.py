@@ -1,0 +1,250 @@
+"""SuperTask: a task that says itself how its work divides, and how one piece of it is done.
+
+Three levels of writing one: declare inputs, outputs and the quantum's units in the configuration and
+write only `run`; or group with the RepoGraph in `defineQuanta`; or make every `Quantum` by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from supertask.butler.port import DatasetSource
+from supertask.config import Config
+from supertask.datasets import Dataset
+from supertask.errors import ExecutionError, Problems, did_you_mean
+from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
+from supertask.quanta import Quantum
+from supertask.struct import Struct
+from supertask.task import Task
+
+__all__ = ["DatasetClasses", "SuperTask"]
+
+
+@attrs.frozen
+class DatasetClasses:
+    """The dataset types of a task, each by the name of its field."""
+
+    inputs: dict[str, type[Dataset]]
+    """What quanta read, calibrations too."""
+    outputs: dict[str, type[Dataset]]
+    """What quanta write."""
+    initInputs: dict[str, type[Dataset]]
+    """What construction reads."""
+    initOutputs: dict[str, type[Dataset]]
+    """What is known once the task is constructed."""
+
+
+class SuperTask(Task):
+    """Base of all SuperTasks.
+
+    Parameters
+    ----------
+    butler : DatasetSource, optional
+        Where init inputs can be read: schemas and configurations of earlier tasks, nothing else.
+        A subclass must accept it even if it has no use for it.
+    **kwargs
+        Arguments of `Task`.
+
+    Examples
+    --------
+    >>> class Double(SuperTask):
+    ...     ConfigClass = DoubleConfig  # declares an InputField `number` and an OutputField `twice`
+    ...     _DefaultName = "double"
+    ...
+    ...     def run(self, number):
+    ...         return Struct(twice=2 * number)
+    """
+
+    ConfigClass: ClassVar[type[Config]] = SuperTaskConfig
+
+    def __init__(self, butler: DatasetSource | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def defineQuanta(self, repoGraph: Any) -> Sequence[Quantum]:
+        """Divide the work, and add to `repoGraph` the datasets that will be made.
+
+        Parameters
+        ----------
+        repoGraph : RepoGraph
+            What the selected part of the repository holds and, after earlier tasks, will hold.
+
+        Returns
+        -------
+        sequence of Quantum
+            One for each combination of values of the configuration's `quantum_units` that has the
+            inputs it needs, unless a subclass says otherwise.
+        """
+        from supertask.repograph.declared import define_declared
+
+        return define_declared(repoGraph, self.config)
+
+    def runQuantum(self, quantum: Quantum, butler: DatasetSource) -> None:
+        """Read the inputs of one quantum, call `run` with them by field name, and write what it returns.
+
+        `run` gets for each field one object, or a list in the order of data IDs where the field has
+        several datasets; None (or an empty list) where there is none and none is required. It gets
+        `dataId` too if it has a parameter of that name.
+
+        Parameters
+        ----------
+        quantum : Quantum
+            The piece of work.
+        butler : DatasetSource
+            Where its datasets are.
+
+        Raises
+        ------
+        ExecutionError
+            Inputs do not fit the fields, or results are missing, unknown or of the wrong number.
+        NoWork
+            The task found nothing to do.
+        """
+        problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
+        units = _known_units(quantum, self.config, butler)
+        arguments: dict[str, Any] = {}
+        for name, field in self.config.fields_of(FieldRole.INPUT, FieldRole.CALIBRATION).items():
+            found = sorted(quantum.inputs.get(field.dataset_type, ()))
+            arguments[name] = _read(field, found, butler, problems, units)
+        problems.raise_if_any(ExecutionError)
+        if _takes_data_id(type(self)):
+            arguments["dataId"] = quantum.dataId
+        results = self.run(**arguments)
+        for value, dataset in self._matched(results, quantum, problems):
+            butler.put(value, dataset)
+
+    def _matched(self, results: Any, quantum: Quantum, problems: Problems) -> list[tuple[Any, Dataset]]:
+        """Return what is to be written, or raise before anything is."""
+        fields = self.config.fields_of(FieldRole.OUTPUT)
+        if isinstance(results, Struct):
+            results = results.to_dict()
+        if results is None and not any(
+            f.minimum and quantum.outputs.get(f.dataset_type) for f in fields.values()
+        ):
+            return []
+        if not isinstance(results, Mapping):
+            problems.add(
+                f"run must return a Struct (or dict) of {', '.join(fields) or 'nothing'}, "
+                f"got {type(results).__name__}"
+            )
+            problems.raise_if_any(ExecutionError)
+        matched: list[tuple[Any, Dataset]] = []
+        for name, field in fields.items():
+            expected = sorted(quantum.outputs.get(field.dataset_type, ()))
+            value = results.get(name)
+            if not expected:
+                continue
+            if value is None:
+                if field.minimum:
+                    problems.add(f"run returned no {name!r}{did_you_mean(name, results)}")
+                continue
+            several = len(expected) > 1 or _is_several(field, units)
+            matched += _deal(field, value, expected, problems) if several else [(value, expected[0])]
+        problems.raise_if_any(ExecutionError)
+        return matched
+
+    def getDatasetClasses(self) -> DatasetClasses:
+        """Return the dataset types that the task reads and writes, by field."""
+        if not isinstance(self.config, SuperTaskConfig):
+            return DatasetClasses({}, {}, {}, {})
+
+        def of(*roles: FieldRole) -> dict[str, type[Dataset]]:
+            return {name: f.dataset_type for name, f in self.config.fields_of(*roles).items()}
+
+        return DatasetClasses(
+            of(FieldRole.INPUT, FieldRole.CALIBRATION),
+            of(FieldRole.OUTPUT),
+            of(FieldRole.INIT_INPUT),
+            of(FieldRole.INIT_OUTPUT),
+        )
+
+    def getDatasetSchemas(self) -> dict[type[Dataset], Any]:
+        """Return dataset type → object for each init output: what is known once the task is made.
+
+        A task with `InitOutputField` overrides this.
+        """
+        return {}
+
+
+def _say(quantum: Quantum) -> str:
+    return str(quantum.dataId) if quantum.dataId is not None else repr(quantum)
+
+
+def _known_units(quantum: Quantum, config: SuperTaskConfig, butler: Any) -> frozenset[str]:
+    """Return the units whose values follow from the quantum."""
+    units = set(config.quantum_units) | set(quantum.dataId or ())
+    model = getattr(butler, "model", None)
+    if model is None:
+        return frozenset(units)
+    return frozenset(model.determined(u for u in units if u in model))
+
+
+def _is_several(field: DatasetField, units: frozenset[str]) -> bool:
+    """Tell whether a field has several datasets: as declared, else if units leave open which one."""
+    return field.multiple if field.multiple is not None else not set(field.dataset_type.units) <= units
+
+
+def _read(
+    field: DatasetField,
+    datasets: list[Dataset],
+    butler: DatasetSource,
+    problems: Problems,
+    units: frozenset[str],
+) -> Any:
+    several = _is_several(field, units)
+    if not several and len(datasets) > 1:
+        problems.add(
+            f"input {field.attribute!r} is a single dataset, but there are {len(datasets)} of "
+            f"{field.dataset_type.name!r}; declare it with multiple=True to get a list"
+        )
+        return None
+    there = [d for d in datasets if butler.exists(d)] if several or not field.minimum else datasets
+    if len(there) < field.minimum:
+        missing = ", ".join(map(repr, [d for d in datasets if d not in there][:3])) or "none is planned"
+        problems.add(
+            f"input {field.attribute!r} needs at least {field.minimum} {field.dataset_type.name!r}, "
+            f"there are {len(there)} ({missing})"
+        )
+        return None
+    values = [butler.get_deferred(d) if field.deferred else butler.get(d) for d in there]
+    if several:
+        return values
+    return values[0] if values else None
+
+
+def _takes_data_id(cls: type[SuperTask]) -> bool:
+    return "dataId" in inspect.signature(cls.run).parameters
+
+
+def _deal(
+    field: DatasetField, value: Any, expected: list[Dataset], problems: Problems
+) -> list[tuple[Any, Dataset]]:
+    """Return the datasets of an output field that has several, with the value of each."""
+    name, kind = field.attribute, field.dataset_type.name
+    if isinstance(value, Mapping):
+        by_id = {getattr(key, "dataId", key): v for key, v in value.items()}
+        known = {d.dataId: d for d in expected}
+        for key in by_id:
+            if key not in known:
+                problems.add(f"run returned {name!r} for {key}, which is not among the quantum's {kind!r}")
+        missing = [d for d in expected if d.dataId not in by_id]
+        if missing and len(expected) - len(missing) < field.minimum:
+            problems.add(f"run returned no {name!r} for {', '.join(map(repr, missing[:3]))}")
+        return [(by_id[d.dataId], d) for d in expected if d.dataId in by_id]
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        values = list(value)
+        if len(values) == len(expected):
+            return list(zip(values, expected, strict=True))
+        problems.add(
+            f"run returned {len(values)} values for {name!r}, the quantum has {len(expected)} {kind!r}: "
+            "return one for each, in the order of data IDs, or a dict by data ID"
+        )
+        return []
+    problems.add(
+        f"{name!r} stands for {len(expected)} {kind!r}: run must return a dict by data ID or a sequence, "
+        f"got {type(value).__name__}"
+    )
+    return []
