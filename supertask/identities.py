@@ -158,7 +158,7 @@ def _config(config: Config, place: str) -> bytes:
 def _foreign(value: Any, place: str) -> bytes | None:
     """Encode values of numpy and astropy, known by their attributes so that neither is imported."""
     if hasattr(value, "unit") and hasattr(value, "to") and hasattr(value, "value"):
-        base = value.si
+        base = value.decompose() if hasattr(value, "decompose") else value
         return _part(b"q", _encode(str(base.unit), place) + _encode(_rounded(base.value), place))
     dtype = getattr(value, "dtype", None)
     if dtype is not None and dtype.kind in "biufUS":
@@ -166,10 +166,9 @@ def _foreign(value: Any, place: str) -> bytes | None:
             return _encode(value.item(), place)
         return _part(b"a", _encode(list(value.shape), place) + _encode(value.ravel().tolist(), place))
     # Subclasses of plain types (a str with a method more) are what they derive from.
-    for kind in (bool, int, float, str, bytes):
-        if isinstance(value, kind):
-            return _simple(kind(value))
-    return None
+    kinds: tuple[type[Any], ...] = (int, float, str, bytes)
+    kind = next((k for k in kinds if isinstance(value, k)), None)
+    return _simple(kind(value)) if kind is not None else None
 
 
 def _rounded(value: Any) -> Any:

@@ -113,10 +113,12 @@ class SuperTask(Task):
         if _takes_data_id(type(self)):
             arguments["dataId"] = quantum.dataId
         results = self.run(**arguments)
-        for value, dataset in self._matched(results, quantum, problems):
+        for value, dataset in self._matched(results, quantum, units, problems):
             butler.put(value, dataset)
 
-    def _matched(self, results: Any, quantum: Quantum, problems: Problems) -> list[tuple[Any, Dataset]]:
+    def _matched(
+        self, results: Any, quantum: Quantum, units: frozenset[str], problems: Problems
+    ) -> list[tuple[Any, Dataset]]:
         """Return what is to be written, or raise before anything is."""
         fields = self.config.fields_of(FieldRole.OUTPUT)
         if isinstance(results, Struct):
