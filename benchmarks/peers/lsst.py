@@ -45,7 +45,7 @@ def install(folder: Path) -> Path:
     if not stamp.is_file() or stamp.read_text() != wanted:
         print(f"installing LSST's middleware into {ENVIRONMENT.name} …", file=sys.stderr, flush=True)
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--requirement", requirements], check=True)
         stamp.write_text(wanted)
     return python
@@ -72,7 +72,7 @@ def figures(size: int, executed: int, work: Path) -> Iterator[tuple[str, int, fl
     def call(program: str, *arguments: str) -> Row:
         environment = {**os.environ, "LSST_BENCH_WORK": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
         print(f"LSST: {program} {' '.join(arguments)} …", file=sys.stderr, flush=True)
-        command = [python, folder / program, *arguments]
+        command: list[str | Path] = [python, folder / program, *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{program} failed:\n{done.stderr[-3000:]}")

@@ -16,12 +16,12 @@ __all__ = [
     "as_json",
     "bind",
     "collections",
-    "comma_separated",
     "command",
     "overrides",
     "parse_binds",
     "repository",
     "where",
+    "words",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,15 +55,17 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
     """Return a decorator that makes a command with the options that every command has."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        for option in (
+        settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        options: tuple[Callable[[Any], Any], ...] = (
             click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug,
                          help="Show tracebacks and debugging messages."),
             click.option("-v", "--verbose", count=True, expose_value=False, callback=_set_verbose,
                          help="Show what is being done; twice shows more."),
-        ):  # fmt: skip
+        )  # fmt: skip
+        for option in options:
             function = option(function)
-        settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
-        return click.command(name, **settings)(function)
+        made: click.Command = click.command(name, **settings)(function)
+        return made
 
     return decorate
 
@@ -97,7 +99,8 @@ def bind(function: F) -> F:
 def collections(function: F) -> F:
     """Add ``--collections``."""
     return click.option(
-        "--collections", "-i", default=None, metavar="A,B,…", callback=comma_separated,
+        "--collections", "-i", default=None, metavar="A,B,…",
+        callback=lambda _context, _option, value: words(value),
         help="Collections to search, in order; the repository's own order unless given.",
     )(function)  # fmt: skip
 
@@ -110,11 +113,11 @@ def overrides(function: F) -> F:
     )(function)  # fmt: skip
 
 
-def comma_separated(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+def words(text: str | None) -> tuple[str, ...] | None:
     """Return the words of ``a,b,c``."""
-    if value is None:
+    if text is None:
         return None
-    return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
 def parse_binds(words: Iterable[str]) -> dict[str, int | float | str]:

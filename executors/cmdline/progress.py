@@ -137,7 +137,7 @@ class Progress:
 
         grid = Table.grid(padding=(0, 1))
         for justify in ("left", "left", "right", "left"):
-            grid.add_column(justify=justify)  # type: ignore[arg-type]
+            grid.add_column(justify=justify)
         for label, task in self._tasks.items():
             grid.add_row(
                 Text(label),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, bind, comma_separated, parse_binds, repository, where
+from executors.cmdline.options import as_json, bind, parse_binds, repository, where, words
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 _LIST = "\0list"
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 @define("query", short_help="Show what a repository holds.")
@@ -57,7 +57,7 @@ def command(
     from supertask import Butler
 
     butler = Butler(repo)
-    searched = comma_separated(None, None, collections) if collections not in {None, _LIST} else None
+    searched = None if collections in {None, _LIST} else words(collections)
     condition = _condition(butler, where, binds)
     if dataset_type:
         columns, rows = _datasets(butler, dataset_type, searched, condition, files=files)
@@ -83,7 +83,7 @@ def _condition(butler: AbstractButler, where: str, binds: Sequence[str]) -> Cond
         return None
     from graphbuilder.expressions import parse
 
-    return parse(where, butler.model, parse_binds(binds))
+    return parse(where, butler.model, bind=parse_binds(binds))
 
 
 def _datasets(
@@ -95,7 +95,7 @@ def _datasets(
     files: bool,
 ) -> tuple[list[str], list[Row]]:
     found = butler.query(dataset_type, collections=collections, where=condition)
-    rows: list[dict[str, Any]] = [dict(d.dataId) for d in found]
+    rows: list[Row] = [dict(d.dataId) for d in found]
     if files:
         for row, dataset in zip(rows, found, strict=True):
             record = butler.locate(dataset, collections=collections)
@@ -104,7 +104,7 @@ def _datasets(
 
 
 def _types(butler: AbstractButler) -> tuple[list[str], list[Row]]:
-    rows = [
+    rows: list[Row] = [
         {"name": t.name, "units": ", ".join(t.units), "storage": t.storage}
         for _, t in sorted(butler.dataset_types().items())
     ]
@@ -112,7 +112,7 @@ def _types(butler: AbstractButler) -> tuple[list[str], list[Row]]:
 
 
 def _collections(butler: AbstractButler) -> tuple[list[str], list[Row]]:
-    rows = [
+    rows: list[Row] = [
         {"name": c.name, "kind": c.kind.value, "children": ", ".join(c.children), "doc": c.doc}
         for c in butler.collection_infos()
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from executors.cmdline.options import comma_separated, parse_binds
+from executors.cmdline.options import parse_binds, words
 from supertask.errors import ConfigError
 
 
@@ -36,5 +36,5 @@ def test_bind_given_twice_is_refused() -> None:
 
 
 def test_commas_and_blanks_separate_collections() -> None:
-    assert comma_separated(None, None, " raw/all, ,calib ") == ("raw/all", "calib")
-    assert comma_separated(None, None, None) is None
+    assert words(" raw/all, ,calib ") == ("raw/all", "calib")
+    assert words(None) is None
