@@ -64,7 +64,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         )  # fmt: skip
         for option in options:
             function = option(function)
-        made: click.Command = click.command(name, **settings)(function)
+        made: click.Command = click.command(name, click.Command, **settings)(function)
         return made
 
     return decorate
