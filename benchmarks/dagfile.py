@@ -42,7 +42,9 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         root, plan = str(Path(folder) / "repo"), str(Path(folder) / "plan.h5")
         make_repository(root, visits_for(size)).close()
         quanta = harness.fresh(build, root, plan, False).value
-        yield harness.Figure("dagfile.bytes_per_quantum", quanta, Path(plan).stat().st_size / quanta, "bytes", 30.0)
+        yield harness.Figure(
+            "dagfile.bytes_per_quantum", quanta, Path(plan).stat().st_size / quanta, "bytes", 30.0
+        )
         # One quantum of each task, from the middle of it; the file is opened anew each time.
         middles = [t.first + t.count // 2 for t in ScienceDag.open(plan).tasks]
         _fetch_ms(plan, middles)

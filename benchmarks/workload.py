@@ -127,7 +127,9 @@ class MergeTask(NoOp):
 class _ByHand(NoOp):
     """The same quanta, each made by a Python loop."""
 
-    def _gather(self, repoGraph: RepoGraph, source: Any, target: Any, units: tuple[str, ...]) -> list[Quantum]:
+    def _gather(
+        self, repoGraph: RepoGraph, source: Any, target: Any, units: tuple[str, ...]
+    ) -> list[Quantum]:
         groups: dict[Any, set[Dataset]] = {}
         for dataset in repoGraph.datasets[source]:
             groups.setdefault(dataset.dataId.subset(units), set()).add(dataset)
@@ -288,7 +290,11 @@ def make_repository(root: Path | str, visits: int, *, first_visit: int = 1000, s
     across = int(np.ceil(np.sqrt(pointings)))
     side = across * (SIDE + 4) + 8
     _insert_units(butler, visits, first_visit, side)
-    for name, units in (("bias", ("detector",)), ("dark", ("detector",)), ("flat", ("detector", "physical_filter"))):
+    for name, units in (
+        ("bias", ("detector",)),
+        ("dark", ("detector",)),
+        ("flat", ("detector", "physical_filter")),
+    ):
         filters = BANDS if "physical_filter" in units else "-"
         calibration = Dataset.subclass(name, units, "json")
         _register(
@@ -314,20 +320,23 @@ def _insert_units(butler: Butler, visits: int, first: int, side: int) -> None:
     butler.insert_units("instrument", [{"instrument": "Cam"}])
     butler.insert_units("detector", [{"instrument": "Cam", "detector": d} for d in range(DETECTORS)])
     butler.insert_units("band", [{"band": b} for b in BANDS])
-    butler.insert_units("physical_filter", [{"instrument": "Cam", "physical_filter": b, "band": b} for b in BANDS])
+    butler.insert_units(
+        "physical_filter", [{"instrument": "Cam", "physical_filter": b, "band": b} for b in BANDS]
+    )
     rows: list[dict[str, Any]] = [
         {"instrument": "Cam", "visit": first + i, "physical_filter": BANDS[i % 6], "exposure_time": 30.0}
         for i in range(visits)
     ]
     butler.insert_units("visit", rows)
-    butler.insert_units(
-        "exposure", [{**r, "exposure": r["visit"], "obs_type": "science"} for r in rows]
-    )
+    butler.insert_units("exposure", [{**r, "exposure": r["visit"], "obs_type": "science"} for r in rows])
     butler.insert_units("skymap", [{"skymap": "sky"}])
     butler.insert_units("tract", [{"skymap": "sky", "tract": 0}])
     butler.insert_units(
         "patch",
-        [{"skymap": "sky", "tract": 0, "patch": p, "x": p % side, "y": p // side} for p in range(side * side)],
+        [
+            {"skymap": "sky", "tract": 0, "patch": p, "x": p % side, "y": p // side}
+            for p in range(side * side)
+        ],
     )
 
 

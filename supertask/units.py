@@ -261,7 +261,19 @@ class UnitModel:
             self.unit(name)
         return tuple(sorted(wanted, key=self._rank.__getitem__))
 
+    @cached_property
+    def _known(self) -> dict[Any, Any]:
+        """Answers given before: each of these questions is asked for every row of a plan."""
+        return {}
+
     def _reach(self, names: Iterable[str], *, implied: bool) -> tuple[str, ...]:
+        asked = (tuple(names), implied)
+        answer: tuple[str, ...] | None = self._known.get(asked)
+        if answer is None:
+            answer = self._known[asked] = self._reach_anew(asked[0], implied=implied)
+        return answer
+
+    def _reach_anew(self, names: tuple[str, ...], *, implied: bool) -> tuple[str, ...]:
         todo, found = list(names), set()
         while todo:
             name = todo.pop()
@@ -295,6 +307,13 @@ class UnitModel:
             Units passed, `start` first and `target` last; None if there is no way. With several
             ways of one length that from the unit later in the model wins, as the nearest kin.
         """
+        asked = (tuple(start), target, "route")
+        if asked not in self._known:
+            self._known[asked] = self._route_anew(asked[0], target)
+        answer: tuple[str, ...] | None = self._known[asked]
+        return answer
+
+    def _route_anew(self, start: tuple[str, ...], target: str) -> tuple[str, ...] | None:
         todo = [(n,) for n in sorted(set(start), key=self._rank.__getitem__, reverse=True)]
         seen = {way[0] for way in todo}
         while todo:

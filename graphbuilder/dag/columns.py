@@ -5,44 +5,76 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["FileColumn", "StringColumn"]
 
+_SHORT = 1 << 12
 _SPAN = 1 << 16
 
 
 class FileColumn:
-    """An HDF5 dataset that answers slices and arrays of indices as a numpy array does.
+    """A column of an HDF5 file that is opened and read when it is first asked for.
 
-    h5py's own fancy indexing wants ascending distinct indices and takes each by itself; rows that
-    belong together lie together here, so one slice around them is read instead.
+    It answers slices and arrays of indices as a numpy array does. h5py's own fancy indexing wants
+    ascending distinct indices and takes each by itself; rows that belong together lie together
+    here, so one slice around them is read instead. A short column is read once and kept.
+
+    Parameters
+    ----------
+    file : h5py.File
+        The file, kept open by its columns.
+    name : str
+        Path of the column in it.
+    text : bool, optional
+        Whether it holds UTF-8 strings; they are given as an object array of str.
     """
 
-    def __init__(self, data: Any) -> None:
-        self._data = data
-        self.shape = data.shape
-        self.dtype = data.dtype
+    def __init__(self, file: Any, name: str, *, text: bool = False) -> None:
+        self._file = file
+        self._name = name
+        self._text = text
+        self._opened: Any = None
+
+    @property
+    def _data(self) -> Any:
+        if self._opened is None:
+            # The low-level call: the mapping interface of h5py costs several times as much.
+            data = h5py.Dataset(h5py.h5d.open(self._file.id, self._name.encode()))
+            self._opened = self._decoded(data[:]) if data.shape[0] <= _SHORT else data
+        return self._opened
+
+    def _decoded(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.char.decode(array, "utf-8").astype(object) if self._text else array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole column."""
+        return tuple(self._data.shape)
 
     def __len__(self) -> int:
-        return int(self.shape[0])
+        return int(self._data.shape[0])
 
     def __getitem__(self, index: Any) -> Any:
+        data = self._data
+        if isinstance(data, np.ndarray):
+            return data[index]
         if not isinstance(index, np.ndarray):
-            return self._data[index]
+            return self._decoded(data[index])
         if not len(index):
-            return np.empty((0, *self.shape[1:]), self.dtype)
+            return self._decoded(np.empty((0, *data.shape[1:]), data.dtype))
         low, high = int(index.min()), int(index.max()) + 1
         if low < 0:
             raise IndexError("negative rows are nobody's")
         if high - low <= max(_SPAN, 16 * len(index)):
-            return self._data[low:high][index - low]
+            return self._decoded(data[low:high][index - low])
         distinct, inverse = np.unique(index, return_inverse=True)
-        return self._data[distinct][inverse]
+        return self._decoded(data[distinct][inverse])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
-        whole: npt.NDArray[Any] = self._data[:]
+        whole: npt.NDArray[Any] = self[:]
         return whole if dtype is None else whole.astype(dtype)
 
 

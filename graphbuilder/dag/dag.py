@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -56,6 +56,16 @@ class QuantumView(Sequence[Quantum]):
 
     def __repr__(self) -> str:
         return f"<{self._n} quanta>"
+
+
+class _Side(NamedTuple):
+    """The datasets of one type that some quanta read or write, quantum after quantum."""
+
+    dataset_type: type[Dataset]
+    handles: list[Dataset]
+    ends: list[int]
+    digests: bytes
+    locations: list[str] | None
 
 
 class ScienceDag:
@@ -171,34 +181,67 @@ class ScienceDag:
 
     def record(self, i: int) -> QuantumRecord:
         """Return all that a runner needs to run quantum `i`."""
-        k = self._task_index(i)
+        return self.records((i,))[0]
+
+    def records(self, indices: Sequence[int]) -> list[QuantumRecord]:
+        """Return `record` of several quanta, those of one task looked up together.
+
+        A bundle's quanta are mostly of one task, so this costs a fraction of as many calls of `record`.
+        """
+        found: dict[int, QuantumRecord] = {}
+        by_task: dict[int, list[int]] = {}
+        for i in indices:
+            by_task.setdefault(self._task_index(i), []).append(i)
+        for k, members in by_task.items():
+            found.update(zip(members, self._records_of(k, np.array(members)), strict=True))
+        return [found[i] for i in indices]
+
+    def _records_of(self, k: int, indices: npt.NDArray[np.int64]) -> Iterator[QuantumRecord]:
         node, table = self.tasks[k], self.quantum_tables[k]
-        row = i - node.first
-        locations: dict[Dataset, str] = {}
-        identities: dict[Dataset, bytes] = {}
-        sides = []
-        for edges_of in (table.inputs, table.outputs):
-            side: dict[type[Dataset], set[Dataset]] = {}
-            for dataset_type, edges in edges_of.items():
-                datasets = self.datasets[dataset_type]
-                rows = edges.of(row)
-                handles = datasets.at(rows)
-                digests = self.dataset_identities(dataset_type, rows).tobytes()
-                for j, handle in enumerate(handles):
-                    identities[handle] = digests[16 * j : 16 * j + 16]
-                if datasets.locations is not None:
-                    for handle, r in zip(handles, rows.tolist(), strict=True):
-                        location = datasets.locations[r]
-                        if location:
-                            locations[handle] = location
-                side[dataset_type] = set(handles)
-            sides.append(side)
-        dataId = self.space.data_ids(table.columns, np.array([row]))[0]
-        parameters = None if table.parameters is None else table.parameters[row]
-        quantum = Quantum(sides[0], sides[1], node.label, parameters, dataId)
+        members = indices - node.first
+        inputs = [self._side(t, e, members) for t, e in table.inputs.items()]
+        outputs = [self._side(t, e, members) for t, e in table.outputs.items()]
+        data_ids = self.space.data_ids(table.columns, members, n=len(members))
+        digests = self.identities[indices].tobytes()
         minimums = {self._types[name]: n for name, n in node.minimums.items() if name in self._types}
-        identity = bytes(self.identities[i].tobytes())
-        return QuantumRecord(i, node.label, identity, quantum, locations, identities, minimums)
+        for j, member in enumerate(members.tolist()):
+            locations: dict[Dataset, str] = {}
+            identities: dict[Dataset, bytes] = {}
+            sides: list[dict[type[Dataset], set[Dataset]]] = []
+            for side in (inputs, outputs):
+                sides.append({})
+                for part in side:
+                    begin, end = part.ends[j], part.ends[j + 1]
+                    handles = part.handles[begin:end]
+                    sides[-1][part.dataset_type] = set(handles)
+                    for n, handle in enumerate(handles, begin):
+                        identities[handle] = part.digests[16 * n : 16 * n + 16]
+                    if part.locations is not None:
+                        for handle, location in zip(handles, part.locations[begin:end], strict=True):
+                            if location:
+                                locations[handle] = location
+            parameters = None if table.parameters is None else table.parameters[member]
+            quantum = Quantum(sides[0], sides[1], node.label, parameters, data_ids[j])
+            identity = digests[16 * j : 16 * j + 16]
+            yield QuantumRecord(
+                int(indices[j]), node.label, identity, quantum, locations, identities, minimums
+            )
+
+    def _side(self, dataset_type: type[Dataset], edges: Edges, members: npt.NDArray[np.int64]) -> _Side:
+        """Gather the datasets of one type that some quanta of a task read or write."""
+        datasets = self.datasets[dataset_type]
+        parts = [edges.of(m) for m in members.tolist()] if edges.indptr is not None else None
+        if parts is None:
+            rows = members if edges.rows is None else edges.rows[members]
+            ends = list(range(len(members) + 1))
+        else:
+            rows = np.concatenate(parts)
+            ends = np.cumsum([0, *map(len, parts)]).tolist()
+        digests = self.dataset_identities(dataset_type, rows).tobytes()
+        locations = None
+        if datasets.locations is not None:
+            locations = [datasets.locations[r] for r in rows.tolist()]
+        return _Side(dataset_type, datasets.at(rows), ends, digests, locations)
 
     def dataset_identities(self, dataset_type: type[Dataset], rows: Ints) -> npt.NDArray[np.uint8]:
         """Return the identities of some datasets of a type, shape (n, 16)."""

@@ -54,7 +54,6 @@ FORMAT = "supertask-science-dag"
 VERSION = 1
 
 _CHUNK = 1 << 14
-_SMALL = 1 << 14
 
 
 class _Writer:
@@ -136,7 +135,7 @@ def _write(dag: Plan, writer: _Writer) -> None:
     for unit, table in dag.space.tables.items():
         keys = np.asarray(table.keys)
         text = keys.dtype.kind not in "iu"
-        outline["units"][unit] = {"text": text, "links": list(table.links), "n": len(keys)}
+        outline["units"][unit] = {"text": text, "links": list(table.links)}
         encoded = np.char.encode(keys.astype(str), "utf-8") if len(keys) else np.empty(0, "S1")
         writer.column(f"units/{unit}/keys", encoded if text else keys.astype(np.int64))
         for link, codes in table.links.items():
@@ -212,14 +211,12 @@ class _Reader:
         self._lazy = lazy
         self._seal = None if lazy else blake2b(digest_size=32)
 
-    def column(self, name: str, *, whole: bool = False) -> Any:
-        data = self._file[name]
-        if self._lazy and not whole and data.shape[0] > 0:
-            return FileColumn(data)
-        array = data[:]
-        if self._seal is not None:
-            _stamp(self._seal, name, array)
-        return array
+    def column(self, name: str, *, text: bool = False) -> Any:
+        if self._lazy:
+            return FileColumn(self._file, name, text=text)
+        array = self._file[name][:]
+        _stamp(self._seal, name, array)
+        return np.char.decode(array, "utf-8").astype(object) if text else array
 
     def text(self, name: str) -> Any:
         return json.loads(self._file[name][:].tobytes())
@@ -297,11 +294,8 @@ def _parts(reader: _Reader) -> dict[str, Any]:
     )
     space = UnitSpace(unit_model_from_dict(meta.unit_model), {})
     for unit, said in outline["units"].items():
-        small = said["n"] <= _SMALL
-        keys = reader.column(f"units/{unit}/keys", whole=small or said["text"])
-        if said["text"]:
-            keys = np.char.decode(keys, "utf-8").astype(object)
-        links = {u: reader.column(f"units/{unit}/to_{u}", whole=small) for u in said["links"]}
+        keys = reader.column(f"units/{unit}/keys", text=said["text"])
+        links = {u: reader.column(f"units/{unit}/to_{u}") for u in said["links"]}
         space.tables[unit] = UnitTable(unit, keys, links)
     tables: dict[type[Dataset], DatasetTable] = {}
     explicit: dict[type[Dataset], Producers] = {}
