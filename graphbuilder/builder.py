@@ -118,8 +118,9 @@ class GraphBuilder:
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
         condition = parse(where, model, bind=bind)
-        pipeline = self.pipeline.sort()
+        pipeline = self.pipeline.copy()
         pipeline.check(model)
+        pipeline.sort()
         self._check_types(pipeline)
         needs = self._needs(pipeline)
         self._check_known(pipeline, needs)

@@ -227,9 +227,15 @@ class AbstractButler(DatasetSource):
         Default search path; empty means every RUN, newest first, then TAGGED.
     run : str or None
         RUN collection that `put` writes to.
+    repository_id : str
+        32 hexadecimal digits that this repository alone has, by which a plan knows it again.
+    root : str
+        Its folder, absolute; empty for one in memory.
     """
 
     model: UnitModel
+    repository_id: str
+    root: str
     collections: tuple[str, ...]
     run: str | None
 

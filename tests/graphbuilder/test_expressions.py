@@ -267,10 +267,43 @@ def test_what_is_no_text_is_refused(text):
         parse(text, MODEL)
 
 
-_WORDS = (
-    "visit band .good AND or Not IN BETWEEN like glob true ( ) , .. : :v = < != + - * / % 'a' \" 1 2.5 1e5 . "
-    "night '2026-01-01' visit.obs_time visit.count"
-).split()
+_WORDS = [
+    "visit",
+    "band",
+    ".good",
+    "AND",
+    "or",
+    "Not",
+    "IN",
+    "BETWEEN",
+    "like",
+    "glob",
+    "true",
+    "(",
+    ")",
+    ",",
+    "..",
+    ":",
+    ":v",
+    "=",
+    "<",
+    "!=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "'a'",
+    '"',
+    "1",
+    "2.5",
+    "1e5",
+    ".",
+    "night",
+    "'2026-01-01'",
+    "visit.obs_time",
+    "visit.count",
+]
 
 
 @settings(max_examples=300, deadline=None)

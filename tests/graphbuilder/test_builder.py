@@ -1,0 +1,196 @@
+"""From a pipeline and a repository to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from surveys import CalibrateTask, CoaddTask, IsrConfig, IsrTask, MergeTask, WarpTask, pipeline
+
+from graphbuilder.builder import GraphBuilder
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import AbstractButler
+from supertask.datasets import Dataset
+from supertask.errors import EmptyPlanError, ExpressionError, PipelineError, PreflightError
+from supertask.fields import InputField, OutputField, SuperTaskConfig
+from supertask.pipeline import Pipeline
+from supertask.quanta import Quantum
+from supertask.supertask import SuperTask
+
+Make = Callable[..., ScienceDag]
+
+
+def counts(dag: ScienceDag) -> dict[str, int]:
+    return {t.label: t.count for t in dag.tasks}
+
+
+def test_the_whole_survey_is_planned(make: Make) -> None:
+    dag = make()
+    assert counts(dag) == {"bias": 2, "isr": 8, "calibrate": 8, "warp": 6, "coadd": 5, "merge": 3}
+    assert len(dag) == dag.n_quanta == 32
+    warp = next(q for q in dag.quanta if q.label == "warp" and q.dataId["visit"] == 1 and q.dataId["patch"] == 0)
+    calexp = dag.dataset_type("calexp")
+    assert {d["detector"] for d in warp.inputs[calexp]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        # Biases have neither visit nor band, so nothing narrows them.
+        ("visit IN (1..2)", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 4, "coadd": 4, "merge": 2}),
+        ("band = 'r'", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 4, "coadd": 3, "merge": 3}),
+        ("detector = 0", {"bias": 1, "isr": 4, "calibrate": 4, "warp": 3, "coadd": 3, "merge": 2}),
+        ("visit.exposure_time > 25", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 2, "coadd": 2, "merge": 2}),
+        # Through the overlap: only detectors that lie on patch 2, and their biases.
+        ("patch = 2", {"bias": 1, "isr": 1, "calibrate": 1, "warp": 1, "coadd": 1, "merge": 1}),
+        ("patch IN (0, 2) AND band = 'g'", {"bias": 2, "isr": 2, "calibrate": 2, "warp": 1, "coadd": 1, "merge": 1}),
+        ("NOT visit = 4", {"bias": 2, "isr": 6, "calibrate": 6, "warp": 6, "coadd": 5, "merge": 3}),
+    ],
+)
+def test_an_expression_narrows_all_that_is_related_and_nothing_else(
+    make: Make, where: str, expected: dict[str, int]
+) -> None:
+    dag = make(where)
+    assert counts(dag) == expected
+    assert dag.meta.where == where
+
+
+def test_a_bound_value_stands_for_a_name(make: Make) -> None:
+    assert counts(make("visit = :v", bind={"v": 3}))["isr"] == 2
+
+
+def test_an_empty_plan_says_which_step_left_nothing(make: Make) -> None:
+    with pytest.raises(EmptyPlanError) as caught:
+        make("visit = 77", "bias")
+    assert "'visit' selected" in str(caught.value)
+    assert "visit = 77" in str(caught.value)
+
+
+def test_a_typo_in_the_expression_is_pointed_at(make: Make) -> None:
+    with pytest.raises(ExpressionError, match="did you mean 'visit'"):
+        make("vist = 1")
+
+
+def test_inputs_that_nobody_makes_are_named_with_the_nearest(butler: AbstractButler) -> None:
+    tasks = Pipeline()
+    tasks.add("isr", IsrTask, IsrConfig(raw="rawe"))
+    with pytest.raises(PreflightError) as caught:
+        GraphBuilder(tasks, butler, "u/run").makeGraph()
+    assert "isr.raw: dataset type 'rawe' (did you mean 'raw'?)" in str(caught.value)
+    assert "isr.bias: dataset type 'bias'" in str(caught.value)
+
+
+def test_a_pipeline_without_tasks_is_refused(butler: AbstractButler) -> None:
+    with pytest.raises(PreflightError, match="no tasks"):
+        GraphBuilder(Pipeline(), butler, "u/run").makeGraph()
+
+
+def test_two_producers_of_one_type_are_refused(butler: AbstractButler) -> None:
+    tasks = pipeline()
+    tasks.add("again", IsrTask)
+    with pytest.raises(PipelineError, match="postisr"):
+        GraphBuilder(tasks, butler, "u/run").makeGraph()
+
+
+def test_a_type_that_the_repository_knows_otherwise_is_refused(butler: AbstractButler) -> None:
+    butler.register_type(Dataset.subclass("postisr", ("detector",), "json"))
+    with pytest.raises(PreflightError, match="postisr"):
+        GraphBuilder(pipeline(), butler, "u/run").makeGraph()
+
+
+def test_order_of_tasks_in_the_pipeline_does_not_matter(butler: AbstractButler) -> None:
+    shuffled = Pipeline()
+    for task in (MergeTask, WarpTask, IsrTask, CoaddTask, CalibrateTask):
+        shuffled.add(task._DefaultName, task)
+    shuffled.add("bias", pipeline()["bias"].task_class)
+    one = GraphBuilder(shuffled, butler, "u/run").makeGraph()
+    two = GraphBuilder(pipeline(), butler, "u/run").makeGraph()
+    assert sorted(map(bytes, one.identities)) == sorted(map(bytes, two.identities))
+
+
+class _Total(SuperTaskConfig):
+    quantum_units = ("exposure", "detector")
+    raw = InputField(units=("exposure", "detector"), storage="json", doc="Raw.")
+    out = OutputField(units=("exposure", "detector"), storage="json", doc="Out.")
+
+
+class Declared(SuperTask):
+    ConfigClass = _Total
+    _DefaultName = "t"
+
+
+class Grouped(Declared):
+    def defineQuanta(self, repoGraph: Any) -> Any:
+        units = self.config.quantum_units
+        return repoGraph.group(self.config.raw, units).produce(self.config.out)
+
+
+class ByHand(Declared):
+    def defineQuanta(self, repoGraph: Any) -> list[Quantum]:
+        raw, out = self.config.raw, self.config.out
+        return [
+            Quantum({raw: {d}}, {out: {repoGraph.addDataset(out(d.dataId))}})
+            for d in reversed(list(repoGraph.datasets[raw]))
+        ]
+
+
+class Forgetful(Declared):
+    def defineQuanta(self, repoGraph: Any) -> list[Quantum]:
+        raw, out = self.config.raw, self.config.out
+        return [Quantum({raw: {d}}, {out: {out(d.dataId)}}) for d in repoGraph.datasets[raw]]
+
+
+class Greedy(Declared):
+    def defineQuanta(self, repoGraph: Any) -> list[Quantum]:
+        raw, out = self.config.raw, self.config.out
+        return [
+            Quantum({raw: {d}}, {out: {repoGraph.addDataset(out(d.dataId))}})
+            for d in [*repoGraph.datasets[raw], *repoGraph.datasets[raw]]
+        ]
+
+
+def plan_of(butler: AbstractButler, task: type[SuperTask], label: str = "t") -> ScienceDag:
+    tasks = Pipeline()
+    tasks.add(label, task)
+    return GraphBuilder(tasks, butler, "u/run").makeGraph()
+
+
+def test_the_three_levels_of_writing_give_identical_plans(butler: AbstractButler) -> None:
+    plans = [plan_of(butler, task) for task in (Declared, Grouped, ByHand)]
+    for other in plans[1:]:
+        assert list(other.quanta) == list(plans[0].quanta)
+        assert [q.dataId for q in other.quanta] == [q.dataId for q in plans[0].quanta]
+        assert np.array_equal(other.successors()[1], plans[0].successors()[1])
+        for one, two in zip(other.quantum_tables, plans[0].quantum_tables, strict=True):
+            for unit in one.columns:
+                assert np.array_equal(one.columns[unit], two.columns[unit])
+
+
+def test_an_output_that_was_not_added_is_named(butler: AbstractButler) -> None:
+    with pytest.raises(PreflightError, match=r"output datasets not added; call repoGraph\.addDataset"):
+        plan_of(butler, Forgetful)
+
+
+def test_one_dataset_of_two_quanta_is_named(butler: AbstractButler) -> None:
+    with pytest.raises(PreflightError, match="made by two quanta"):
+        plan_of(butler, Greedy)
+
+
+def test_identities_change_with_config_and_inputs_alone(butler: AbstractButler) -> None:
+    first, again = plan_of(butler, Declared), plan_of(butler, Declared, label="other")
+    assert np.array_equal(first.identities, again.identities)
+    assert len({bytes(i) for i in first.identities}) == first.n_quanta
+
+
+def test_nothing_of_a_plan_depends_on_what_else_is_in_the_repository(butler: AbstractButler, make: Make) -> None:
+    before = make("visit IN (1..2)")
+    butler.insert_units("visit", [{"instrument": "Cam", "visit": 0, "physical_filter": "G1"}])
+    butler.insert_units(
+        "exposure", [{"instrument": "Cam", "exposure": 5, "visit": 0, "physical_filter": "G1", "obs_type": "science"}]
+    )
+    raw = butler.dataset_types()["raw"]
+    butler.put({"sum": 0}, raw(instrument="Cam", exposure=5, detector=0), run="raw/all")
+    after = make("visit IN (1..2)")
+    assert np.array_equal(before.identities, after.identities)
