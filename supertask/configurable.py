@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 
 from supertask.classpath import ClassPathError, class_path, load_class
-from supertask.config import Config, ConfigKind
+from supertask.config import Config
+from supertask.configbase import ConfigKind
 from supertask.configfields import ConfigField, Configurable, Declaration, Special, with_default
 from supertask.errors import ConfigError
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Put

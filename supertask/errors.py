@@ -37,6 +37,9 @@ __all__ = [
 class SuperTaskError(Exception):
     """Root of all errors that a user of this software can cause and mend."""
 
+    problems: tuple[str, ...] = ()
+    """Where a whole input was checked: every problem found, without the head of the message."""
+
 
 class UnitModelError(SuperTaskError):
     """A unit model is not valid."""
@@ -162,11 +165,19 @@ class Problems:
         """Note one problem."""
         self._found.append(message)
 
+    def take(self, error: SuperTaskError, prefix: str = "") -> None:
+        """Note every problem that an error names, each with `prefix` before it."""
+        self._found += [prefix + problem for problem in error.problems or (str(error),)]
+
     def raise_if_any(self, error: type[SuperTaskError]) -> None:
         """Raise `error` naming all problems, if there are any."""
         if not self._found:
             return
         if len(self._found) == 1:
-            raise error(f"{self.subject}: {self._found[0]}")
-        listing = "\n".join(f"  - {m}" for m in self._found)
-        raise error(f"{self.subject}: {len(self._found)} problems\n{listing}")
+            message = f"{self.subject}: {self._found[0]}"
+        else:
+            listing = "\n".join(f"  - {m}" for m in self._found)
+            message = f"{self.subject}: {len(self._found)} problems\n{listing}"
+        raised = error(message)
+        raised.problems = tuple(self._found)
+        raise raised

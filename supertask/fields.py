@@ -23,7 +23,7 @@ from supertask.config import Config
 from supertask.configfields import ConfigField, Declaration, Special
 from supertask.datasets import Dataset, DatasetType
 from supertask.errors import ConfigError, DatasetTypeError, Problems
-from supertask.kinds.base import INVALID, MISSING, At, Kind
+from supertask.kinds.base import MISSING, At, Kind
 from supertask.yamltext import Node, Scalar
 
 __all__ = [

@@ -32,7 +32,7 @@ class FrozenList(list[T]):
         return (FrozenList, (list(self),))
 
     append = extend = insert = pop = remove = clear = sort = reverse = _refuse
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
 
 class FrozenDict(dict[K, V]):
@@ -46,5 +46,5 @@ class FrozenDict(dict[K, V]):
     def __reduce__(self) -> Any:
         return (FrozenDict, (dict(self),))
 
-    update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    update = setdefault = pop = popitem = clear = _refuse
+    __setitem__ = __delitem__ = __ior__ = _refuse

@@ -90,7 +90,8 @@ def _from_file(path: Path) -> UnitModel:
     if path.suffix != ".py":
         raise UnitModelError(f"{path}: a unit model is a .yaml or a .py file")
     spec = importlib.util.spec_from_file_location(f"_unit_model_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UnitModelError(f"{path} cannot be run as Python")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -188,7 +189,7 @@ class _Section:
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
-        """A list of words; a single word may stand for itself."""
+        """Return a list of words; a single word may stand for itself."""
         value = self._values.get(key, ())
         if isinstance(value, str):
             return (value,)
@@ -236,9 +237,7 @@ def _structure(value: Any, source: str, at: At) -> UnitModel:
         model = UnitModel(name or "?", units, relations, version, doc)
     except UnitModelError as error:
         # The model's own checks speak of units by name; they join the list of the file's mistakes.
-        lines = str(error).split("\n")
-        for line in lines[1:] or lines[0].split(": ", 1)[1:]:
-            problems.add(line.removeprefix("  - "))
+        problems.take(error)
         problems.raise_if_any(UnitModelError)
         raise
     problems.raise_if_any(UnitModelError)

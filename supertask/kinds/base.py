@@ -55,10 +55,14 @@ class Origin:
     document: Document | None = None
     root: tuple[Step, ...] = ()
     """Where in the document the values begin."""
+    place: str = ""
+    """The one place that all come from, where the document has not one for each."""
 
     def source_at(self, steps: tuple[Step, ...]) -> str:
         """Return the source of the value at a path, with line and column if it is from a file."""
-        return self.document.at(*self.root, *steps) if self.document else self.source
+        if self.place or self.document is None:
+            return self.place or self.source
+        return self.document.at(*self.root, *steps)
 
 
 @attrs.frozen

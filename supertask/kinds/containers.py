@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -22,17 +21,21 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _elements(value: Any) -> Any:
-    return value.tolist() if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) else value
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 class _Ordered(Kind):
     """What lists and tuples have in common."""
 
-    def kind_of(self, index: int, length: int) -> Kind | None:
+    def wrong_length(self, length: int) -> str | None:
+        """Return what is wrong with a number of elements, or None."""
+        return None
+
+    def kind_of(self, index: int) -> Kind:
         """Return the kind of one element."""
         raise NotImplementedError
 
-    def make(self, values: list[Any], at: At) -> Any:
+    def make(self, values: list[Any]) -> Any:
         """Return the elements as the field keeps them."""
         raise NotImplementedError
 
@@ -40,18 +43,19 @@ class _Ordered(Kind):
         value = _elements(value)
         if not _is_sequence(value):
             return self.refuse(value, at)
-        kinds = [self.kind_of(i, len(value)) for i in range(len(value))]
-        return self._all([k and k.accept(v, at.inside(i)) for i, (k, v) in enumerate(zip(kinds, value))], at)
+        return self._all(value, lambda kind, v, here: kind.accept(v, here), at)
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
         if not isinstance(node, list):
             text = node.text if isinstance(node, Scalar) else str(dict(node))
             return at.note(f"must be {self.say()}, got {text!r}; write it as [first, second]")
-        kinds = [self.kind_of(i, len(node)) for i in range(len(node))]
-        return self._all([k and k.parse(v, at.inside(i)) for i, (k, v) in enumerate(zip(kinds, node))], at)
+        return self._all(node, lambda kind, v, here: kind.parse(v, here), at)
 
-    def _all(self, values: list[Any], at: At) -> Any:
-        return INVALID if any(v is INVALID for v in values) else self.make(values, at)
+    def _all(self, values: Sequence[Any], take: Callable[[Kind, Any, At], Any], at: At) -> Any:
+        if (wrong := self.wrong_length(len(values))) is not None:
+            return at.note(wrong)
+        made = [take(self.kind_of(i), v, at.inside(i)) for i, v in enumerate(values)]
+        return INVALID if any(v is INVALID for v in made) else self.make(made)
 
     def change(self, current: Any, steps: tuple[str, ...], put: Put, at: At) -> Any:
         if not steps:
@@ -63,10 +67,8 @@ class _Ordered(Kind):
             length = 0 if current in (MISSING, None) else len(current)
             return at.note(f"it has no element [{steps[0]}]: it has {length}, counted from 0")
         index %= len(current)
-        kind = self.kind_of(index, len(current))
-        assert kind is not None
-        new = kind.change(old, steps[1:], put, at.inside(index))
-        return INVALID if new is INVALID else self.make([*current[:index], new, *current[index + 1 :]], at)
+        new = self.kind_of(index).change(old, steps[1:], put, at.inside(index))
+        return INVALID if new is INVALID else self.make([*current[:index], new, *current[index + 1 :]])
 
 
 class ListKind(_Ordered):
@@ -78,10 +80,10 @@ class ListKind(_Ordered):
     def say(self) -> str:
         return f"a list, each {self.item.say()}"
 
-    def kind_of(self, index: int, length: int) -> Kind | None:
+    def kind_of(self, index: int) -> Kind:
         return self.item
 
-    def make(self, values: list[Any], at: At) -> Any:
+    def make(self, values: list[Any]) -> Any:
         return FrozenList(values)
 
     def plain(self, value: Any) -> Any:
@@ -100,14 +102,14 @@ class TupleKind(_Ordered):
             return f"a tuple, each {self.items[0].say()}"
         return f"a tuple of {len(self.items)}: {', '.join(k.say() for k in self.items)}"
 
-    def kind_of(self, index: int, length: int) -> Kind | None:
-        if self.repeated:
-            return self.items[0]
-        return self.items[index] if length == len(self.items) else None
+    def wrong_length(self, length: int) -> str | None:
+        fits = self.repeated or length == len(self.items)
+        return None if fits else f"must be {self.say()}, got {length} values"
 
-    def make(self, values: list[Any], at: At) -> Any:
-        if not self.repeated and len(values) != len(self.items):
-            return at.note(f"must be {self.say()}, got {len(values)} values")
+    def kind_of(self, index: int) -> Kind:
+        return self.items[0 if self.repeated else index]
+
+    def make(self, values: list[Any]) -> Any:
         return tuple(values)
 
     def plain(self, value: Any) -> Any:
@@ -268,13 +270,13 @@ class PlainKind(Kind):
         return "plain data (None, bool, int, float, str, lists and dicts of them)"
 
     def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
-        if value is None or isinstance(value, bool | str):
+        if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, numbers.Integral):
-            return int(value)
-        if isinstance(value, numbers.Real):
-            return float(value)
+        if isinstance(value, str):
+            return str(value)
         value = _elements(value)
+        if isinstance(value, int | float):
+            return int(value) if isinstance(value, int) else float(value)
         if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
             return FrozenDict({k: self.accept(v, at.inside(k)) for k, v in value.items()})
         if _is_sequence(value):

@@ -107,9 +107,10 @@ class IntKind(_Simple):
     noun = "an int"
 
     def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
-        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-            return int(value)
-        return self.refuse(value, at)
+        # numpy registers its scalars as numbers; bool is an int in Python, and none here.
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            return self.refuse(value, at)
+        return int(value)
 
     def read(self, scalar: Scalar) -> Any:
         try:
@@ -124,12 +125,12 @@ class FloatKind(_Simple):
     noun = "a float"
 
     def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            try:
-                return float(value)
-            except OverflowError:
-                return at.note(f"{value!r} is too large for a float")
-        return self.refuse(value, at)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return self.refuse(value, at)
+        try:
+            return float(value)
+        except OverflowError:
+            return at.note(f"{value!r} is too large for a float")
 
     def read(self, scalar: Scalar) -> Any:
         text = scalar.text.lower()

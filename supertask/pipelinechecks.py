@@ -1,0 +1,181 @@
+"""The order of tasks, and what can be wrong with a pipeline, named with both sides and all at once."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from supertask.errors import PipelineError, Problems, did_you_mean
+from supertask.fields import DatasetField, FieldRole
+from supertask.taskdefs import TaskDef
+from supertask.units import UnitModel
+
+__all__ = ["check_tasks", "is_ordered", "sorted_tasks"]
+
+_WRITES = (FieldRole.OUTPUT, FieldRole.INIT_OUTPUT)
+
+Edges = dict[str, dict[str, str]]
+"""Label → label of a task that reads what it makes → name of the dataset type."""
+
+
+def _edges(tasks: Sequence[TaskDef]) -> Edges:
+    producers: dict[str, list[str]] = {}
+    for task in tasks:
+        for field in task.dataset_fields.values():
+            if field.role in _WRITES:
+                producers.setdefault(field.dataset_type.name, []).append(task.label)
+    edges: Edges = {task.label: {} for task in tasks}
+    for task in tasks:
+        for field in task.dataset_fields.values():
+            if field.role not in _WRITES:
+                for producer in producers.get(field.dataset_type.name, ()):
+                    edges[producer].setdefault(task.label, field.dataset_type.name)
+    return edges
+
+
+def is_ordered(tasks: Sequence[TaskDef]) -> bool:
+    """Tell whether every task comes after those whose outputs it reads."""
+    place = {task.label: i for i, task in enumerate(tasks)}
+    return all(place[a] < place[b] for a, following in _edges(tasks).items() for b in following)
+
+
+def sorted_tasks(tasks: Sequence[TaskDef]) -> list[TaskDef]:
+    """Return tasks so that each comes after those whose outputs it reads, else in their order.
+
+    Raises
+    ------
+    PipelineError
+        They form a cycle.
+    """
+    edges = _edges(tasks)
+    place = {task.label: i for i, task in enumerate(tasks)}
+    waiting = dict.fromkeys(edges, 0)
+    for following in edges.values():
+        for label in following:
+            waiting[label] += 1
+    ready = [place[label] for label, n in waiting.items() if not n]
+    heapq.heapify(ready)
+    done: list[TaskDef] = []
+    while ready:
+        task = tasks[heapq.heappop(ready)]
+        done.append(task)
+        for label in edges[task.label]:
+            waiting[label] -= 1
+            if not waiting[label]:
+                heapq.heappush(ready, place[label])
+    if len(done) < len(tasks):
+        cycle = _cycle({a: b for a, b in edges.items() if waiting[a]}, waiting)
+        raise PipelineError(f"tasks form a cycle, so none of them can be first: {cycle}")
+    return done
+
+
+def _cycle(edges: Edges, waiting: dict[str, int]) -> str:
+    """Return one cycle in words, among tasks that no order can place."""
+    # Each has a predecessor that waits too, so going back must come round.
+    back = {b: (a, name) for a, following in edges.items() for b, name in following.items() if waiting[b]}
+    label = next(iter(back))
+    seen: list[str] = []
+    while label not in seen:
+        seen.append(label)
+        label = back[label][0]
+    loop = [*seen[seen.index(label) :], label]
+    words = loop[-1]
+    for after in loop[-2::-1]:
+        words += f" -({back[after][1]})-> {after}"
+    return words
+
+
+def check_tasks(tasks: Sequence[TaskDef], model: UnitModel | None = None) -> None:
+    """Refuse tasks that do not fit each other, or a unit model.
+
+    Raises
+    ------
+    PipelineError
+        Names every cycle, every dataset type with two producers or with uses that disagree, and
+        every unit and field that the model lacks.
+    """
+    problems = Problems("pipeline")
+    _check_producers(tasks, problems)
+    _check_agreement(tasks, model, problems)
+    try:
+        sorted_tasks(tasks)
+    except PipelineError as error:
+        problems.take(error)
+    if model is not None:
+        for task in tasks:
+            _check_units(task, model, problems)
+    problems.raise_if_any(PipelineError)
+
+
+def _check_producers(tasks: Sequence[TaskDef], problems: Problems) -> None:
+    producers: dict[str, list[str]] = {}
+    for task in tasks:
+        for name, field in task.dataset_fields.items():
+            if field.role in _WRITES:
+                producers.setdefault(field.dataset_type.name, []).append(f"{task.label}.{name}")
+    for name, made_by in producers.items():
+        if len(made_by) > 1:
+            problems.add(
+                f"dataset type {name!r} has {len(made_by)} producers, {' and '.join(made_by)}: "
+                "configure another name for one of them"
+            )
+
+
+def _check_agreement(tasks: Sequence[TaskDef], model: UnitModel | None, problems: Problems) -> None:
+    first: dict[str, tuple[str, DatasetField]] = {}
+    for task in tasks:
+        for name, field in task.dataset_fields.items():
+            here = f"{task.label}.{name}"
+            there, other = first.setdefault(field.dataset_type.name, (here, field))
+            a, b = other.dataset_type, field.dataset_type
+            if _complete(a.units, model) != _complete(b.units, model):
+                problems.add(
+                    f"dataset type {b.name!r} has units ({', '.join(a.units)}) in {there} "
+                    f"but ({', '.join(b.units)}) in {here}"
+                )
+            if a.storage != b.storage:
+                problems.add(
+                    f"dataset type {b.name!r} is stored as {a.storage} in {there} but {b.storage} in {here}"
+                )
+            if _is_init(other) != _is_init(field):
+                construction, quanta = (there, here) if _is_init(other) else (here, there)
+                problems.add(
+                    f"dataset type {b.name!r} belongs to construction in {construction} "
+                    f"but to quanta in {quanta}"
+                )
+
+
+def _is_init(field: DatasetField) -> bool:
+    return field.role in (FieldRole.INIT_INPUT, FieldRole.INIT_OUTPUT)
+
+
+def _complete(units: tuple[str, ...], model: UnitModel | None) -> frozenset[str]:
+    if model is None or any(u not in model for u in units):
+        return frozenset(units)
+    return frozenset(model.closure(units))
+
+
+def _check_units(task: TaskDef, model: UnitModel, problems: Problems) -> None:
+    def check(unit: str, where: str) -> bool:
+        if unit in model:
+            return True
+        problems.add(
+            f"{where}: unit model {model.name!r} has no unit {unit!r}{did_you_mean(unit, model.names)}; "
+            f"it has {', '.join(model.names)}"
+        )
+        return False
+
+    for unit in getattr(task.config, "quantum_units", ()):
+        check(unit, f"{task.label}, quantum_units")
+    for name, field in task.dataset_fields.items():
+        where = f"{task.label}.{name}"
+        for unit in field.dataset_type.units:
+            check(unit, where)
+        for word in field.select:
+            unit, _, attribute = word.partition(".")
+            if check(unit, f"{where}, select") and attribute and model.unit(unit).field(attribute) is None:
+                known = [f.name for f in model.unit(unit).fields]
+                problems.add(
+                    f"{where}, select: unit {unit!r} has no field {attribute!r}"
+                    f"{did_you_mean(attribute, known)}; it has {', '.join(known) or 'none'}"
+                )
