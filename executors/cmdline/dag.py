@@ -139,13 +139,13 @@ def show_summary(dag: ScienceDag) -> None:
             [t["label"], t["quanta"], ", ".join(t["units"]), ", ".join(t["inputs"]), ", ".join(t["outputs"])]
             for t in tasks
         ],
-        title=f"{dag.n_quanta:,} quanta",
+        title=terminal.counted(dag.n_quanta, "quantum"),
     )
     types = [_dataset_type(dag, t) for t in dag.datasets]
     terminal.table(
         ["dataset type", "datasets", "for each", "storage", "which"],
         [[t["name"], t["datasets"], ", ".join(t["units"]), t["storage"], _which(t)] for t in types],
-        title=f"{dag.n_datasets:,} datasets",
+        title=terminal.counted(dag.n_datasets, "dataset"),
     )
 
 
@@ -168,7 +168,9 @@ def _show_task(dag: ScienceDag, label: str, limit: int, *, as_json: bool) -> Non
     for row in rows:
         row["identity"] = str(row["identity"])[:12]
     terminal.table(
-        columns, [[row[c] for c in columns] for row in rows], title=f"{node.count:,} quanta of {label}"
+        columns,
+        [[row[c] for c in columns] for row in rows],
+        title=f"{terminal.counted(node.count, 'quantum')} of {label}",
     )
     if more:
         terminal.note(f"{more:,} more; see --limit")

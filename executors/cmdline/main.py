@@ -33,6 +33,8 @@ OK, FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a new data repository."),
     "query": ("query", "Show what a repository holds."),
+    "pipeline": ("pipeline", "Look into a pipeline."),
+    "preflight": ("preflight", "Work out the whole plan before anything runs."),
     "dag": ("dag", "Look into a plan."),
     "batch": ("batch", "Merge quanta of a plan into bundles that run together."),
 }

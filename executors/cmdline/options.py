@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -19,7 +21,9 @@ __all__ = [
     "command",
     "overrides",
     "parse_binds",
+    "planning",
     "repository",
+    "see_local_modules",
     "where",
     "words",
 ]
@@ -111,6 +115,58 @@ def overrides(function: F) -> F:
         "--config", "-c", "overrides", multiple=True, metavar="LABEL:FIELD=VALUE",
         help="Set a config field of one task; may be given again.",
     )(function)  # fmt: skip
+
+
+def planning(*, required: bool = True) -> Callable[[F], F]:
+    """Return a decorator that adds all that preflight needs to know, as one argument `planning`.
+
+    Parameters
+    ----------
+    required : bool, optional
+        Whether the pipeline and the output run must be given; else `planning` is None without them.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def called(**given: Any) -> Any:
+            file, run = given.pop("pipeline_file"), given.pop("output_run")
+            told = {name: given.pop(name) for name in ("where", "binds", "overrides", "collections")}
+            if file is None and run is None and not any(told.values()):
+                return function(planning=None, **given)
+            if file is None or run is None:
+                raise click.UsageError("to plan, give both --pipeline FILE and --output-run RUN")
+            see_local_modules(file.parent)
+            from executors.cmdline.framework import Planning
+
+            made = Planning(
+                file, run, told["where"], parse_binds(told["binds"]), told["overrides"], told["collections"]
+            )
+            return function(planning=made, **given)
+
+        options: tuple[Callable[[Any], Any], ...] = (
+            click.option(
+                "--pipeline", "-p", "pipeline_file", type=click.Path(path_type=Path), required=required,
+                metavar="FILE", help="The pipeline, a YAML file.",
+            ),
+            click.option(
+                "--output-run", required=required, metavar="RUN",
+                help="RUN collection that outputs are written to, such as u/me/run1.",
+            ),
+            where, bind, overrides, collections,
+        )  # fmt: skip
+        decorated: Any = called
+        for option in reversed(options):
+            decorated = option(decorated)
+        return cast("F", decorated)
+
+    return decorate
+
+
+def see_local_modules(*folders: Path) -> None:
+    """Let class paths name modules in the current folder and in these, after all that is installed."""
+    for folder in (Path.cwd(), *(f.absolute() for f in folders)):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def words(text: str | None) -> tuple[str, ...] | None:

@@ -88,7 +88,7 @@ class Progress:
             }
             before = sum(event.finished.values())
             if before:
-                self._say(f"{before:,} quanta were finished before and are skipped")
+                self._say(f"{terminal.counted(before, 'quantum')} finished before, skipped")
         if not self._live and self._clock() - self._told >= _SECONDS:
             self._told = self._clock()
             terminal.note(self._line())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "console",
+    "counted",
     "error",
     "is_terminal",
     "keep_traceback",
@@ -90,8 +91,10 @@ def table(
         Heads.
     rows : iterable of sequence
         Cells; None is shown as an empty cell.
-    title, caption : str, optional
-        Lines above and below, on a terminal only.
+    title : str, optional
+        A line above.
+    caption : str, optional
+        A line below, on a terminal only.
     """
     kept = [list(row) for row in rows]
     right = [
@@ -103,7 +106,11 @@ def table(
     if is_terminal():
         _ruled(columns, cells, right, title, caption)
     else:
+        if title:
+            line(f"{title}:")
         _aligned(columns, cells, right)
+        if title:
+            line()
 
 
 def pairs(values: Mapping[str, str]) -> None:
@@ -146,6 +153,12 @@ def _aligned(columns: Sequence[str], cells: list[list[str]], right: list[bool]) 
     for row in everything:
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
         line("  ".join(padded).rstrip())
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun: ``1 quantum``, ``2,000 quanta``, ``3 tasks``."""
+    several = {"quantum": "quanta"}.get(what, f"{what}s")
+    return f"{n:,} {what if n == 1 else several}"
 
 
 def size(n_bytes: float) -> str:

@@ -41,7 +41,7 @@ def test_pipe_gets_a_line_now_and_then_and_each_failure_at_once(capsys: pytest.C
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        "1 quanta were finished before and are skipped",
+        "1 quantum finished before, skipped",
         "failed: isr {exposure=3, detector=0}: ValueError: too [bold]bright[/bold]",
         "3 of 6 quanta done, 1 failed, 1 blocked after 12 s",
     ]

@@ -9,8 +9,8 @@ from executors.cmdline import terminal
 
 
 def test_plain_tables_are_aligned_with_numbers_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.table(["visit", "band"], [[1, "r"], [1200, None]], title="not shown")
-    assert capsys.readouterr().out == "visit  band\n    1  r\n 1200\n"
+    terminal.table(["visit", "band"], [[1, "r"], [1200, None]], title="visits")
+    assert capsys.readouterr().out == "visits:\nvisit  band\n    1  r\n 1200\n\n"
 
 
 def test_terminal_tables_take_data_as_it_is(
@@ -35,3 +35,11 @@ def test_json_is_one_object_per_line_of_plain_values(capsys: pytest.CaptureFixtu
 )
 def test_sizes_are_told_for_people(n: int, words: str) -> None:
     assert terminal.size(n) == words
+
+
+@pytest.mark.parametrize(
+    ("n", "what", "words"),
+    [(1, "quantum", "1 quantum"), (2000, "quantum", "2,000 quanta"), (0, "task", "0 tasks")],
+)
+def test_numbers_agree_with_their_nouns(n: int, what: str, words: str) -> None:
+    assert terminal.counted(n, what) == words

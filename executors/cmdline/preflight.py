@@ -1,0 +1,49 @@
+"""``supertask preflight``: work out the whole plan and save it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.dag import show_summary, summary
+from executors.cmdline.options import as_json, planning, repository
+from executors.cmdline.options import command as define
+
+if TYPE_CHECKING:
+    from executors.cmdline.framework import Planning
+
+__all__ = ["command"]
+
+
+@define("preflight", short_help="Work out the whole plan before anything runs.")
+@repository
+@planning()
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default=Path("plan.h5"), show_default=True,
+    metavar="FILE", help="Where to save the plan.",
+)  # fmt: skip
+@as_json
+def command(*, repo: Path, planning: Planning, output: Path, as_json: bool) -> None:
+    """Work out what a pipeline will do with the data of the repository REPO, and save the plan."""
+    from executors.cmdline.framework import CmdLineFramework
+    from supertask.butler.repository import Butler
+
+    began = time.perf_counter()
+    with Butler(repo) as butler, terminal.spinner("planning"):
+        dag = CmdLineFramework(butler).preflight(planning)
+        dag.save(output)
+    seconds = time.perf_counter() - began
+    n_bytes = output.stat().st_size
+    if as_json:
+        terminal.objects([{"plan": str(output), "bytes": n_bytes, "seconds": seconds, **summary(dag)}])
+        return
+    show_summary(dag)
+    what = f"{terminal.counted(dag.n_quanta, 'quantum')} and {terminal.counted(dag.n_datasets, 'dataset')}"
+    terminal.line(
+        f"planned {what} in {seconds:.1f} s: {output} ({terminal.size(n_bytes)}); "
+        f"run it with: supertask run {output}"
+    )
