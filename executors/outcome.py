@@ -105,6 +105,8 @@ class Attempt:
     """Where its log lies in its writer's log file: first byte and length."""
     records: tuple[FileRecord, ...] = ()
     """Its outputs."""
+    missing: tuple[bytes, ...] = ()
+    """Identities of planned outputs that it left out although it succeeded, as it may."""
     unread: tuple[bytes, ...] = ()
     """Identities of inputs that it was offered and did not read."""
     metadata: Mapping[str, Any] = attrs.field(factory=dict)

@@ -5,8 +5,9 @@ rules:
 
 - A quantum may run when all quanta that it depends on have finished: succeeded, or ended without work.
 - A failed quantum blocks its descendants and nothing else.
-- A quantum without work leaves its outputs unmade. Those that depend on it run with fewer inputs, and are
-  told whose outputs are absent; whether enough is left is for the runner to decide, which knows the minimums.
+- A quantum without work leaves its outputs unmade, and one that succeeded may have left out some. Those that
+  depend on it run with fewer inputs, and are told whose outputs are absent; whether enough is left is for the
+  runner to decide, which knows the minimums.
 - With bundles, what is handed out is a bundle: as soon as everything outside that it depends on has ended,
   however it ended. Quanta that are blocked by then are left out.
 - What an earlier session finished stays finished, even behind something that must run again.
@@ -15,7 +16,7 @@ rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -57,7 +58,7 @@ class Work:
     bundle: int = -1
     """Its number, or -1 for quanta that are independent of each other."""
     absent: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
-    """Quantum → those it depends on that ended without outputs."""
+    """Quantum → those it depends on that ended without all of their outputs."""
 
 
 class Schedule:
@@ -73,6 +74,8 @@ class Schedule:
     statuses : numpy.ndarray, optional
         Shape (n,), uint8: codes of `QuantumStatus` from earlier sessions. What finished stays finished; all
         else is planned anew.
+    partial : collection of int, optional
+        Quanta that succeeded in earlier sessions and left out outputs.
     max_failures : int, optional
         Hand out nothing more once so many have failed; 1 is "fail fast".
 
@@ -88,6 +91,7 @@ class Schedule:
         bundling: _Bundling | None = None,
         *,
         statuses: npt.NDArray[np.uint8] | None = None,
+        partial: Collection[int] = (),
         max_failures: int | None = None,
     ) -> None:
         indptr, indices = successors
@@ -127,8 +131,10 @@ class Schedule:
             self._waiting = self._bundles.waiting
             self._ready.extend(b for b in range(self._bundles.n) if not self._waiting[b])
         if owners is not None:
-            for q in np.flatnonzero(codes[owners] == _NO_WORK).tolist():
-                self._absent.setdefault(int(indices[q]), []).append(int(owners[q]))
+            short = codes == _NO_WORK
+            short[list(partial)] = True
+            for edge in np.flatnonzero(short[owners]).tolist():
+                self._absent.setdefault(int(indices[edge]), []).append(int(owners[edge]))
 
     # -- what may run -------------------------------------------------------------------------
 
@@ -190,7 +196,7 @@ class Schedule:
 
     # -- what happened ------------------------------------------------------------------------
 
-    def finish(self, quantum: int, status: QuantumStatus) -> list[int]:
+    def finish(self, quantum: int, status: QuantumStatus, *, partial: bool = False) -> list[int]:
         """Take note that a running quantum ended.
 
         Parameters
@@ -199,6 +205,8 @@ class Schedule:
             Its index.
         status : QuantumStatus
             SUCCEEDED, NO_WORK or FAILED.
+        partial : bool, optional
+            Whether it succeeded and left out outputs.
 
         Returns
         -------
@@ -217,7 +225,7 @@ class Schedule:
             if self._max_failures is not None and self.n_failed >= self._max_failures:
                 self.stopped = True
             return self._block_descendants(quantum)
-        if code == _NO_WORK:
+        if code == _NO_WORK or partial:
             for c in self._indices[self._indptr[quantum] : self._indptr[quantum + 1]]:
                 if self._status[c] == _PLANNED or self._bundles is not None:
                     self._absent.setdefault(c, []).append(quantum)
@@ -323,7 +331,9 @@ class _Bundles:
         position[members] = np.arange(n, dtype=np.int32)
         inside = of[producers] == of[consumers]
         if (position[producers] >= position[consumers])[inside].any():
-            raise ExecutionError("a bundle holds a quantum before one that it depends on; batch the plan again")
+            raise ExecutionError(
+                "a bundle holds a quantum before one that it depends on; batch the plan again"
+            )
         outer = ~inside & ~done[producers] & ~done[consumers]
         self.waiting = memoryview(np.bincount(of[consumers[outer]], minlength=self.n).astype(np.int32))
         self.of = memoryview(of)
@@ -363,21 +373,22 @@ class BundleWalk:
         return quantum not in self._left_out
 
     def absent(self, quantum: int) -> Sequence[int]:
-        """Return those that it depends on that ended without outputs."""
+        """Return those that it depends on that ended without all of their outputs."""
         return self._absent.get(quantum, ())
 
-    def finish(self, quantum: int, status: QuantumStatus) -> None:
-        """Take note that one ended."""
-        if status is QuantumStatus.SUCCEEDED or not self._members:
+    def finish(self, quantum: int, status: QuantumStatus, *, partial: bool = False) -> None:
+        """Take note that one ended; `partial` if it succeeded and left out outputs."""
+        if not self._members or (status is QuantumStatus.SUCCEEDED and not partial):
             return
         indptr, indices = self._successors()
         front = [quantum]
         while front:
             q = front.pop()
             for c in indices[indptr[q] : indptr[q + 1]].tolist():
-                if status is QuantumStatus.NO_WORK:
-                    if c in self._members:
-                        self._absent.setdefault(c, []).append(q)
-                elif c in self._members and c not in self._left_out:
+                if c not in self._members:
+                    continue
+                if status is not QuantumStatus.FAILED:
+                    self._absent.setdefault(c, []).append(q)
+                elif c not in self._left_out:
                     self._left_out.add(c)
                     front.append(c)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 
 import attrs
@@ -225,7 +226,7 @@ def plans(draw):
         # Quanta cut by ascending index: such bundles never wait for each other.
         cuts = sorted(draw(st.sets(st.integers(1, n - 1)))) if n > 1 else []
         bounds = [0, *cuts, n]
-        bundles = [list(range(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        bundles = [list(range(a, b)) for a, b in itertools.pairwise(bounds)]
     return n, sorted(set(edges)), statuses, bundles
 
 
@@ -235,9 +236,7 @@ class Model:
     def __init__(self, n, edges, statuses):
         self.n = n
         self.before = {q: {a for a, b in edges if b == q} for q in range(n)}
-        self.status = {
-            q: statuses[q] if statuses and statuses[q].finished else PLANNED for q in range(n)
-        }
+        self.status = {q: statuses[q] if statuses and statuses[q].finished else PLANNED for q in range(n)}
 
     def blocked(self):
         found = {q for q in range(self.n) if self.status[q] is FAILED}
