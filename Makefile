@@ -63,7 +63,7 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	"$(PY)" -m pip install --quiet --editable '.[docs]'
-	"$(PY)" -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 "$(PY)" -m mkdocs build --strict
 
 bench: $(STAMP)
 	@"$(PY)" -m benchmarks $(ARGS)

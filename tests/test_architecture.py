@@ -153,7 +153,8 @@ def test_every_module_states_what_it_offers_and_says_what_it_is_for() -> None:
         offered = all_of(tree)
         if ast.get_docstring(tree) is None:
             wrong.append(f"{name} has no docstring")
-        if path.stem == "__main__":
+        says_nothing = len(tree.body) <= 2 and path.stem == "__init__"
+        if path.stem == "__main__" or says_nothing:
             continue
         if offered is None:
             wrong.append(f"{name} has no __all__")
