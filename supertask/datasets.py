@@ -10,7 +10,7 @@ from __future__ import annotations
 import copyreg
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from supertask.dataids import DataId, Key
 from supertask.errors import DatasetTypeError
@@ -24,6 +24,24 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def _checked(name: Any, units: Any, storage: Any) -> tuple[str, ...]:
+    """Return the units as a tuple, or refuse what cannot describe a dataset type."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise DatasetTypeError(
+            f"{name!r} is no name for a dataset type: use letters, digits, '_', '-' and '.', "
+            "and begin with a letter or '_'"
+        )
+    if not isinstance(storage, str) or not storage:
+        raise DatasetTypeError(
+            f"dataset type {name!r} has no storage format: set storage, for example 'fits_image'"
+        )
+    given = (units,) if isinstance(units, str) else units
+    named = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(u, str) for u in named) or len(set(named)) != len(named):
+        raise DatasetTypeError(f"dataset type {name!r}: units must be distinct unit names, got {units!r}")
+    return named
+
+
 class DatasetType(type):
     """Metaclass of dataset types: two classes that say the same are equal and hash alike."""
 
@@ -32,39 +50,20 @@ class DatasetType(type):
     storage: str
     doc: str
 
-    def __new__(
-        mcs, clsname: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
-    ) -> DatasetType:
+    _value: tuple[str, frozenset[str], str]
+    _hash: int
+
+    def __new__(mcs, clsname: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> DatasetType:
+        """Make a dataset type of a class body, checked."""
         namespace.setdefault("__slots__", ())
         cls = super().__new__(mcs, clsname, bases, namespace)
         if bases:
             cls.name = namespace.get("name", _snake(clsname))
-            units = namespace.get("units", getattr(cls, "units", ()))
-            if isinstance(units, str):
-                units = (units,)
-            cls.units = tuple(units)
+            cls.units = _checked(cls.name, cls.units, cls.storage)
             cls.doc = namespace.get("doc", "")
-            mcs._check(cls)
         cls._value = (cls.name, frozenset(cls.units), cls.storage)
         cls._hash = hash(cls._value)
         return cls
-
-    @staticmethod
-    def _check(cls: DatasetType) -> None:
-        if not isinstance(cls.name, str) or not _NAME.match(cls.name):
-            raise DatasetTypeError(
-                f"{cls.name!r} is no name for a dataset type: use letters, digits, '_', '-' and '.', "
-                "and begin with a letter or '_'"
-            )
-        if not isinstance(cls.storage, str) or not cls.storage:
-            raise DatasetTypeError(
-                f"dataset type {cls.name!r} has no storage format: set storage, for example 'fits_image'"
-            )
-        bad = [u for u in cls.units if not isinstance(u, str)]
-        if bad or len(set(cls.units)) != len(cls.units):
-            raise DatasetTypeError(
-                f"dataset type {cls.name!r}: units must be distinct unit names, got {cls.units!r}"
-            )
 
     def __eq__(cls, other: object) -> bool:
         return cls is other or (isinstance(other, DatasetType) and cls._value == other._value)
@@ -132,9 +131,7 @@ class Dataset(metaclass=DatasetType):
         return new
 
     @classmethod
-    def subclass(
-        cls, name: str, units: Iterable[str] | str, storage: str, doc: str = ""
-    ) -> type[Dataset]:
+    def subclass(cls, name: str, units: Iterable[str] | str, storage: str, doc: str = "") -> type[Dataset]:
         """Return the dataset type that these words describe.
 
         Parameters
@@ -153,10 +150,8 @@ class Dataset(metaclass=DatasetType):
         DatasetTypeError
             The name, units or storage are not usable.
         """
-        units = (units,) if isinstance(units, str) else tuple(units)
-        return DatasetType(
-            str(name), (Dataset,), {"name": name, "units": units, "storage": storage, "doc": doc}
-        )
+        body = {"name": name, "units": units, "storage": storage, "doc": doc}
+        return cast("type[Dataset]", DatasetType(str(name), (Dataset,), body))
 
     def __getitem__(self, unit: str) -> Key:
         return self.dataId[unit]
@@ -164,7 +159,7 @@ class Dataset(metaclass=DatasetType):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Dataset):
             return NotImplemented
-        return self.dataId == other.dataId and type(self) == type(other)
+        return self.dataId == other.dataId and type(self)._value == type(other)._value
 
     def __hash__(self) -> int:
         return hash(self.dataId)

@@ -11,7 +11,7 @@ table has columns for.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,9 @@ __all__ = [
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*\Z")
 # Words of the expression grammar and of SQL that would make a unit unspeakable.
-_RESERVED = frozenset("and or not in is null like glob between overlaps true false id".split())
+_RESERVED = frozenset(
+    ["and", "or", "not", "in", "is", "null", "like", "glob", "between", "overlaps", "true", "false", "id"]
+)
 
 
 class KeyKind(enum.Enum):
@@ -314,7 +316,9 @@ class UnitModel:
         return answer
 
     def _route_anew(self, start: tuple[str, ...], target: str) -> tuple[str, ...] | None:
-        todo = [(n,) for n in sorted(set(start), key=self._rank.__getitem__, reverse=True)]
+        todo: list[tuple[str, ...]] = [
+            (n,) for n in sorted(set(start), key=self._rank.__getitem__, reverse=True)
+        ]
         seen = {way[0] for way in todo}
         while todo:
             way = todo.pop(0)
@@ -392,13 +396,13 @@ def _show(values: Mapping[str, Any]) -> str:
 
 
 def _iso_date(value: Any) -> str | None:
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         value = value.date()
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, str):
         try:
-            return datetime.date.fromisoformat(value).isoformat()
+            return dt.date.fromisoformat(value).isoformat()
         except ValueError:
             return None
     # An astropy Time, known by its attribute so that astropy need not be imported here.
