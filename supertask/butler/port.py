@@ -443,9 +443,7 @@ class AbstractButler(DatasetSource):
     # -- in bulk ------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def reader(
-        self, *, collections: Sequence[str] | None = None, where: Condition | None = None
-    ) -> Reader:
+    def reader(self, *, collections: Sequence[str] | None = None, where: Condition | None = None) -> Reader:
         """Return a reader in columns, narrowed to what `where` admits."""
 
     @abc.abstractmethod

@@ -1,0 +1,333 @@
+"""Datastore: the files of a repository, without its database.
+
+A file is written once and whole: to a temporary file ``.tmp-…`` in the folder where it will lie, on
+to the disk, then renamed. Whatever is killed when, there is a complete file or none; what is left
+over begins with ``.tmp-`` and may be deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from supertask.butler.content import checksum_bytes, checksum_file
+from supertask.butler.layout import Layout
+from supertask.butler.templates import PathTemplate
+from supertask.dataids import DataId
+from supertask.datasets import Dataset
+from supertask.errors import StorageError, SuperTaskError
+from supertask.formats.find import find_format
+from supertask.formats.port import StorageFormat
+
+__all__ = ["TEMPORARY_PREFIX", "Datastore", "WrittenFile"]
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_counter = itertools.count()
+_REASONS = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the quota is used up: make room",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "this user may not write there",
+    errno.EPERM: "this user may not write there",
+    errno.ENOTDIR: "a file is in the way of a folder",
+    errno.EIO: "the disk reports an error",
+}
+
+
+class WrittenFile:
+    """A complete file that waits under its temporary name to be published, or is then dropped."""
+
+    __slots__ = ("_final", "_temporary", "checksum", "size")
+
+    def __init__(self, temporary: str, final: str, size: int, checksum: str) -> None:
+        self._temporary = temporary
+        self._final = final
+        self.size = size
+        self.checksum = checksum
+
+    def publish(self) -> None:
+        """Give the file its name, for good: after a crash of the machine it is there.
+
+        Whatever had the name is replaced at once; that nothing of value has it is the caller's care.
+
+        Raises
+        ------
+        StorageError
+            It cannot be renamed.
+        """
+        try:
+            os.replace(self._temporary, self._final)
+            self._temporary = ""
+            _sync_folder(os.path.dirname(self._final))
+        except OSError as error:
+            raise StorageError(f"{self._final} cannot be written: {_why(error)}") from error
+
+    def drop(self) -> None:
+        """Delete the file if it was not published."""
+        if self._temporary:
+            try:
+                os.unlink(self._temporary)
+            except OSError:
+                pass
+            self._temporary = ""
+
+
+class Datastore:
+    """Files under a root, and files elsewhere that were ingested in place.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the repository.
+    templates : Mapping, optional
+        Dataset type, or ``default`` → path template. Needed only to make up locations.
+    """
+
+    def __init__(self, root: str | Path, templates: Mapping[str, PathTemplate] | None = None) -> None:
+        self.root = os.path.abspath(root)
+        self.templates = dict(templates or {})
+        self._folders: set[str] = set()
+        self._fitted: dict[tuple[str, str, tuple[str, ...]], tuple[PathTemplate, str]] = {}
+
+    @classmethod
+    def open(cls, root: str | Path) -> Datastore:
+        """Open the files of a repository.
+
+        Raises
+        ------
+        RepositoryError
+            There is no repository at `root`.
+        """
+        return cls(root, Layout.read(root).templates)
+
+    def location_for(self, dataset_type: type[Dataset], dataId: DataId, run: str) -> str:
+        """Return where a dataset's file belongs, relative to the root.
+
+        Parameters
+        ----------
+        dataset_type : dataset type
+            Its type.
+        dataId : DataId
+            Complete, in the unit model's order.
+        run : str
+            RUN collection.
+
+        Raises
+        ------
+        RepositoryError
+            The template for the type does not tell all its datasets apart.
+        """
+        name = dataset_type.name
+        key = (name, dataset_type.storage, tuple(dataId))
+        fitted = self._fitted.get(key)
+        if fitted is None:
+            text = (self.templates.get(name) or self.templates["default"]).text
+            template = PathTemplate.parse(text, key[2], what=f"dataset type {name!r}")
+            fitted = self._fitted[key] = (template, find_format(dataset_type.storage).extension)
+        return fitted[0].fill(run=run, type_name=name, dataId=dataId, extension=fitted[1])
+
+    def path(self, location: str) -> str:
+        """Return the absolute path of a location."""
+        if location.startswith("file:"):
+            return urllib.parse.unquote(urllib.parse.urlsplit(location).path)
+        return os.path.join(self.root, location)
+
+    @staticmethod
+    def is_ours(location: str) -> bool:
+        """Tell whether a location is under the root, so that its file is the repository's to delete."""
+        return not (location.startswith(("/", "file:")) or os.path.isabs(location))
+
+    def write(
+        self, value: Any, dataset_type: type[Dataset], location: str, *, what: object = ""
+    ) -> WrittenFile:
+        """Write a value to a temporary file beside where it belongs, on to the disk.
+
+        Parameters
+        ----------
+        value : object
+            What to write.
+        dataset_type : dataset type
+            Gives the storage format.
+        location : str
+            Where it belongs.
+        what : object, optional
+            The dataset, for messages.
+
+        Raises
+        ------
+        StorageError
+            It cannot be written; nothing is left behind.
+        """
+        final = self.path(location)
+        what = what or dataset_type.name
+        folder, _, name = final.rpartition("/")
+        temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-{next(_counter)}-{name}"
+        storage = find_format(dataset_type.storage)
+        try:
+            try:
+                if folder not in self._folders:
+                    self._make_folder(folder)
+                return self._write(value, storage, temporary, final)
+            except FileNotFoundError:
+                # Somebody removed the last file of the folder, and the folder with it, since it was made.
+                self._make_folder(folder)
+                return self._write(value, storage, temporary, final)
+        except OSError as error:
+            _unlink_quietly(temporary)
+            raise StorageError(f"{what} cannot be written to {final}: {_why(error)}") from error
+        except StorageError as error:
+            _unlink_quietly(temporary)
+            raise StorageError(f"{what} cannot be written as {storage.name}: {error}") from error
+        except SuperTaskError:
+            _unlink_quietly(temporary)
+            raise
+        except Exception as error:
+            _unlink_quietly(temporary)
+            raise StorageError(
+                f"{what} cannot be written as {storage.name}: {type(error).__name__}: {error}"
+            ) from error
+        except BaseException:
+            _unlink_quietly(temporary)
+            raise
+
+    def _make_folder(self, folder: str) -> None:
+        missing = []
+        head = folder
+        while head and not os.path.isdir(head):
+            missing.append(head)
+            head = os.path.dirname(head)
+        os.makedirs(folder, exist_ok=True)
+        for made in missing:
+            # The new folder's name must be on the disk, too, before a file in it counts as written.
+            _sync_folder(os.path.dirname(made))
+        self._folders.add(folder)
+
+    @staticmethod
+    def _write(value: Any, storage: StorageFormat, temporary: str, final: str) -> WrittenFile:
+        data = storage.encode(value)
+        if data is not None:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            return WrittenFile(temporary, final, len(data), checksum_bytes(data))
+        storage.write(value, temporary)
+        fd = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+            size = os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+        return WrittenFile(temporary, final, size, checksum_file(temporary))
+
+    def read(
+        self,
+        dataset_type: type[Dataset],
+        location: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        what: object = "",
+    ) -> Any:
+        """Read a value.
+
+        Raises
+        ------
+        StorageError
+            The file is not there, or cannot be read as the type's storage format.
+        """
+        storage = find_format(dataset_type.storage)
+        path = self.path(location)
+        what = what or dataset_type.name
+        parameters = storage.check_parameters(parameters)
+        try:
+            return storage.read(path, parameters)
+        except FileNotFoundError as error:
+            if os.path.exists(path):
+                raise StorageError(f"{what} cannot be read from {path}: {error}") from error
+            raise StorageError(
+                f"{what} is registered, but its file {path} is gone; remove and make it again, or bring it back"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"{what} cannot be read from {path}: {error}") from error
+        except StorageError as error:
+            raise StorageError(f"{what} cannot be read: {error}") from error
+
+    def exists(self, location: str) -> bool:
+        """Tell whether the file of a location is there."""
+        return os.path.exists(self.path(location))
+
+    def checksum(self, location: str) -> str:
+        """Return the checksum of a file's bytes as they are now.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be read.
+        """
+        path = self.path(location)
+        try:
+            return checksum_file(path)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {_why(error)}") from error
+
+    def remove(self, location: str) -> bool:
+        """Delete a file if it is ours, and folders that are empty then.
+
+        Returns
+        -------
+        bool
+            Whether there was one.
+        """
+        if not self.is_ours(location):
+            return False
+        path = self.path(location)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageError(f"{path} cannot be deleted: {_why(error)}") from error
+        folder = os.path.dirname(path)
+        while folder.startswith(self.root + os.sep):
+            self._folders.discard(folder)
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
+        return True
+
+    def temporary_files(self) -> Iterator[str]:
+        """Find what interrupted writes left over, anywhere under the root; absolute paths."""
+        for folder, _, names in os.walk(self.root):
+            yield from (os.path.join(folder, n) for n in names if n.startswith(TEMPORARY_PREFIX))
+
+
+def _why(error: OSError) -> str:
+    reason = _REASONS.get(error.errno or 0)
+    return f"{error.strerror} ({reason})" if reason else str(error)
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

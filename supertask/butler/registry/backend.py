@@ -1,0 +1,121 @@
+"""The backend port: the few things in which one database differs from another.
+
+All SQL is SQLAlchemy Core, but for three jobs at which each database has its own fast way: writing
+many rows, reading many rows into columns, and filling a temporary table with IDs.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from supertask.rows import TextColumn
+
+__all__ = ["Backend", "BulkColumn", "Column", "ColumnKind"]
+
+Column = npt.NDArray[Any] | TextColumn
+
+
+class ColumnKind(enum.Enum):
+    """What a column read in bulk holds, and what it becomes."""
+
+    INT = "int"
+    """int64; nulls become -1."""
+    TEXT = "text"
+    """`TextColumn`; nulls become empty."""
+    DIGEST = "digest"
+    """uint8, shape (n, 16); never null."""
+    FLOAT = "float"
+    """float64; nulls become NaN."""
+    NULL = "null"
+    """bool: whether the expression is null."""
+
+
+@attrs.frozen(eq=False)
+class BulkColumn:
+    """A column to be read in bulk."""
+
+    expression: sa.ColumnElement[Any]
+    kind: ColumnKind = ColumnKind.INT
+    nullable: bool = False
+
+
+class Backend(abc.ABC):
+    """A kind of database."""
+
+    writeable: bool
+    """Whether this connection may write."""
+    why_not: str = ""
+    """If not: why, for messages."""
+    where: str
+    """What to call the database in messages."""
+
+    @abc.abstractmethod
+    def make_engine(self) -> sa.Engine:
+        """Return an engine whose connections are set up for us."""
+
+    @abc.abstractmethod
+    def begin(self, connection: sa.Connection, *, writing: bool) -> None:
+        """Begin a transaction: of a reader, one look that does not change; of a writer, the only one."""
+
+    @abc.abstractmethod
+    def is_busy(self, error: sa.exc.DBAPIError) -> bool:
+        """Tell whether an error means that others are at it, so that trying again helps."""
+
+    @abc.abstractmethod
+    def explain(self, error: sa.exc.DBAPIError) -> str:
+        """Return what an error means, for people, with the way out where there is one."""
+
+    @abc.abstractmethod
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+    ) -> int:
+        """Insert rows, passing over those whose unique key is there already.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+
+    @abc.abstractmethod
+    def read(
+        self,
+        connection: sa.Connection,
+        columns: Mapping[str, BulkColumn],
+        source: sa.FromClause,
+        where: Sequence[sa.ColumnElement[bool]],
+    ) -> dict[str, Column]:
+        """Read columns of one query, aligned, with no Python object per row. Order is not promised."""
+
+    @abc.abstractmethod
+    def fill(self, connection: sa.Connection, name: str, ids: npt.NDArray[np.int64]) -> sa.TableClause:
+        """Return a new temporary table with columns ``n`` (1, 2, … as primary key) and ``id``.
+
+        It lives until the transaction ends.
+        """
+
+    @abc.abstractmethod
+    def join_order(
+        self, driver: sa.FromClause, other: sa.FromClause, on: sa.ColumnElement[bool]
+    ) -> sa.FromClause:
+        """Return a join for which each row of `driver` is looked up in `other`, not the reverse."""
+
+    @abc.abstractmethod
+    def glob(self, operand: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        """Return the condition that a string matches a shell pattern, case counting."""
+
+    @abc.abstractmethod
+    def modulo(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Return the remainder of a division that takes the sign of the divisor, null for a zero divisor."""

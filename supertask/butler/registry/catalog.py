@@ -1,0 +1,257 @@
+"""The catalog: dataset types and collections, kept at hand and read again only when they changed.
+
+Whoever changes one of them gives the catalog a new mark in the database; a look at the mark tells
+every process whether what it has is still true.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from supertask.butler.port import CollectionInfo, CollectionKind
+from supertask.butler.registry.backend import Backend
+from supertask.butler.registry.schema import DatasetTables, Schema
+from supertask.butler.templates import check_run_name
+from supertask.datasets import Dataset
+from supertask.errors import CollectionError, DatasetTypeError, did_you_mean
+
+__all__ = ["Catalog", "CollectionEntry", "State", "TypeEntry", "check_same_type", "expand_chain_check"]
+
+
+@attrs.frozen(eq=False)
+class TypeEntry:
+    """A dataset type that the repository knows."""
+
+    id: int
+    dataset_type: type[Dataset]
+    leaves: tuple[str, ...]
+    tables: DatasetTables
+
+
+@attrs.frozen(eq=False)
+class CollectionEntry:
+    """A collection."""
+
+    id: int
+    info: CollectionInfo
+
+
+@attrs.define(eq=False)
+class State:
+    """The catalog as it was at one moment."""
+
+    mark: str
+    types: dict[str, TypeEntry]
+    collections: dict[str, CollectionEntry]
+    """By name, oldest first."""
+    holders: dict[int, frozenset[int]] = attrs.field(factory=dict)
+    """Dataset type → collections that hold some of it, or did; filled as asked for."""
+
+    def collection(self, name: str, *kinds: CollectionKind) -> CollectionEntry:
+        """Return a collection, or raise a `CollectionError` if it is missing or of none of `kinds`."""
+        entry = self.collections.get(name)
+        if entry is None:
+            raise CollectionError(
+                f"there is no collection {name!r}{did_you_mean(name, self.collections)}; "
+                f"there are {', '.join(self.collections) or 'none'}"
+            )
+        if kinds and entry.info.kind not in kinds:
+            wanted = " or ".join(k.name for k in kinds)
+            raise CollectionError(
+                f"collection {name!r} is {entry.info.kind.name}, and must be {wanted} for this"
+            )
+        return entry
+
+    def search(self, names: Sequence[str]) -> list[CollectionEntry]:
+        """Return the collections to look in, in order, chains laid flat.
+
+        Without names: every RUN, newest first, then every TAGGED.
+        """
+        if not names:
+            entries = list(reversed(self.collections.values()))
+            return [
+                e
+                for kind in (CollectionKind.RUN, CollectionKind.TAGGED)
+                for e in entries
+                if e.info.kind is kind
+            ]
+        found: dict[str, CollectionEntry] = {}
+        seen: set[str] = set()
+        todo = list(reversed(names))
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            entry = self.collection(name)
+            if entry.info.kind is CollectionKind.CHAINED:
+                todo += reversed(entry.info.children)
+            else:
+                found[name] = entry
+        return list(found.values())
+
+
+def check_same_type(new: type[Dataset], known: type[Dataset]) -> None:
+    """Raise a `DatasetTypeError` if two types of one name disagree."""
+    if new != known:
+        raise DatasetTypeError(
+            f"dataset type {new.name!r} is ({', '.join(new.units)}) as {new.storage!r} here, but the repository "
+            f"knows it as ({', '.join(known.units)}) as {known.storage!r}; rename one of them"
+        )
+
+
+def expand_chain_check(name: str, children: Sequence[str], chains: dict[str, Sequence[str]]) -> None:
+    """Raise a `CollectionError` if a chain with these children would hold itself."""
+    todo: list[tuple[str, ...]] = [(name, c) for c in children]
+    while todo:
+        way = todo.pop()
+        if way[-1] == name:
+            raise CollectionError(f"chain {name!r} would hold itself: {' -> '.join(way)}")
+        todo += [(*way, c) for c in chains.get(way[-1], ())]
+
+
+class Catalog:
+    """Reads and changes the catalog of a registry."""
+
+    def __init__(self, schema: Schema, backend: Backend) -> None:
+        self._schema = schema
+        self._backend = backend
+        self._state: State | None = None
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def current(self, connection: sa.Connection) -> State:
+        """Return the catalog as the connection sees it."""
+        meta = self._schema.meta
+        mark = connection.execute(sa.select(meta.c.value).where(meta.c.name == "catalog")).scalar_one()
+        state = self._state
+        if state is None or state.mark != mark:
+            state = self._state = State(
+                mark, self._read_types(connection), self._read_collections(connection)
+            )
+        return state
+
+    def _read_types(self, connection: sa.Connection) -> dict[str, TypeEntry]:
+        table = self._schema.dataset_type
+        known = self._state.types if self._state else {}
+        types = {}
+        for row in connection.execute(sa.select(table).order_by(table.c.id)):
+            old = known.get(row.name)
+            types[row.name] = (
+                old
+                if old is not None and old.id == row.id
+                else self._entry(
+                    row.id, Dataset.subclass(row.name, json.loads(row.units), row.storage, row.doc)
+                )
+            )
+        return types
+
+    def _entry(self, type_id: int, dataset_type: type[Dataset]) -> TypeEntry:
+        leaves = self._schema.model.leaves(dataset_type.units)
+        return TypeEntry(type_id, dataset_type, leaves, self._schema.dataset_tables(type_id, leaves))
+
+    def _read_collections(self, connection: sa.Connection) -> dict[str, CollectionEntry]:
+        table, child = self._schema.collection, self._schema.collection_child
+        columns = (table.c.id, table.c.name, table.c.kind, table.c.doc)
+        rows = connection.execute(sa.select(*columns).order_by(table.c.id)).all()
+        names = {row.id: row.name for row in rows}
+        children: dict[int, list[str]] = {}
+        for link in connection.execute(sa.select(child).order_by(child.c.parent_id, child.c.position)):
+            children.setdefault(link.parent_id, []).append(names[link.child_id])
+        return {
+            row.name: CollectionEntry(
+                row.id,
+                CollectionInfo(row.name, CollectionKind(row.kind), row.doc, tuple(children.get(row.id, ()))),
+            )
+            for row in rows
+        }
+
+    def holders(self, connection: sa.Connection, state: State, entry: TypeEntry) -> frozenset[int]:
+        """Return the IDs of collections that may hold datasets of a type; all others do not."""
+        found = state.holders.get(entry.id)
+        if found is None:
+            table = self._schema.collection_type
+            select = sa.select(table.c.collection_id).where(table.c.type_id == entry.id)
+            found = state.holders[entry.id] = frozenset(connection.execute(select).scalars())
+        return found
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def touch(self, connection: sa.Connection) -> None:
+        """Say that the catalog has changed. Marks are random: one that is rolled back never returns."""
+        meta = self._schema.meta
+        connection.execute(sa.update(meta).where(meta.c.name == "catalog").values(value=secrets.token_hex(8)))
+
+    def add_type(self, connection: sa.Connection, dataset_type: type[Dataset]) -> tuple[TypeEntry, bool]:
+        """Make a dataset type known; return its entry and whether it was new."""
+        known = self.current(connection).types.get(dataset_type.name)
+        if known is not None:
+            check_same_type(dataset_type, known.dataset_type)
+            return known, False
+        leaves = self._schema.model.leaves(dataset_type.units)
+        table = self._schema.dataset_type
+        type_id = connection.execute(
+            sa.insert(table).values(
+                name=dataset_type.name,
+                units=json.dumps(dataset_type.units),
+                storage=dataset_type.storage,
+                doc=dataset_type.doc,
+            )
+        ).inserted_primary_key[0]
+        tables = self._schema.dataset_tables(type_id, leaves)
+        self._schema.metadata.create_all(connection, tables=tables.all(), checkfirst=False)
+        self.touch(connection)
+        return TypeEntry(type_id, dataset_type, leaves, tables), True
+
+    def add_collection(
+        self, connection: sa.Connection, name: str, kind: CollectionKind, children: Sequence[str], doc: str
+    ) -> CollectionEntry:
+        """Make a collection that is known not to be there."""
+        wrong = check_run_name(name)
+        if wrong:
+            raise CollectionError(f"{name!r} is no name for a collection: {wrong}")
+        table = self._schema.collection
+        made = connection.execute(sa.insert(table).values(name=name, kind=kind.value, doc=doc))
+        entry = CollectionEntry(
+            made.inserted_primary_key[0], CollectionInfo(name, kind, doc, tuple(children))
+        )
+        if children:
+            self.set_children(connection, entry, children)
+        self.touch(connection)
+        return entry
+
+    def set_children(
+        self, connection: sa.Connection, entry: CollectionEntry, children: Sequence[str]
+    ) -> None:
+        """Replace the children of a chain."""
+        state = self.current(connection)
+        ids = [state.collection(c).id for c in children]
+        chains: dict[str, Sequence[str]] = {n: e.info.children for n, e in state.collections.items()}
+        expand_chain_check(entry.info.name, children, chains)
+        if len(set(ids)) != len(ids):
+            raise CollectionError(
+                f"chain {entry.info.name!r} names a collection twice: {', '.join(children)}"
+            )
+        table = self._schema.collection_child
+        connection.execute(sa.delete(table).where(table.c.parent_id == entry.id))
+        rows: list[dict[str, Any]] = [
+            {"parent_id": entry.id, "position": i, "child_id": child} for i, child in enumerate(ids)
+        ]
+        if rows:
+            connection.execute(sa.insert(table), rows)
+        self.touch(connection)
+
+    def add_holder(self, connection: sa.Connection, entry: TypeEntry, collection_id: int) -> None:
+        """Note that a collection holds datasets of a type."""
+        state = self.current(connection)
+        if collection_id in self.holders(connection, state, entry):
+            return
+        row = [(entry.id, collection_id)]
+        if self._backend.insert(connection, self._schema.collection_type, ("type_id", "collection_id"), row):
+            self.touch(connection)

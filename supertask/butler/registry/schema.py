@@ -1,0 +1,218 @@
+"""The tables of a registry, as SQLAlchemy Core has them.
+
+===================  ==============================================================================
+``meta``             schema version, unit model, a counter that goes up whenever the catalog changes
+``dataset_type``     name, units, storage format
+``collection``       name, kind, provenance; ``collection_child``: the search order of chains
+``collection_type``  which collections hold datasets of which types, so that a search asks only those
+``unit_U``           one per unit: instances of it; parents and implied units by row ID
+``relation_R``       one per relation: row IDs of the leaf units of both sides
+``dataset_N``        one per dataset type: run, row IDs of the leaf units, identity, location
+``tag_N``            datasets picked into TAGGED collections
+``validity_N``       datasets of CALIBRATION collections, with TAI nanoseconds [begin, end)
+===================  ==============================================================================
+
+Columns for row IDs are called after the unit: ``visit_id``. Tables with row IDs of leaf units have
+an index that begins with each of them, so that a selection on any unit is looked up, not scanned for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from supertask.errors import UnitModelError
+from supertask.units import FieldKind, KeyKind, Relation, Unit, UnitModel
+
+__all__ = ["SCHEMA_VERSION", "DatasetTables", "Schema", "link"]
+
+SCHEMA_VERSION = 1
+
+# SQLite numbers rows by itself only where the type is spelt INTEGER.
+_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+_KEY_TYPES: dict[KeyKind, Any] = {KeyKind.INT: sa.BigInteger, KeyKind.STR: sa.Text, KeyKind.DATE: sa.Text}
+_FIELD_TYPES: dict[FieldKind, Any] = {
+    FieldKind.INT: sa.BigInteger,
+    FieldKind.FLOAT: sa.Double,
+    FieldKind.STR: sa.Text,
+    FieldKind.BOOL: sa.Boolean,
+    FieldKind.TIME: sa.BigInteger,
+}
+_INDEXED_FIELDS = (FieldKind.STR, FieldKind.TIME)
+"""Kinds of field that people select by: a night, a target, since when."""
+
+
+def link(unit: str) -> str:
+    """Return the name of columns that hold row IDs of a unit."""
+    return f"{unit}_id"
+
+
+@attrs.frozen(eq=False)
+class DatasetTables:
+    """The three tables of one dataset type."""
+
+    data: sa.Table
+    tag: sa.Table
+    validity: sa.Table
+
+    def all(self) -> list[sa.Table]:
+        """Return them, in the order in which they may be made."""
+        return [self.data, self.tag, self.validity]
+
+
+class Schema:
+    """Tables for a unit model.
+
+    Parameters
+    ----------
+    model : UnitModel
+        The repository's units.
+
+    Raises
+    ------
+    UnitModelError
+        A field's name would be that of a column with row IDs.
+    """
+
+    def __init__(self, model: UnitModel) -> None:
+        self.model = model
+        self.metadata = sa.MetaData()
+        self._datasets: dict[tuple[int, tuple[str, ...]], DatasetTables] = {}
+        table = self._table
+        self.meta = table("meta", sa.Column("name", sa.Text, primary_key=True), _text("value"))
+        self.dataset_type = table(
+            "dataset_type",
+            sa.Column("id", _Id, primary_key=True),
+            _text("name", unique=True),
+            _text("units"),
+            _text("storage"),
+            _text("doc"),
+            sqlite_autoincrement=True,
+        )
+        self.collection = table(
+            "collection",
+            sa.Column("id", _Id, primary_key=True),
+            _text("name", unique=True),
+            _text("kind"),
+            _text("doc"),
+            sa.Column("provenance", sa.Text),
+            # Numbers of removed collections are never given again: others may still hold them.
+            sqlite_autoincrement=True,
+        )
+        self.collection_child = table(
+            "collection_child",
+            _refers("parent_id", "collection.id", primary_key=True),
+            sa.Column("position", sa.Integer, primary_key=True),
+            sa.Column("child_id", _Id, sa.ForeignKey("collection.id"), nullable=False),
+        )
+        self.collection_type = table(
+            "collection_type",
+            _refers("type_id", "dataset_type.id", primary_key=True),
+            _refers("collection_id", "collection.id", primary_key=True, index=True),
+        )
+        self.units = {unit.name: self._unit(unit) for unit in model}
+        self.relations = {relation.name: self._relation(relation) for relation in model.relations}
+
+    def _table(self, name: str, *args: Any, **kwargs: Any) -> sa.Table:
+        return sa.Table(name, self.metadata, *args, **kwargs)
+
+    def _unit(self, unit: Unit) -> sa.Table:
+        name = f"unit_{unit.name}"
+        taken = {"id", *(link(u) for u in unit.parents + unit.implies)}
+        clash = [f.name for f in unit.fields if f.name in taken]
+        if clash:
+            raise UnitModelError(
+                f"unit {unit.name!r}: field {clash[0]!r} has a name that the registry needs itself; rename it"
+            )
+        indices = [sa.Index(f"{name}_by_{unit.name}", unit.name)] if unit.parents else []
+        indices += [sa.Index(f"{name}_by_{u}", link(u)) for u in unit.implies + unit.parents[1:]]
+        indices += [sa.Index(f"{name}_by_{f.name}", f.name) for f in unit.fields if f.kind in _INDEXED_FIELDS]
+        return self._table(
+            name,
+            sa.Column("id", _Id, primary_key=True),
+            *(sa.Column(link(p), _Id, nullable=False) for p in unit.parents),
+            sa.Column(unit.name, _KEY_TYPES[unit.key], nullable=False),
+            *(sa.Column(link(u), _Id) for u in unit.implies),
+            *(sa.Column(f.name, _FIELD_TYPES[f.kind]) for f in unit.fields),
+            sa.UniqueConstraint(*(link(p) for p in unit.parents), unit.name),
+            *indices,
+        )
+
+    def _relation(self, relation: Relation) -> sa.Table:
+        name = f"relation_{relation.name}"
+        leaves = self.relation_leaves(relation)
+        columns = [link(u) for u in leaves]
+        return self._table(
+            name,
+            sa.Column("id", _Id, primary_key=True),
+            *(sa.Column(c, _Id, nullable=False) for c in columns),
+            sa.UniqueConstraint(*columns),
+            *(sa.Index(f"{name}_by_{u}", link(u)) for u in leaves[1:]),
+        )
+
+    def relation_leaves(self, relation: Relation) -> tuple[str, ...]:
+        """Return the units that a relation's table has columns for: leaves of the left, then the right."""
+        left = self.model.leaves(relation.left)
+        return left + tuple(u for u in self.model.leaves(relation.right) if u not in left)
+
+    def dataset_tables(self, type_id: int, leaves: tuple[str, ...]) -> DatasetTables:
+        """Return the tables of a dataset type."""
+        tables = self._datasets.get((type_id, leaves))
+        if tables is None:
+            tables = self._datasets[type_id, leaves] = self._make_dataset_tables(type_id, leaves)
+        return tables
+
+    def _make_dataset_tables(self, type_id: int, leaves: tuple[str, ...]) -> DatasetTables:
+        def columns() -> list[sa.Column[Any]]:
+            return [sa.Column(link(u), _Id, nullable=False) for u in leaves]
+
+        def indices(name: str, group: str) -> list[sa.SchemaItem]:
+            # The unique index begins with the first leaf; each of the others gets one of its own.
+            return [sa.Index(f"{name}_by_{u}", link(u), group) for u in leaves[1:]]
+
+        first, rest = [link(u) for u in leaves[:1]], [link(u) for u in leaves[1:]]
+        data, tag, validity = f"dataset_{type_id}", f"tag_{type_id}", f"validity_{type_id}"
+        data_table = self._table(
+            data,
+            sa.Column("id", _Id, primary_key=True),
+            _refers("run_id", "collection.id", index=bool(leaves)),
+            *columns(),
+            sa.Column("identity", sa.LargeBinary(16), nullable=False),
+            _text("location"),
+            sa.Column("size", sa.BigInteger, nullable=False),
+            _text("checksum"),
+            sa.UniqueConstraint(*first, "run_id", *rest),
+            *indices(data, "run_id"),
+            sqlite_autoincrement=True,
+        )
+        tag_table = self._table(
+            tag,
+            sa.Column("id", _Id, primary_key=True),
+            _refers("collection_id", "collection.id", index=bool(leaves)),
+            *columns(),
+            _refers("dataset_id", f"{data}.id", index=True),
+            sa.UniqueConstraint(*first, "collection_id", *rest),
+            *indices(tag, "collection_id"),
+        )
+        validity_table = self._table(
+            validity,
+            sa.Column("id", _Id, primary_key=True),
+            _refers("collection_id", "collection.id", index=True),
+            *columns(),
+            _refers("dataset_id", f"{data}.id", index=True),
+            sa.Column("begin", sa.BigInteger, nullable=False),
+            sa.Column("end", sa.BigInteger, nullable=False),
+            *(sa.Index(f"{validity}_by_{u}", link(u), "collection_id") for u in leaves),
+        )
+        return DatasetTables(data_table, tag_table, validity_table)
+
+
+def _text(name: str, *, unique: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, unique=unique)
+
+
+def _refers(name: str, target: str, **kwargs: Any) -> sa.Column[int]:
+    return sa.Column(name, _Id, sa.ForeignKey(target, ondelete="CASCADE"), nullable=False, **kwargs)

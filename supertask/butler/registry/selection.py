@@ -1,0 +1,247 @@
+"""Selections: which instances of which units are admitted.
+
+A conjunct of a condition applies to every row that determines all the units it speaks of, along the
+shortest route of parents and implied units; where that route is null the row passes. Here each
+conjunct is resolved once for each unit that needs it, into an array of row IDs; a conjunct on a band
+gives bands, those give filters (through the index on a filter's band), those visits, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from supertask.butler.registry.backend import Backend, BulkColumn, ColumnKind
+from supertask.butler.registry.columns import IdFilter, read_table
+from supertask.butler.registry.schema import Schema, link
+from supertask.butler.registry.sql import Translator, check_name
+from supertask.conditions import Between, Compare, Comparison, Condition, Constant, In, Name, conjuncts, names
+from supertask.units import FieldKind
+
+__all__ = ["Constraint", "Selection"]
+
+Ids = npt.NDArray[np.int64]
+
+
+@attrs.frozen(eq=False)
+class Constraint:
+    """One conjunct, or the IDs admitted of one unit."""
+
+    number: int
+    units: frozenset[str]
+    condition: Condition | None = None
+    ids: Ids | None = None
+
+
+@attrs.frozen(eq=False)
+class _Parts:
+    """Constraints on one unit by how they reach it."""
+
+    own: list[Constraint]
+    linked: dict[str, list[Constraint]]
+    joined: list[Constraint]
+
+
+class Selection:
+    """What is admitted, as seen from one moment of a database."""
+
+    def __init__(
+        self, connection: sa.Connection, schema: Schema, backend: Backend, condition: Condition | None
+    ) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._backend = backend
+        self._model = schema.model
+        self._admitted: dict[tuple[str, frozenset[int]], Ids] = {}
+        self._totals: dict[str, int] = {}
+        self.constraints: list[Constraint] = []
+        for i, part in enumerate(conjuncts(condition)):
+            spoken_of = names(part)
+            for name in spoken_of:
+                check_name(self._model, name)
+            self.constraints.append(Constraint(i, frozenset(n.unit for n in spoken_of), condition=part))
+        # Ill-typed comparisons are told now, not when the first table is read.
+        anything = Translator(self._model, backend, lambda n: sa.column(str(n)))
+        for constraint in self.constraints:
+            if constraint.condition is not None:
+                anything.condition(constraint.condition)
+
+    def restrict(self, unit: str, ids: Ids) -> None:
+        """Admit only these row IDs of a unit from now on."""
+        self._model.unit(unit)
+        wanted = np.sort(np.asarray(ids, np.int64))
+        if len(wanted):
+            # Not np.unique: since NumPy 2.3 it hashes, which is many times slower here.
+            wanted = wanted[np.concatenate([[True], wanted[1:] != wanted[:-1]])]
+        self.constraints.append(Constraint(len(self.constraints), frozenset((unit,)), ids=wanted))
+
+    def total(self, unit: str) -> int:
+        """Return about how many instances of a unit there are: its highest row ID."""
+        if unit not in self._totals:
+            table = self._schema.units[unit]
+            self._totals[unit] = self._connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0
+        return self._totals[unit]
+
+    def on(self, leaves: Sequence[str]) -> tuple[dict[str, list[Constraint]], list[Constraint]]:
+        """Return what constrains rows of a table: by the leaf that decides it, and what needs several."""
+        by_leaf: dict[str, list[Constraint]] = {}
+        several = []
+        determined = set(self._model.determined(leaves))
+        for constraint in self.constraints:
+            if not constraint.units <= determined:
+                continue
+            ways = [self._model.route(leaves, u) for u in constraint.units]
+            starts = {way[0] for way in ways if way}
+            if len(starts) == 1:
+                by_leaf.setdefault(starts.pop(), []).append(constraint)
+            else:
+                several.append(constraint)
+        return by_leaf, several
+
+    def filters(self, table: sa.FromClause, leaves: Sequence[str]) -> tuple[list[IdFilter], list[Constraint]]:
+        """Return filters for the leaf columns of a table, and the constraints that need several leaves."""
+        by_leaf, several = self.on(leaves)
+        return [
+            IdFilter(leaf, table.c[link(leaf)], self.admitted(leaf, constraints), self.total(leaf))
+            for leaf, constraints in by_leaf.items()
+        ], several
+
+    def admitted(self, unit: str, constraints: Iterable[Constraint]) -> Ids:
+        """Return the row IDs of a unit that some constraints admit, sorted."""
+        constraints = list(constraints)
+        key = (unit, frozenset(c.number for c in constraints))
+        ids = self._admitted.get(key)
+        if ids is None:
+            ids = self._admitted[key] = self._resolve(unit, constraints)
+        return ids
+
+    def _parts(self, unit: str, constraints: Sequence[Constraint]) -> _Parts:
+        parts = _Parts([], {}, [])
+        for constraint in constraints:
+            if constraint.units <= {unit}:
+                parts.own.append(constraint)
+                continue
+            ways = {u: self._model.route([unit], u) or () for u in constraint.units}
+            following = {way[1] if len(way) > 1 else "" for way in ways.values()}
+            if len(following) == 1:
+                step = following.pop()
+                if all(self._model.route([step], u) == way[1:] for u, way in ways.items()):
+                    parts.linked.setdefault(step, []).append(constraint)
+                    continue
+            parts.joined.append(constraint)
+        return parts
+
+    def _resolve(self, unit: str, constraints: Sequence[Constraint]) -> Ids:
+        parts = self._parts(unit, constraints)
+        table = self._schema.units[unit]
+        filters = [
+            IdFilter("id", table.c.id, c.ids, self.total(unit)) for c in parts.own if c.ids is not None
+        ]
+        nullable = self._model.unit(unit).implies
+        for step, linked in parts.linked.items():
+            ids = self.admitted(step, linked)
+            filters.append(IdFilter(link(step), table.c[link(step)], ids, self.total(step), step in nullable))
+        own = [c.condition for c in parts.own if c.condition is not None]
+        joined = [c.condition for c in parts.joined if c.condition is not None]
+        source, resolve = self._joins(unit, joined)
+        translate = Translator(self._model, self._backend, resolve)
+        if not own and not joined and len(filters) == 1 and filters[0].name == "id":
+            return filters[0].ids
+        read = read_table(
+            self._connection,
+            self._backend,
+            {"id": BulkColumn(table.c.id)},
+            source=source,
+            key=table.c.id,
+            filters=filters,
+            where=[translate.not_false(c) for c in own + joined],
+            indexed=any(self._is_indexed(c) for c in own),
+        )
+        return np.sort(np.asarray(read["id"]))
+
+    def _is_indexed(self, condition: Condition) -> bool:
+        """Tell whether an index on what a condition speaks of is the way to find what it admits."""
+        if isinstance(condition, Compare):
+            if condition.op is not Comparison.EQ or not isinstance(condition.right, Constant):
+                return False
+            operand = condition.left
+        elif isinstance(condition, Between):
+            if not isinstance(condition.low, Constant) or not isinstance(condition.high, Constant):
+                return False
+            operand = condition.operand
+        elif isinstance(condition, In):
+            operand = condition.operand
+        else:
+            return False
+        if not isinstance(operand, Name):
+            return False
+        return operand.field is None or check_name(self._model, operand) in (FieldKind.STR, FieldKind.TIME)
+
+    def _joins(self, unit: str, conditions: Sequence[Condition]) -> tuple[sa.FromClause, Any]:
+        """Return the unit's table with those that conditions speak of joined, and what finds their columns."""
+        table = self._schema.units[unit]
+        source: sa.FromClause = table
+        at: dict[tuple[str, ...], sa.FromClause] = {(unit,): table}
+        for name in sorted({n.unit for c in conditions for n in names(c)}):
+            way = self._model.route([unit], name) or ()
+            for i in range(2, len(way) + 1):
+                if way[:i] not in at:
+                    other = self._schema.units[way[i - 1]].alias(f"{unit}_{'_'.join(way[1:i])}")
+                    on = at[way[: i - 1]].c[link(way[i - 1])] == other.c.id
+                    source = source.outerjoin(other, on)
+                    at[way[:i]] = other
+
+        def resolve(name: Name) -> sa.ColumnElement[Any]:
+            way = self._model.route([unit], name.unit) or ()
+            column = at[way].c[name.field or name.unit]
+            # Through an outer join anything may be null.
+            return column if len(way) == 1 else sa.type_coerce(column, column.type)
+
+        return source, resolve
+
+    # -- values, for conditions that several leaves decide together -----------------------------
+
+    def values(self, leaves: Sequence[str], columns: dict[str, Ids], name: Name) -> tuple[Any, Any]:
+        """Return what a name stands for in rows of leaf IDs, and where it is null."""
+        way = self._model.route(leaves, name.unit) or ()
+        ids = columns[way[0]]
+        for unit, following in zip(way, way[1:], strict=False):
+            ids, _ = self._look_up(unit, ids, link(following), ColumnKind.INT)
+        kind = check_name(self._model, name)
+        text = kind.value in ("str", "date")
+        kinds = ColumnKind.TEXT if text else ColumnKind.FLOAT if kind is FieldKind.FLOAT else ColumnKind.INT
+        return self._look_up(name.unit, ids, name.field or name.unit, kinds)
+
+    def _look_up(self, unit: str, ids: Ids, column: str, kind: ColumnKind) -> tuple[Any, Any]:
+        table = self._schema.units[unit]
+        there, inverse = np.unique(ids, return_inverse=True)
+        expression = table.c[column]
+        read = read_table(
+            self._connection,
+            self._backend,
+            {
+                "id": BulkColumn(table.c.id),
+                "value": BulkColumn(expression, kind, nullable=True),
+                "null": BulkColumn(expression, ColumnKind.NULL),
+            },
+            source=table,
+            key=table.c.id,
+            filters=[IdFilter("id", table.c.id, there[there >= 0], self.total(unit))],
+        )
+        found = read["value"]
+        values = np.array([*found, None], object)[:-1] if kind is ColumnKind.TEXT else np.asarray(found)
+        order = np.argsort(np.asarray(read["id"]))
+        # Null IDs sort first; they get the place after the last.
+        empty = np.zeros(int((there < 0).sum()), values.dtype)
+        if kind is ColumnKind.INT:
+            empty -= 1
+        elif kind is ColumnKind.TEXT:
+            empty[:] = ""
+        of_each = np.concatenate([empty, values[order]])[inverse]
+        null = np.concatenate([np.ones(len(empty), bool), np.asarray(read["null"])[order]])[inverse]
+        return of_each, (null if null.any() else None)
