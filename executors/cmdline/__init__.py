@@ -10,5 +10,3 @@ that command is called, so that ``supertask --help`` is quick.
 """
 
 from __future__ import annotations
-
-__all__: list[str] = []

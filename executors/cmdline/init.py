@@ -24,7 +24,7 @@ __all__ = ["command"]
 )
 def command(repo: Path, unit_model: str) -> None:
     """Make a new data repository in the folder REPO."""
-    from supertask import Butler
+    from supertask.butler.repository import Butler
 
     butler = Butler.create(repo, unit_model=unit_model)
     terminal.line(f"made {repo} (unit model {butler.model.name}: {', '.join(butler.model.names)})")

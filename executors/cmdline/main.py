@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "preflight": ("preflight", "Work out the whole plan before anything runs."),
     "dag": ("dag", "Look into a plan."),
     "batch": ("batch", "Merge quanta of a plan into bundles that run together."),
+    "status": ("status", "Show how a run stands, while it goes on or after."),
+    "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
 }
 
 

@@ -54,19 +54,19 @@ def command(
     wanted = [bool(dataset_type), types, collections == _LIST, units is not None]
     if sum(wanted) != 1:
         raise click.UsageError("give one of: a dataset TYPE, --types, --collections (alone), --units UNIT")
-    from supertask import Butler
+    from supertask.butler.repository import Butler
 
-    butler = Butler(repo)
-    searched = None if collections in {None, _LIST} else words(collections)
-    condition = _condition(butler, where, binds)
-    if dataset_type:
-        columns, rows = _datasets(butler, dataset_type, searched, condition, files=files)
-    elif types:
-        columns, rows = _types(butler)
-    elif units is not None:
-        columns, rows = _units(butler, units, condition)
-    else:
-        columns, rows = _collections(butler)
+    with Butler(repo, writeable=False) as butler:
+        searched = None if collections in {None, _LIST} else words(collections)
+        condition = _condition(butler, where, binds)
+        if dataset_type:
+            columns, rows = _datasets(butler, dataset_type, searched, condition, files=files)
+        elif types:
+            columns, rows = _types(butler)
+        elif units is not None:
+            columns, rows = _units(butler, units, condition)
+        else:
+            columns, rows = _collections(butler)
     shown = rows if limit is None else rows[:limit]
     if as_json:
         terminal.objects(shown)

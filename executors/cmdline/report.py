@@ -1,0 +1,31 @@
+"""``supertask report``: what came of a run."""
+
+from __future__ import annotations
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import as_json
+from executors.cmdline.options import command as define
+from executors.cmdline.status import find_report
+
+__all__ = ["command"]
+
+
+@define("report", short_help="Show what came of a run: what each task used, and each kind of failure.")
+@click.argument("where", metavar="PLAN | REPO RUN", nargs=-1, required=True)
+@click.option("--no-tracebacks", is_flag=True, help="Leave tracebacks out.")
+@as_json
+def command(*, where: tuple[str, ...], no_tracebacks: bool, as_json: bool) -> int:
+    """Show what came of a run: the one of the plan in the file PLAN, or RUN of the repository REPO.
+
+    Exits with 1 if not everything succeeded.
+    """
+    report = find_report(where)
+    if as_json:
+        terminal.objects([report.to_dict()])
+    else:
+        from executors.cmdline.shown import show_report
+
+        show_report(report, tracebacks=not no_tracebacks)
+    return report.exit_code

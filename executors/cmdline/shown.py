@@ -1,0 +1,110 @@
+"""How a report is shown: counts for each task, what runs, what failed and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from executors.cmdline import terminal
+from executors.outcome import QuantumStatus
+from executors.report import Report
+
+__all__ = ["show_report", "show_status"]
+
+_ALWAYS = (QuantumStatus.SUCCEEDED, QuantumStatus.FAILED)
+_IDS_SHOWN = 3
+
+
+def show_status(report: Report) -> None:
+    """Write how a run stands: counts, what runs now, problems."""
+    present = [s for s in QuantumStatus if s in _ALWAYS or s in report.counts]
+    rows: list[list[Any]] = [
+        [task.label, task.planned, *(task.counts.get(s, 0) for s in present)] for task in report.tasks
+    ]
+    if len(rows) > 1:
+        rows.append(["all", report.n_quanta, *(report.counts.get(s, 0) for s in present)])
+    terminal.table(["task", "quanta", *(s.value for s in present)], rows, title=f"run {report.run}")
+    if report.running:
+        now = time.time()
+        terminal.table(
+            ["quantum", "attempt", "for s", "host", "process"],
+            [
+                [b.index, b.number, round(now - b.time / 1e9), b.header.host, str(b.header.pid)]
+                for b in report.running
+            ],
+            title="running",
+        )
+    _show_failures(report, tracebacks=False)
+    _show_problems(report)
+    terminal.line(_verdict(report))
+
+
+def show_report(report: Report, *, tracebacks: bool = True) -> None:
+    """Write what came of a run: counts, what each task used, and each kind of failure."""
+    terminal.table(
+        ["task", "quanta", "succeeded", "no work", "failed", "blocked", "left", "CPU s", "wall s", "memory",
+         "read", "written"],
+        [
+            [
+                t.label, t.planned, *_ends(t.counts),
+                round(t.cpu, 2), round(t.wall, 2),
+                *(terminal.size(n) if n else None for n in (t.peak_memory, t.bytes_read, t.bytes_written)),
+            ]
+            for t in report.tasks
+        ],
+        title=f"run {report.run}",
+    )  # fmt: skip
+    _show_failures(report, tracebacks=tracebacks)
+    _show_problems(report)
+    terminal.line(_verdict(report))
+
+
+def _ends(counts: Mapping[QuantumStatus, int]) -> list[int]:
+    named = (QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK, QuantumStatus.FAILED, QuantumStatus.BLOCKED)
+    found = [counts.get(s, 0) for s in named]
+    return [*found, sum(counts.values()) - sum(found)]
+
+
+def _show_failures(report: Report, *, tracebacks: bool) -> None:
+    for group in report.failures:
+        terminal.line(f"{group.label}: {group.count:,} × {group.exception}: {group.message}")
+        shown = list(zip(group.indices, group.dataIds, strict=True))[:_IDS_SHOWN]
+        for index, dataId in shown:
+            values = ", ".join(f"{k}={v}" for k, v in dataId.items())
+            terminal.line(f"  quantum {index} {{{values}}}")
+        if group.count > len(shown):
+            terminal.line(f"  and {group.count - len(shown):,} more")
+        if tracebacks and group.traceback:
+            terminal.line(_indented(group.traceback))
+    if report.failures:
+        terminal.line()
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
+
+
+def _show_problems(report: Report) -> None:
+    for problem in report.problems:
+        terminal.line(f"problem: {problem}")
+
+
+def _verdict(report: Report) -> str:
+    counts = report.counts
+    done = sum(n for s, n in counts.items() if s.finished)
+    text = f"{done:,} of {terminal.counted(report.n_quanta, 'quantum')} done"
+    if report.finished_before:
+        text += f", {report.finished_before:,} of them before"
+    for status in (QuantumStatus.FAILED, QuantumStatus.BLOCKED, QuantumStatus.CANCELLED):
+        if counts.get(status):
+            text += f", {counts[status]:,} {status.value}"
+    if report.unregistered:
+        text += f"; outputs of {report.unregistered:,} could not be registered: run again to try again"
+    if report.wall:
+        text += f"; {report.wall:.1f} s, {report.cpu:.1f} s of CPU"
+    if report.active:
+        text += "; a driver is at work"
+    elif report.interrupted:
+        text += "; interrupted: the same command again finishes it"
+    return text

@@ -1,0 +1,54 @@
+"""``supertask status``: how a run stands, while it goes on or after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import as_json
+from executors.cmdline.options import command as define
+
+if TYPE_CHECKING:
+    from executors.report import Report
+
+__all__ = ["command", "find_report"]
+
+
+@define("status", short_help="Show how a run stands, while it goes on or after.")
+@click.argument("where", metavar="PLAN | REPO RUN", nargs=-1, required=True)
+@as_json
+def command(*, where: tuple[str, ...], as_json: bool) -> int:
+    """Show how a run stands: the one of the plan in the file PLAN, or RUN of the repository REPO.
+
+    Exits with 1 if something failed.
+    """
+    report = find_report(where)
+    if as_json:
+        terminal.objects([report.to_dict()])
+    else:
+        from executors.cmdline.shown import show_status
+
+        show_status(report)
+    from executors.outcome import QuantumStatus
+
+    bad = report.unregistered or any(
+        report.counts.get(s) for s in (QuantumStatus.FAILED, QuantumStatus.BLOCKED)
+    )
+    return 1 if bad else 0
+
+
+def find_report(where: tuple[str, ...]) -> Report:
+    """Return the report of ``PLAN`` or ``REPO RUN``."""
+    from executors.report import status
+
+    if len(where) == 2:
+        return status(where[0], where[1])
+    if len(where) != 1 or Path(where[0]).is_dir():
+        raise click.UsageError("give the file of a plan, or a repository and a run")
+    from graphbuilder.dag.dag import ScienceDag
+
+    meta = ScienceDag.open(where[0]).meta
+    return status(meta.butler_root, meta.output_run)
