@@ -32,7 +32,7 @@ from supertask.identities import task_key
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb
 from supertask.repograph.columns import Ints, group
-from supertask.repograph.graph import GroupedQuanta, RepoGraph, Step
+from supertask.repograph.graph import GroupedQuanta, RepoGraph
 from supertask.repograph.tables import QuantumTable
 from supertask.supertask import SuperTask
 
@@ -124,10 +124,9 @@ class GraphBuilder:
         self._check_types(pipeline)
         needs = self._needs(pipeline)
         self._check_known(pipeline, needs)
-        with _undisturbed():
-            repoGraph, steps = load_repo_graph(
-                self.butler, needs, where=condition, collections=self.collections or None
-            )
+        reader = self.butler.reader(collections=self.collections or None, where=condition)
+        with _undisturbed(), reader:
+            repoGraph, steps = load_repo_graph(reader, model, needs, condition)
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)

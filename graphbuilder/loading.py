@@ -8,13 +8,13 @@ detectors that overlap it) the relation's remaining rows say which of the others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from supertask.butler.port import AbstractButler, Reader
+from supertask.butler.port import Reader
 from supertask.conditions import Condition, conjuncts, names
 from supertask.datasets import Dataset
 from supertask.repograph.columns import group, lookup, pack, pack_both
@@ -38,8 +38,6 @@ class Needs:
     units: tuple[frozenset[str], ...]
     """For each task, all units of its quanta, inputs and outputs."""
 
-    fields: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
-    """Unit → fields of it that defineQuanta may ask for."""
 
     def all_units(self, model: UnitModel) -> tuple[str, ...]:
         """Return every unit that follows from those of any task."""
@@ -56,24 +54,20 @@ class Needs:
 
 
 def load_repo_graph(
-    butler: AbstractButler,
-    needs: Needs,
-    *,
-    where: Condition | None = None,
-    collections: Sequence[str] | None = None,
+    reader: Reader, model: UnitModel, needs: Needs, where: Condition | None = None
 ) -> tuple[RepoGraph, tuple[Step, ...]]:
     """Read what a pipeline needs in columns.
 
     Parameters
     ----------
-    butler : AbstractButler
-        The repository.
+    reader : Reader
+        The repository, narrowed by `where`; fields of units are read from it later.
+    model : UnitModel
+        Its units.
     needs : Needs
         What to read.
     where : Condition, optional
-        Narrows what is read.
-    collections : sequence of str, optional
-        Input collections; the Butler's own search path unless given.
+        The condition, to follow it through relations.
 
     Returns
     -------
@@ -82,8 +76,6 @@ def load_repo_graph(
     steps : tuple of Step
         What was read, with how many rows it had: the first lines of every explanation.
     """
-    model = butler.model
-    reader = butler.reader(collections=collections, where=where)
     relation_names = needs.relations(model)
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
     relations, narrowed = _narrow_through_relations(model, reader, relation_names, spoken_of)
@@ -92,7 +84,9 @@ def load_repo_graph(
         Step(f"rows of relation {n!r} selected", len(next(iter(r.units.values()))))
         for n, r in relations.items()
     ]
-    space = UnitSpace.from_rows(model, [reader.units(u, needs.fields.get(u, ())) for u in units])
+    space = UnitSpace.from_rows(
+        model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
+    )
     steps += [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
     tables: dict[type[Dataset], DatasetTable] = {}
     validity: dict[type[Dataset], Validity] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import getpass
 import shlex
 import sys
@@ -30,7 +30,7 @@ def describe(butler: AbstractButler, pipeline: Pipeline) -> dict[str, Any]:
         "versions": package_versions(modules),
         "command": shlex.join(sys.argv),
         "user": _user(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
 
 

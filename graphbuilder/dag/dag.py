@@ -6,25 +6,26 @@ import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.identity import dataset_identities
+from graphbuilder.dag.records import records_of
+from graphbuilder.dag.subset import parts_of, quanta_with
 from graphbuilder.dag.topology import Producers, levels, reachable, successors
 from graphbuilder.dag.values import Bundling, DagMeta, QuantumRecord, TaskNode
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, DataIdError, PreflightError, did_you_mean
 from supertask.quanta import Quantum
-from supertask.repograph.columns import Edges, Ints
+from supertask.repograph.columns import Ints
 from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable
 from supertask.units import UnitModel
 
 if TYPE_CHECKING:
-    import networkx
+    import networkx as nx
 
 __all__ = ["QuantumView", "ScienceDag"]
 
@@ -56,16 +57,6 @@ class QuantumView(Sequence[Quantum]):
 
     def __repr__(self) -> str:
         return f"<{self._n} quanta>"
-
-
-class _Side(NamedTuple):
-    """The datasets of one type that some quanta read or write, quantum after quantum."""
-
-    dataset_type: type[Dataset]
-    handles: list[Dataset]
-    ends: list[int]
-    digests: bytes
-    locations: list[str] | None
 
 
 class ScienceDag:
@@ -193,55 +184,9 @@ class ScienceDag:
         for i in indices:
             by_task.setdefault(self._task_index(i), []).append(i)
         for k, members in by_task.items():
-            found.update(zip(members, self._records_of(k, np.array(members)), strict=True))
+            made = records_of(self, self.tasks[k], self.quantum_tables[k], np.array(members))
+            found.update(zip(members, made, strict=True))
         return [found[i] for i in indices]
-
-    def _records_of(self, k: int, indices: npt.NDArray[np.int64]) -> Iterator[QuantumRecord]:
-        node, table = self.tasks[k], self.quantum_tables[k]
-        members = indices - node.first
-        inputs = [self._side(t, e, members) for t, e in table.inputs.items()]
-        outputs = [self._side(t, e, members) for t, e in table.outputs.items()]
-        data_ids = self.space.data_ids(table.columns, members, n=len(members))
-        digests = self.identities[indices].tobytes()
-        minimums = {self._types[name]: n for name, n in node.minimums.items() if name in self._types}
-        for j, member in enumerate(members.tolist()):
-            locations: dict[Dataset, str] = {}
-            identities: dict[Dataset, bytes] = {}
-            sides: list[dict[type[Dataset], set[Dataset]]] = []
-            for side in (inputs, outputs):
-                sides.append({})
-                for part in side:
-                    begin, end = part.ends[j], part.ends[j + 1]
-                    handles = part.handles[begin:end]
-                    sides[-1][part.dataset_type] = set(handles)
-                    for n, handle in enumerate(handles, begin):
-                        identities[handle] = part.digests[16 * n : 16 * n + 16]
-                    if part.locations is not None:
-                        for handle, location in zip(handles, part.locations[begin:end], strict=True):
-                            if location:
-                                locations[handle] = location
-            parameters = None if table.parameters is None else table.parameters[member]
-            quantum = Quantum(sides[0], sides[1], node.label, parameters, data_ids[j])
-            identity = digests[16 * j : 16 * j + 16]
-            yield QuantumRecord(
-                int(indices[j]), node.label, identity, quantum, locations, identities, minimums
-            )
-
-    def _side(self, dataset_type: type[Dataset], edges: Edges, members: npt.NDArray[np.int64]) -> _Side:
-        """Gather the datasets of one type that some quanta of a task read or write."""
-        datasets = self.datasets[dataset_type]
-        parts = [edges.of(m) for m in members.tolist()] if edges.indptr is not None else None
-        if parts is None:
-            rows = members if edges.rows is None else edges.rows[members]
-            ends = list(range(len(members) + 1))
-        else:
-            rows = np.concatenate(parts)
-            ends = np.cumsum([0, *map(len, parts)]).tolist()
-        digests = self.dataset_identities(dataset_type, rows).tobytes()
-        locations = None
-        if datasets.locations is not None:
-            locations = [datasets.locations[r] for r in rows.tolist()]
-        return _Side(dataset_type, datasets.at(rows), ends, digests, locations)
 
     def dataset_identities(self, dataset_type: type[Dataset], rows: Ints) -> npt.NDArray[np.uint8]:
         """Return the identities of some datasets of a type, shape (n, 16)."""
@@ -412,62 +357,10 @@ class ScienceDag:
                 chosen[np.fromiter(indices, np.int64)] = True
                 keep &= chosen
         if dataId:
-            keep &= self._having(dataId)
-        return self._taking(keep)
+            keep &= quanta_with(self, dataId)
+        return ScienceDag(**parts_of(self, keep))
 
-    def _having(self, dataId: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-        keep = np.zeros(self.n_quanta, bool)
-        for node, table in zip(self.tasks, self.quantum_tables, strict=True):
-            if not all(self.space.determines(table.columns, self.model.unit(u).name) for u in dataId):
-                continue
-            good = np.ones(table.n, bool)
-            for unit, value in dataId.items():
-                keys = np.asarray(self.space.tables[unit].keys) == self.model.check_key(unit, value)
-                codes = self.space.column(table.columns, unit)
-                good &= (codes >= 0) & (keys[codes] if len(keys) else False)
-            keep[node.first : node.first + node.count] = good
-        return keep
-
-    def _taking(self, keep: npt.NDArray[np.bool_]) -> ScienceDag:
-        new_index = np.where(keep, np.cumsum(keep) - 1, -1)
-        nodes, quanta = [], []
-        first = 0
-        for node, table in zip(self.tasks, self.quantum_tables, strict=True):
-            chosen = np.flatnonzero(keep[node.first : node.first + node.count])
-            if len(chosen):
-                nodes.append(attrs.evolve(node, first=first, count=len(chosen)))
-                quanta.append(table.take(chosen))
-                first += len(chosen)
-        tables, producers, moved = {}, {}, {}
-        for dataset_type, datasets in self.datasets.items():
-            used = np.zeros(datasets.n, bool)
-            for part in quanta:
-                for edges in (part.inputs.get(dataset_type), part.outputs.get(dataset_type)):
-                    if edges is not None:
-                        used[edges.all_rows()] = True
-            rows = np.flatnonzero(used)
-            if not len(rows):
-                continue
-            moved[dataset_type] = np.cumsum(used) - 1
-            tables[dataset_type] = DatasetTable(
-                dataset_type,
-                self.space,
-                {u: c[:][rows] for u, c in datasets.columns.items()},
-                len(rows),
-                self.dataset_identities(dataset_type, rows),
-                None if datasets.locations is None else datasets.locations[rows],
-                None if datasets.sizes is None else datasets.sizes[:][rows],
-            )
-            if dataset_type in self.producers:
-                makers = self.producers[dataset_type].table(datasets.n)[rows]
-                made = np.where(makers < 0, -1, new_index[makers]).astype(np.int32)
-                producers[dataset_type] = Producers(0, Edges(0), made)
-        quanta = [_renumbered(q, moved, tables) for q in quanta]
-        return ScienceDag(
-            self.meta, nodes, quanta, self.space, tables, producers, np.asarray(self.identities)[keep]
-        )
-
-    def to_networkx(self) -> networkx.DiGraph[Any]:
+    def to_networkx(self) -> nx.DiGraph[Any]:
         """Return the bipartite graph with `Dataset` handles and quantum indices as nodes.
 
         Quantum nodes are ints with attributes ``bipartite=0``, ``label`` and ``dataId``; dataset
@@ -475,7 +368,7 @@ class ScienceDag:
         """
         import networkx
 
-        graph: networkx.DiGraph[Any] = networkx.DiGraph()
+        graph: nx.DiGraph[Any] = networkx.DiGraph()
         for dataset_type, table in self.datasets.items():
             graph.add_nodes_from(table.handles(), bipartite=1, dataset_type=dataset_type.name)
         for node, table in zip(self.tasks, self.quantum_tables, strict=True):
@@ -532,21 +425,3 @@ def _made(parts: dict[str, Any]) -> ScienceDag:
         return ScienceDag(**parts)
     except (KeyError, ValueError, TypeError) as error:
         raise DagFileError(f"the plan's parts do not fit together: {error}") from error
-
-
-def _renumbered(
-    table: QuantumTable,
-    moved: Mapping[type[Dataset], npt.NDArray[np.int64]],
-    tables: Mapping[type[Dataset], DatasetTable],
-) -> QuantumTable:
-    def renumber(side: Mapping[type[Dataset], Edges]) -> dict[type[Dataset], Edges]:
-        return {
-            t: Edges(e.n, e.indptr, moved[t][e.all_rows()].astype(np.int32))
-            for t, e in side.items()
-            if t in moved
-        }
-
-    inputs, outputs = renumber(table.inputs), renumber(table.outputs)
-    return attrs.evolve(
-        table, inputs=inputs, outputs=outputs, tables={t: tables[t] for t in [*inputs, *outputs]}
-    )

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ LAYOUT_VERSION = 1
 ROOT_FILE = "supertask.yaml"
 SQLITE_FILE = "registry.sqlite3"
 
-_KEYS = ("repository", "unit_model", "registry", "templates")
+_KEYS = ("repository", "id", "unit_model", "registry", "templates")
 
 
 @attrs.frozen
@@ -44,6 +45,8 @@ class Layout:
         factory=lambda: {"default": PathTemplate.parse(DEFAULT_TEMPLATE)}
     )
     """Dataset type, or ``default`` → path template."""
+    id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    """32 hexadecimal digits that this repository alone has."""
 
     @classmethod
     def read(cls, root: str | Path) -> Layout:
@@ -82,7 +85,7 @@ class Layout:
         for key in value:
             if key not in _KEYS:
                 problems.add(f"unknown key {key!r}{did_you_mean(str(key), _KEYS)}")
-        for key in ("unit_model", "registry"):
+        for key in ("id", "unit_model", "registry"):
             if not isinstance(value.get(key), str):
                 problems.add(f"{key!r} must be text")
         templates = value.get("templates") or {}
@@ -96,7 +99,7 @@ class Layout:
             except RepositoryError as error:
                 problems.add(str(error))
         problems.raise_if_any(RepositoryError)
-        return cls(value["unit_model"], value["registry"], parsed)
+        return cls(value["unit_model"], value["registry"], parsed, value["id"])
 
     @staticmethod
     def check_vacant(root: str | Path) -> None:
@@ -114,6 +117,7 @@ class Layout:
         """
         value = {
             "repository": LAYOUT_VERSION,
+            "id": self.id,
             "unit_model": self.unit_model,
             "registry": self.registry,
             "templates": {name: template.text for name, template in self.templates.items()},

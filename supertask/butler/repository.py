@@ -69,6 +69,7 @@ class Butler(AbstractButler):
     ) -> None:
         self.root = os.path.abspath(path)
         layout = Layout.read(self.root)
+        self.repository_id = layout.id
         self._registry = Registry(_backend(layout.registry, self.root, writeable=writeable))
         self.model = self._registry.model
         self.datastore = Datastore(self.root, layout.templates)

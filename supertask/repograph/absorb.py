@@ -145,6 +145,4 @@ def _quantum_column(
         if space.determines(tables[dataset_type].columns, unit) and bool((edge.counts() > 0).all()):
             first: Any = edge.all_rows() if edge.indptr is None else edge.all_rows()[edge.indptr[:-1]]
             return space.column(tables[dataset_type].columns, unit, first)
-    raise DataIdError(
-        f"cannot tell {unit!r} of the quanta from their datasets; give each Quantum its dataId"
-    )
+    raise DataIdError(f"cannot tell {unit!r} of the quanta from their datasets; give each Quantum its dataId")

@@ -6,7 +6,9 @@ sorting by code sorts by data ID. Parents and implied units are columns of codes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
@@ -24,6 +26,8 @@ __all__ = ["UnitSet", "UnitSpace", "UnitTable"]
 
 Columns = dict[str, Any]
 """Leaf unit → codes, shape (n,), int32 (or an array-like that reads them from a file)."""
+
+Fetch = Callable[[str, str], UnitRows]
 
 
 @attrs.frozen(eq=False)
@@ -53,19 +57,26 @@ class UnitSpace:
         The unit model.
     tables : Mapping
         Unit → table, for every unit that is used.
+    fetch : callable, optional
+        Gives the rows of a unit with one field of it; fields are read when they are first asked for.
     """
 
-    def __init__(self, model: UnitModel, tables: Mapping[str, UnitTable]) -> None:
+    def __init__(
+        self, model: UnitModel, tables: Mapping[str, UnitTable], fetch: Fetch | None = None
+    ) -> None:
         self.model = model
         self.tables = dict(tables)
+        self._fetch = fetch
         self._by_key: dict[str, dict[tuple[Key, ...], int]] = {}
         self._by_id: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]] = {}
 
     @classmethod
-    def from_rows(cls, model: UnitModel, rows: Iterable[UnitRows]) -> UnitSpace:
+    def from_rows(
+        cls, model: UnitModel, rows: Iterable[UnitRows], fetch: Fetch | None = None
+    ) -> UnitSpace:
         """Encode what a Butler's reader gave. Instances whose parents are not there are left out."""
         by_unit = {r.unit: r for r in rows}
-        space = cls(model, {})
+        space = cls(model, {}, fetch)
         for unit in _parents_first(model, by_unit):
             space.tables[unit] = space._encode(by_unit[unit])
         return space
@@ -139,7 +150,7 @@ class UnitSpace:
         if way is None:
             raise DataIdError(f"{', '.join(columns) or 'no units'} do not determine {unit!r}")
         codes: npt.NDArray[np.int32] = columns[way[0]][rows]
-        for here, there in zip(way, way[1:], strict=False):
+        for here, there in itertools.pairwise(way):
             link = self.tables[here].links[there]
             if not len(link):
                 return np.full(len(codes), -1, np.int32)
@@ -217,11 +228,21 @@ class UnitSpace:
         table = self.tables[unit]
         if field not in table.fields:
             known = [f.name for f in self.model.unit(unit).fields]
-            raise DataIdError(f"{unit!r} has no field {field!r}{did_you_mean(field, known)}")
+            if field not in known or self._fetch is None:
+                raise DataIdError(f"{unit!r} has no field {field!r}{did_you_mean(field, known)}")
+            rows = self._fetch(unit, field)
+            codes = self.codes(unit, rows.ids)
+            # An instance that is not selected has no code.
+            here = codes >= 0
+            for target, source in ((table.fields, rows.fields), (table.nulls, rows.nulls)):
+                if field in source:
+                    column = np.zeros(len(table), source[field].dtype)
+                    column[codes[here]] = source[field][here]
+                    target[field] = column
         return table.fields[field]
 
 
-class UnitSet(Set[DataId]):
+class UnitSet(AbstractSet[DataId]):
     """The instances of one unit as a set of data IDs, made on demand."""
 
     def __init__(self, space: UnitSpace, unit: str) -> None:

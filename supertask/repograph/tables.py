@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
@@ -19,7 +20,7 @@ __all__ = ["DatasetTable", "QuantumTable", "RelationTable"]
 
 
 @attrs.define(eq=False)
-class DatasetTable(Set[Dataset]):
+class DatasetTable(AbstractSet[Dataset]):
     """Datasets of one type: one row each, a column of codes for each leaf unit.
 
     A set of `Dataset` handles to whom iterates or asks, integers to whom computes.

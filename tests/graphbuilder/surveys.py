@@ -43,7 +43,13 @@ def fill(butler: AbstractButler) -> AbstractButler:
     butler.insert_units(
         "exposure",
         [
-            {"instrument": "Cam", "exposure": 100 + v, "visit": v, "physical_filter": f, "obs_type": "science"}
+            {
+                "instrument": "Cam",
+                "exposure": 100 + v,
+                "visit": v,
+                "physical_filter": f,
+                "obs_type": "science",
+            }
             for v, f in VISITS.items()
         ]
         + [{"instrument": "Cam", "exposure": e, "obs_type": "bias"} for e in (901, 902)],

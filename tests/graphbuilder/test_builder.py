@@ -30,7 +30,9 @@ def test_the_whole_survey_is_planned(make: Make) -> None:
     dag = make()
     assert counts(dag) == {"bias": 2, "isr": 8, "calibrate": 8, "warp": 6, "coadd": 5, "merge": 3}
     assert len(dag) == dag.n_quanta == 32
-    warp = next(q for q in dag.quanta if q.label == "warp" and q.dataId["visit"] == 1 and q.dataId["patch"] == 0)
+    warp = next(
+        q for q in dag.quanta if q.label == "warp" and q.dataId["visit"] == 1 and q.dataId["patch"] == 0
+    )
     calexp = dag.dataset_type("calexp")
     assert {d["detector"] for d in warp.inputs[calexp]} == {0, 1}
 
@@ -42,10 +44,16 @@ def test_the_whole_survey_is_planned(make: Make) -> None:
         ("visit IN (1..2)", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 4, "coadd": 4, "merge": 2}),
         ("band = 'r'", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 4, "coadd": 3, "merge": 3}),
         ("detector = 0", {"bias": 1, "isr": 4, "calibrate": 4, "warp": 3, "coadd": 3, "merge": 2}),
-        ("visit.exposure_time > 25", {"bias": 2, "isr": 4, "calibrate": 4, "warp": 2, "coadd": 2, "merge": 2}),
+        (
+            "visit.exposure_time > 25",
+            {"bias": 2, "isr": 4, "calibrate": 4, "warp": 2, "coadd": 2, "merge": 2},
+        ),
         # Through the overlap: only detectors that lie on patch 2, and their biases.
         ("patch = 2", {"bias": 1, "isr": 1, "calibrate": 1, "warp": 1, "coadd": 1, "merge": 1}),
-        ("patch IN (0, 2) AND band = 'g'", {"bias": 2, "isr": 2, "calibrate": 2, "warp": 1, "coadd": 1, "merge": 1}),
+        (
+            "patch IN (0, 2) AND band = 'g'",
+            {"bias": 2, "isr": 2, "calibrate": 2, "warp": 1, "coadd": 1, "merge": 1},
+        ),
         ("NOT visit = 4", {"bias": 2, "isr": 6, "calibrate": 6, "warp": 6, "coadd": 5, "merge": 3}),
     ],
 )
@@ -184,11 +192,14 @@ def test_identities_change_with_config_and_inputs_alone(butler: AbstractButler) 
     assert len({bytes(i) for i in first.identities}) == first.n_quanta
 
 
-def test_nothing_of_a_plan_depends_on_what_else_is_in_the_repository(butler: AbstractButler, make: Make) -> None:
+def test_nothing_of_a_plan_depends_on_what_else_is_in_the_repository(
+    butler: AbstractButler, make: Make
+) -> None:
     before = make("visit IN (1..2)")
     butler.insert_units("visit", [{"instrument": "Cam", "visit": 0, "physical_filter": "G1"}])
     butler.insert_units(
-        "exposure", [{"instrument": "Cam", "exposure": 5, "visit": 0, "physical_filter": "G1", "obs_type": "science"}]
+        "exposure",
+        [{"instrument": "Cam", "exposure": 5, "visit": 0, "physical_filter": "G1", "obs_type": "science"}],
     )
     raw = butler.dataset_types()["raw"]
     butler.put({"sum": 0}, raw(instrument="Cam", exposure=5, detector=0), run="raw/all")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
-import networkx
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,31 +36,31 @@ def test_successors_are_each_edge_once_and_in_order(pairs: list[tuple[int, int]]
 
 @given(edges)
 def test_levels_are_longest_ways_and_cycles_are_told(pairs: list[tuple[int, int]]) -> None:
-    graph = networkx.DiGraph()
+    graph = nx.DiGraph()
     graph.add_nodes_from(range(12))
     graph.add_edges_from(pairs)
     found = levels(*csr(pairs))
-    if networkx.is_directed_acyclic_graph(graph):
-        for depth, nodes in enumerate(networkx.topological_generations(graph)):
+    if nx.is_directed_acyclic_graph(graph):
+        for depth, nodes in enumerate(nx.topological_generations(graph)):
             assert {found[n] for n in nodes} == {depth}
     else:
-        cyclic = {n for c in networkx.simple_cycles(graph) for n in c}
+        cyclic = {n for c in nx.simple_cycles(graph) for n in c}
         assert all(found[n] == -1 for n in cyclic)
 
 
 @given(edges, st.sets(st.integers(0, 11), min_size=1))
 def test_what_can_be_reached(pairs: list[tuple[int, int]], start: set[int]) -> None:
-    graph = networkx.DiGraph(pairs)
+    graph = nx.DiGraph(pairs)
     graph.add_nodes_from(range(12))
-    expected = set(start).union(*(networkx.descendants(graph, s) for s in start))
+    expected = set(start).union(*(nx.descendants(graph, s) for s in start))
     assert set(np.flatnonzero(reachable(*csr(pairs), np.array(sorted(start)))).tolist()) == expected
 
 
 def test_the_plan_is_a_bipartite_acyclic_graph(make: Make) -> None:
     dag = make()
     graph = dag.to_networkx()
-    assert networkx.is_directed_acyclic_graph(graph)
-    sides = networkx.get_node_attributes(graph, "bipartite")
+    assert nx.is_directed_acyclic_graph(graph)
+    sides = nx.get_node_attributes(graph, "bipartite")
     assert all(sides[a] != sides[b] for a, b in graph.edges)
     assert sum(side == 0 for side in sides.values()) == dag.n_quanta
     assert sum(side == 1 for side in sides.values()) == dag.n_datasets
@@ -77,11 +78,11 @@ def test_quantum_edges_follow_from_datasets(make: Make) -> None:
     for i, quantum in enumerate(dag.quanta):
         for dataset in (d for side in quantum.inputs.values() for d in side if d in made):
             expected[made[dataset]].add(i)
-    assert [set(indices[a:b].tolist()) for a, b in zip(indptr, indptr[1:], strict=False)] == expected
+    assert [set(indices[a:b].tolist()) for a, b in itertools.pairwise(indptr)] == expected
     waiting = [sum(i in after for after in expected) for i in range(len(dag))]
     assert dag.predecessor_counts().tolist() == waiting
     coadd = dag.find_quantum("coadd", skymap="sky", tract=0, patch=0, band="g")
-    ancestors = networkx.ancestors(dag.to_networkx(), coadd)
+    ancestors = nx.ancestors(dag.to_networkx(), coadd)
     assert set(dag.ancestors([coadd]).tolist()) == {n for n in ancestors if isinstance(n, int)}
     assert coadd in dag.descendants(dag.ancestors([coadd]).tolist())
 

@@ -41,7 +41,7 @@ class Survey:
         def text(values: Any) -> np.ndarray:
             return np.array(list(values), object)
 
-        cam = lambda n: np.full(n, 10, np.int64)  # noqa: E731 - a column of the one instrument
+        cam = lambda n: np.full(n, 10, np.int64)
         exposure_filter = [None if v is None else self.visit_filter[v] for v in self.exposure_visit]
         obs_type = text(["bias" if v is None else "science" for v in self.exposure_visit])
         rows = [
@@ -133,16 +133,16 @@ def surveys(draw: st.DrawFn) -> Survey:
     filters = draw(st.sampled_from([("G",), ("G", "R"), ("G", "R", "r")]))
     n_visits = draw(st.integers(1, 4))
     visit_filter = tuple(draw(st.integers(0, len(filters) - 1)) for _ in range(n_visits))
-    exposure_visit = tuple(
-        draw(st.lists(st.none() | st.integers(0, n_visits - 1), min_size=1, max_size=6))
-    )
+    exposure_visit = tuple(draw(st.lists(st.none() | st.integers(0, n_visits - 1), min_size=1, max_size=6)))
     detectors, patches = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     cells = [(v, d, p) for v in range(n_visits) for d in range(detectors) for p in range(patches)]
     overlap = frozenset(draw(st.sets(st.sampled_from(cells))))
     return Survey(detectors, filters, visit_filter, exposure_visit, patches, overlap)
 
 
-def table(survey: Survey, space: UnitSpace, dataset_type: type[Dataset], rows: list[dict[str, Any]]) -> DatasetTable:
+def table(
+    survey: Survey, space: UnitSpace, dataset_type: type[Dataset], rows: list[dict[str, Any]]
+) -> DatasetTable:
     """Make the table of some datasets."""
     columns = {}
     for unit in MODEL.leaves(MODEL.closure(dataset_type.units)):
@@ -157,8 +157,6 @@ def graph(survey: Survey, datasets: dict[type[Dataset], list[dict[str, Any]]]) -
     """Make the RepoGraph of a survey with some datasets."""
     space = survey.space()
     pairs = np.array(sorted(survey.overlap), np.int32).reshape(-1, 3)
-    relation = RelationTable(
-        "overlap", {"visit": pairs[:, 0], "detector": pairs[:, 1], "patch": pairs[:, 2]}
-    )
+    relation = RelationTable("overlap", {"visit": pairs[:, 0], "detector": pairs[:, 1], "patch": pairs[:, 2]})
     tables = {t: table(survey, space, t, rows) for t, rows in datasets.items()}
     return RepoGraph(space, tables, {"overlap": relation})
