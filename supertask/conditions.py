@@ -255,7 +255,8 @@ def evaluate(condition: Condition, resolve: Resolve) -> npt.NDArray[np.bool_]:
     Returns
     -------
     numpy.ndarray
-        Shape (n,), bool: True where the condition holds or cannot be told for a null.
+        Shape (n,), bool: True where the condition holds or cannot be told for a null. Of a
+        condition without names, shape ().
     """
     true, null = _truth(condition, resolve)
     passed: npt.NDArray[np.bool_] = true if null is None else true | null
@@ -301,6 +302,13 @@ def _orderable(node: Operand, resolve: Resolve) -> tuple[Any, Any]:
     return value, null
 
 
+def _for_each(values: Any, test: Callable[[Any], bool]) -> Any:
+    """Apply a test to each value, once to each that is there often."""
+    listed = values.ravel().tolist()
+    known = {v: test(v) for v in set(listed)}
+    return np.fromiter((known[v] for v in listed), bool, len(listed)).reshape(values.shape)
+
+
 _COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
     Comparison.EQ: lambda a, b: a == b,
     Comparison.NE: lambda a, b: a != b,
@@ -336,17 +344,14 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
         true = np.asarray(_COMPARE[node.op](left, right), dtype=bool)
         null = _either(left_null, right_null)
     elif isinstance(node, Between):
-        value, null = _orderable(node.operand, resolve)
-        low, low_null = _orderable(node.low, resolve)
-        high, high_null = _orderable(node.high, resolve)
-        true = np.asarray((value >= low) & (value <= high), dtype=bool)
-        null = _either(_either(null, low_null), high_null)
+        # As SQL has it: what is above `high` is out, whether or not `low` is null.
+        above = Compare(Comparison.GE, node.operand, node.low)
+        return _truth(And((above, Compare(Comparison.LE, node.operand, node.high))), resolve)
     elif isinstance(node, In):
         value, null = _operand(node.operand, resolve)
         value = np.asarray(value)
         if value.dtype.hasobject:
-            wanted = frozenset(node.values)
-            true = np.fromiter((v in wanted for v in value), bool, len(value))
+            true = _for_each(value, frozenset(node.values).__contains__)
         else:
             true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
         for r in node.ranges:
@@ -354,6 +359,5 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
     else:
         value, null = _operand(node.operand, resolve)
         match = re.compile(fnmatch.translate(node.pattern)).match
-        matches = {v: match(str(v)) is not None for v in set(np.asarray(value).tolist())}
-        true = np.fromiter((matches[v] for v in np.asarray(value).tolist()), bool, len(value))
+        true = _for_each(np.asarray(value), lambda v: match(str(v)) is not None)
     return (true if null is None else true & ~null), null
