@@ -175,11 +175,17 @@ class Dataset(metaclass=DatasetType):
 
 
 def _remake(name: str, units: tuple[str, ...], storage: str, dataId: dict[str, Key]) -> Dataset:
-    return Dataset.subclass(name, units, storage)(dataId)
+    return _remake_type(name, units, storage)(dataId)
+
+
+def _remake_type(name: str, units: tuple[str, ...], storage: str, doc: str = "") -> type[Dataset]:
+    return Dataset.subclass(name, units, storage, doc)
 
 
 def _reduce_type(cls: DatasetType) -> Any:
-    return (Dataset.subclass, (cls.name, cls.units, cls.storage, cls.doc))
+    if cls is Dataset:
+        return "Dataset"
+    return (_remake_type, (cls.name, cls.units, cls.storage, cls.doc))
 
 
 # Types made by `subclass` have no module to be found in, so processes exchange them by value.
