@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     session = Session()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        sys.argv[0] = "supertask"  # what provenance records as the command
     try:
         # Not through click's own main: it takes a closed pipe for a failure.
         with supertask.make_context("supertask", words, obj=session) as context:

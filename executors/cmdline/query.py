@@ -121,4 +121,6 @@ def _collections(butler: AbstractButler) -> tuple[list[str], list[Row]]:
 
 def _units(butler: AbstractButler, unit: str, condition: Condition | None) -> tuple[list[str], list[Row]]:
     rows = butler.units(unit, condition)
-    return list(dict.fromkeys(name for row in rows for name in row)), list(rows)
+    # Fields that no instance has would only take room.
+    shown = [name for row in rows for name, value in row.items() if value is not None]
+    return list(dict.fromkeys(shown)), list(rows)
