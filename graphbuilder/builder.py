@@ -309,7 +309,8 @@ class _Identities:
         self._producers = plan.producers.get(dataset_type)
         if self._producers is not None:
             first = self._producers.first
-            k = next(i for i, node in enumerate(plan.nodes) if node.first == first and node.count)
+            # A producer without quanta has no datasets either: then any identities do.
+            k = next((i for i, n in enumerate(plan.nodes) if n.first == first and n.count), 0)
             self._quanta = plan.identities[k]
             self._makers = self._producers.table(self._table.n) - first
 
