@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from executors.cmdline.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(
@@ -68,9 +70,7 @@ def test_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pyt
         else:
             first, *rest = shlex.split(text, comments=True)
             command = [*PROGRAMS.get(first, [first]), *rest]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 
@@ -89,3 +89,8 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [str(p.relative_to(ROOT / "docs")) for p in PAGES if p.is_relative_to(ROOT / "docs")]
     assert not [page for page in pages if page not in navigation]
+
+
+def test_every_command_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    assert not [name for name in COMMANDS if f"| `{name}" not in page]
