@@ -4,8 +4,8 @@ A page's fenced blocks are read like this:
 
 - any block with ``title="NAME"`` is written to the file NAME;
 - ``python`` blocks without a title are run; those with nothing but prose between them are one script;
-- ``console`` blocks: each line that begins with ``$ `` is run, and must succeed; ``supertask``, ``python``, ``ls``
-  and ``head`` are known. Lines without ``$`` show what comes out and are not compared.
+- ``console`` blocks: each line that begins with ``$ `` is run, and must succeed. Lines without ``$`` show
+  what comes out and are not compared.
 - A block after the comment ``<!-- not run -->`` is left alone.
 """
 
@@ -24,7 +24,8 @@ from executors.cmdline.main import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(
-    r"(?P<skip><!-- not run -->\n+)?^```(?P<language>\w+)(?P<rest>[^\n]*)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(?P<skip><!-- not run -->\n+)?^```(?P<language>\w+)(?P<rest>[^\n]*)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 PROGRAMS = {"supertask": [sys.executable, "-m", "executors.cmdline"], "python": [sys.executable]}
 
