@@ -208,7 +208,7 @@ def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:
         if isinstance(node, yaml.MappingNode):
             seen: set[Any] = set()
             for key, value in node.value:
-                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                name = _key(key)
                 if name is not None and (key.tag, name) in seen:
                     raise YamlError(f"{_say(source, key)}: the key {name!r} is here a second time")
                 seen.add((key.tag, name))
@@ -219,6 +219,13 @@ def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:
         inside.pop()
 
     walk(root, (), root.start_mark)
+
+
+def _key(node: Any) -> Hashable:
+    """Return what a key will be, as far as places need to know."""
+    if not isinstance(node, yaml.ScalarNode):
+        return None
+    return int(node.value) if node.tag == f"{_TAG}int" and node.value.isdigit() else node.value
 
 
 def _say(source: str, node: Any) -> str:
