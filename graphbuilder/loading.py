@@ -38,7 +38,6 @@ class Needs:
     units: tuple[frozenset[str], ...]
     """For each task, all units of its quanta, inputs and outputs."""
 
-
     def all_units(self, model: UnitModel) -> tuple[str, ...]:
         """Return every unit that follows from those of any task."""
         return model.determined({u for units in self.units for u in units})
@@ -80,14 +79,14 @@ def load_repo_graph(
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
     relations, narrowed = _narrow_through_relations(model, reader, relation_names, spoken_of)
     units = needs.all_units(model)
-    steps = [
-        Step(f"rows of relation {n!r} selected", len(next(iter(r.units.values()))))
-        for n, r in relations.items()
-    ]
     space = UnitSpace.from_rows(
         model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
     )
-    steps += [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
+    steps = [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
+    steps += [
+        Step(f"rows of relation {n!r} selected", len(next(iter(r.units.values()))))
+        for n, r in relations.items()
+    ]
     tables: dict[type[Dataset], DatasetTable] = {}
     validity: dict[type[Dataset], Validity] = {}
     for dataset_type in needs.inputs:

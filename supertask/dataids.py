@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 __all__ = ["DataId", "Key"]
+
+_Getter = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 Key = int | str
 """Type of a unit's key. Dates are ISO strings (``"2026-01-05"``), which astropy's Time reads."""
@@ -15,13 +18,29 @@ Key = int | str
 class _Shape:
     """The names of a data ID: sorted for comparing, as first written for showing."""
 
-    __slots__ = ("names", "order", "position", "shown")
+    __slots__ = ("_parts", "names", "order", "position", "shown")
 
     def __init__(self, shown: tuple[str, ...]) -> None:
         self.shown = shown
         self.names = tuple(sorted(shown))
         self.position = {name: i for i, name in enumerate(self.names)}
         self.order = tuple(self.position[name] for name in shown)
+        self._parts: dict[tuple[str, ...], tuple[_Shape, _Getter]] = {}
+
+    def part(self, units: tuple[str, ...]) -> tuple[_Shape, _Getter]:
+        """Return the shape of some of the names, and what takes their values from a tuple of ours."""
+        found = self._parts.get(units)
+        if found is None:
+            shape = _shape(units)
+            found = self._parts[units] = (shape, _getter([self.position[name] for name in shape.names]))
+        return found
+
+
+def _getter(places: list[int]) -> _Getter:
+    if len(places) > 1:
+        return itemgetter(*places)
+    # With one index itemgetter gives the value itself; a slice gives a tuple.
+    return itemgetter(slice(places[0], places[0] + 1)) if places else itemgetter(slice(0))
 
 
 @lru_cache(maxsize=4096)
@@ -122,4 +141,8 @@ class DataId(Mapping[str, Key]):
         KeyError
             One of `units` is not here.
         """
-        return DataId({u: self[u] for u in units})
+        try:
+            shape, getter = self._shape.part(tuple(units))
+        except KeyError as error:
+            raise KeyError(f"{error.args[0]!r} is not in the data ID {self}") from None
+        return DataId.from_sorted(shape, getter(self._values))

@@ -114,12 +114,13 @@ class Dataset(metaclass=DatasetType):
             self.dataId = dataId
         else:
             self.dataId = DataId(dataId, **units)
-        missing = [u for u in type(self).units if u not in self.dataId]
-        if missing:
-            raise DatasetTypeError(
-                f"a {self.name!r} needs {', '.join(type(self).units)}; "
-                f"{', '.join(missing)} missing in {self.dataId}"
-            )
+        position = self.dataId._shape.position
+        for unit in self.units:
+            if unit not in position:
+                missing = ", ".join(u for u in self.units if u not in position)
+                raise DatasetTypeError(
+                    f"a {self.name!r} needs {', '.join(self.units)}; {missing} missing in {self.dataId}"
+                )
         self._row = -1
 
     @classmethod
@@ -162,7 +163,8 @@ class Dataset(metaclass=DatasetType):
         return self.dataId == other.dataId and type(self)._value == type(other)._value
 
     def __hash__(self) -> int:
-        return hash(self.dataId)
+        # The data ID's own hash, without the detour: sets of handles are made by the million.
+        return hash(self.dataId._values)
 
     def __lt__(self, other: Dataset) -> bool:
         return (self.name, self.dataId) < (other.name, other.dataId)

@@ -45,8 +45,8 @@ class Quantum:
         parameters: Any = None,
         dataId: DataId | None = None,
     ) -> None:
-        self.inputs = {t: v if type(v) is set else set(v) for t, v in inputs.items()}
-        self.outputs = {t: v if type(v) is set else set(v) for t, v in outputs.items()}
+        self.inputs = _sets(inputs)
+        self.outputs = _sets(outputs)
         self.label = label
         self.parameters = parameters
         self.dataId = dataId
@@ -68,3 +68,12 @@ class Quantum:
             return ", ".join(f"{len(v)} {t.name}" for t, v in datasets.items()) or "nothing"
 
         return f"<Quantum {self.label}{self.dataId or ''}: {say(self.inputs)} -> {say(self.outputs)}>"
+
+
+def _sets(side: Mapping[type[Dataset], Iterable[Dataset]]) -> Datasets:
+    # Copying a dict is cheap, making it anew hashes every type again.
+    made: Any = dict(side)
+    for dataset_type, datasets in side.items():
+        if type(datasets) is not set:
+            made[dataset_type] = set(datasets)
+    return made  # type: ignore[no-any-return]

@@ -97,29 +97,38 @@ def save(dag: Plan, path: Path) -> None:
         The folder is missing or cannot be written to, or the disk is full.
     """
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    image = _image(dag)
     try:
-        with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            writer = _Writer(file)
-            _write(dag, writer)
-            writer.finish()
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        with temporary.open("xb") as file:
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except (OSError, RuntimeError) as error:
-        # h5py reports a full disk as RuntimeError or OSError, by where it strikes.
-        temporary.unlink(missing_ok=True)
-        why = "no such folder" if not path.parent.is_dir() else str(error)
+    except OSError as error:
+        why = "no such folder" if not path.parent.is_dir() else error.strerror or str(error)
         raise DagFileError(f"cannot write the plan to {path}: {why}; nothing was left behind") from error
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def _image(dag: Plan) -> bytes:
+    """Return the bytes of the file. HDF5 makes them in memory, as it does not survive a full disk well."""
+    with h5py.File(
+        "plan", "w", driver="core", backing_store=False, block_size=1 << 20, libver=("v110", "v110")
+    ) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        writer = _Writer(file)
+        _write(dag, writer)
+        writer.finish()
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def _write(dag: Plan, writer: _Writer) -> None:
@@ -252,7 +261,7 @@ def read(path: Path, *, lazy: bool) -> dict[str, Any]:
         what = "is truncated" if "truncated" in str(error) else "is not a plan, or was altered"
         raise DagFileError(f"{path} {what}: make the plan again with preflight ({error})") from error
     try:
-        _check_format(file, path)
+        _check_format(file)
         reader = _Reader(file, lazy=lazy)
         parts = _parts(reader)
         reader.check_seal()
@@ -270,7 +279,7 @@ def read(path: Path, *, lazy: bool) -> dict[str, Any]:
     return parts
 
 
-def _check_format(file: h5py.File, path: Path) -> None:
+def _check_format(file: h5py.File) -> None:
     if file.attrs.get("format") != FORMAT:
         raise DagFileError("it is an HDF5 file, but not a plan")
     version = int(file.attrs.get("version", 0))

@@ -82,6 +82,31 @@ def _from_objects(
     )
 
 
+class _Gathered:
+    """The datasets of one type that quanta name, quantum after quantum."""
+
+    def __init__(self, table: DatasetTable) -> None:
+        self.table = table
+        self.handles = table.handles()
+        self.rows: list[int] = []
+        self.owners: list[int] = []
+        self.missing: list[Dataset] = []
+
+    def add(self, owner: int, datasets: Iterable[Dataset]) -> None:
+        handles, n = self.handles, len(self.handles)
+        for dataset in datasets:
+            row = dataset._row
+            # The row that a handle remembers is of the table it came from, maybe not this one.
+            if not 0 <= row < n or (handles[row] is not dataset and handles[row] != dataset):
+                known = self.table.find(dataset.dataId)
+                if known is None:
+                    self.missing.append(dataset)
+                    continue
+                row = known
+            self.rows.append(row)
+            self.owners.append(owner)
+
+
 def _edges(
     repoGraph: RepoGraph,
     sides: list[dict[type[Dataset], set[Dataset]]],
@@ -89,35 +114,27 @@ def _edges(
     what: str,
     why: str,
 ) -> dict[type[Dataset], Edges]:
-    types = list(dict.fromkeys(t for side in sides for t in side))
+    by_type: dict[type[Dataset], _Gathered] = {}
+    # Hashing a dataset type takes a call; of one type there are few objects, so those are looked up.
+    by_object: dict[int, _Gathered] = {}
+    for i, side in enumerate(sides):
+        for dataset_type, datasets in side.items():
+            gathered = by_object.get(id(dataset_type))
+            if gathered is None:
+                if dataset_type not in by_type:
+                    by_type[dataset_type] = _Gathered(repoGraph.datasets[dataset_type])
+                gathered = by_object[id(dataset_type)] = by_type[dataset_type]
+            gathered.add(i, datasets)
     found = {}
-    for dataset_type in types:
-        table = repoGraph.datasets[dataset_type]
-        handles = table.handles()
-        n = len(handles)
-        rows: list[int] = []
-        counts = np.empty(len(sides), np.int64)
-        missing: list[Dataset] = []
-        for i, side in enumerate(sides):
-            datasets = side.get(dataset_type, ())
-            counts[i] = len(datasets)
-            for dataset in datasets:
-                row = dataset._row
-                # The row that a handle remembers is of the table it came from, maybe not this one.
-                if not 0 <= row < n or handles[row].dataId != dataset.dataId:
-                    known = table.find(dataset.dataId)
-                    if known is None:
-                        missing.append(dataset)
-                        continue
-                    row = known
-                rows.append(row)
-        if missing:
-            shown = ", ".join(map(repr, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
+    for dataset_type, gathered in by_type.items():
+        if gathered.missing:
+            shown = ", ".join(map(repr, gathered.missing[:_SHOWN]))
+            more = ", …" if len(gathered.missing) > _SHOWN else ""
             out = " nor made by an earlier task" if what == "input" else "; call repoGraph.addDataset"
-            problems.add(f"{len(missing)} {what} datasets {why}{out}: {shown}")
+            problems.add(f"{len(gathered.missing)} {what} datasets {why}{out}: {shown}{more}")
             continue
-        owners = np.repeat(np.arange(len(sides)), counts)
-        found[dataset_type] = Edges.from_pairs(len(sides), owners, np.array(rows, np.int64))
+        owners, rows = np.array(gathered.owners, np.int64), np.array(gathered.rows, np.int64)
+        found[dataset_type] = Edges.from_pairs(len(sides), owners, rows)
     return found
 
 

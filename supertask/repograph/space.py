@@ -7,7 +7,7 @@ sorting by code sorts by data ID. Parents and implied units are columns of codes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -61,9 +61,7 @@ class UnitSpace:
         Gives the rows of a unit with one field of it; fields are read when they are first asked for.
     """
 
-    def __init__(
-        self, model: UnitModel, tables: Mapping[str, UnitTable], fetch: Fetch | None = None
-    ) -> None:
+    def __init__(self, model: UnitModel, tables: Mapping[str, UnitTable], fetch: Fetch | None = None) -> None:
         self.model = model
         self.tables = dict(tables)
         self._fetch = fetch
@@ -71,9 +69,7 @@ class UnitSpace:
         self._by_id: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]] = {}
 
     @classmethod
-    def from_rows(
-        cls, model: UnitModel, rows: Iterable[UnitRows], fetch: Fetch | None = None
-    ) -> UnitSpace:
+    def from_rows(cls, model: UnitModel, rows: Iterable[UnitRows], fetch: Fetch | None = None) -> UnitSpace:
         """Encode what a Butler's reader gave. Instances whose parents are not there are left out."""
         by_unit = {r.unit: r for r in rows}
         space = cls(model, {}, fetch)
@@ -183,21 +179,47 @@ class UnitSpace:
             There is no such instance, or the data ID lacks a key.
         """
         closure = self.model.closure((unit,))
-        index = self._by_key.get(unit)
-        if index is None:
-            n = self.size(unit)
-            own: Columns = {unit: np.arange(n, dtype=np.int32)}
-            values = [self.tables[u].keys[self.column(own, u)].tolist() for u in closure]
-            index = self._by_key[unit] = {v: i for i, v in enumerate(zip(*values, strict=True))}
         try:
-            key = tuple([dataId[u] for u in closure])
+            values = tuple([dataId[u] for u in closure])
         except KeyError as error:
             raise DataIdError(f"a data ID for {unit!r} needs {', '.join(closure)}: {error.args[0]}") from None
-        code = index.get(key)
-        if code is None:
-            what = ", ".join(f"{u}={v}" for u, v in zip(closure, key, strict=True))
-            raise DataIdError(f"no {unit!r} with {what} is in the selected part of the repository")
-        return code
+        return int(self.codes_of(unit, closure, [DataId(dict(zip(closure, values, strict=True)))._values])[0])
+
+    def codes_of(
+        self, unit: str, names: tuple[str, ...], values: Sequence[tuple[Key, ...]]
+    ) -> npt.NDArray[np.int32]:
+        """Return the codes of the instances of a unit that data IDs name.
+
+        Parameters
+        ----------
+        unit : str
+            The unit.
+        names : tuple of str
+            What the data IDs name: the unit and its parents, perhaps others.
+        values : sequence of tuple
+            Their values, in the order of their sorted names.
+
+        Raises
+        ------
+        DataIdError
+            There is no such instance; names the first.
+        """
+        closure = self.model.closure((unit,))
+        index = self._index(unit, closure)
+        _, getter = DataId.shape(names).part(closure)
+        try:
+            return np.fromiter(map(index.__getitem__, map(getter, values)), np.int32, len(values))
+        except KeyError as error:
+            missing = DataId.from_sorted(DataId.shape(closure), error.args[0])
+            raise DataIdError(f"no {unit!r} {missing} is in the selected part of the repository") from None
+
+    def _index(self, unit: str, closure: tuple[str, ...]) -> dict[tuple[Key, ...], int]:
+        """Key values of every instance, in the order of the closure's sorted names → code."""
+        if unit not in self._by_key:
+            own: Columns = {unit: np.arange(self.size(unit), dtype=np.int32)}
+            values = [d._values for d in self.data_ids(own)]
+            self._by_key[unit] = {v: i for i, v in enumerate(values)}
+        return self._by_key[unit]
 
     def mask(self, condition: Condition, columns: Mapping[str, Any], n: int) -> npt.NDArray[np.bool_]:
         """Return where a condition is not false on rows that determine all its units, shape (n,)."""

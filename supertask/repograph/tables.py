@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
+from supertask.errors import DataIdError
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, Ints, group, pack
 from supertask.repograph.space import Columns, UnitSpace
@@ -36,9 +37,15 @@ class DatasetTable(AbstractSet[Dataset]):
     """Sequence of str: where those that were there before are stored; None of those it makes."""
     sizes: Any = None
     """Shape (n,), int64 bytes, -1 where unknown; None of those it makes."""
-    _index: dict[DataId, int] | None = attrs.field(default=None, init=False)
+    _index: dict[tuple[Any, ...], int] | None = attrs.field(default=None, init=False)
+    """Values of data IDs, in the order of their sorted names → row."""
     _handles: list[Dataset] | None = attrs.field(default=None, init=False)
-    _added: list[DataId] = attrs.field(factory=list, init=False)
+    _added: list[Dataset] = attrs.field(factory=list, init=False)
+    _closure: tuple[str, ...] = attrs.field(init=False)
+    """Units of the data IDs."""
+
+    def __attrs_post_init__(self) -> None:
+        self._closure = self.space.model.closure(self.columns)
 
     @property
     def existed(self) -> bool:
@@ -77,31 +84,59 @@ class DatasetTable(AbstractSet[Dataset]):
 
     def find(self, dataId: DataId) -> int | None:
         """Return the row of a data ID, or None."""
+        try:
+            return self._rows().get(dataId.subset(self._closure)._values)
+        except KeyError:
+            return None
+
+    def _rows(self) -> dict[tuple[Any, ...], int]:
         if self._index is None:
-            self._index = {d: i for i, d in enumerate(self.data_ids())}
-            self._index.update((d, self.n + i) for i, d in enumerate(self._added))
-        return self._index.get(dataId)
+            self._index = {d._values: i for i, d in enumerate(self.data_ids())}
+            self._index.update((d.dataId._values, self.n + i) for i, d in enumerate(self._added))
+        return self._index
 
     def add(self, dataset: Dataset) -> Dataset:
-        """Add a dataset, if it is not there, and return its handle in this table."""
-        row = self.find(dataset.dataId)
-        if row is None:
-            row = self.n + len(self._added)
-            self._added.append(dataset.dataId)
-            assert self._index is not None
-            self._index[dataset.dataId] = row
-        return self.dataset_type.from_row(dataset.dataId, row)
+        """Add a dataset, if it is not there, and return its handle in this table.
+
+        Raises
+        ------
+        DataIdError
+            Its data ID lacks a key.
+        """
+        dataId = dataset.dataId
+        if dataId._shape.shown != self._closure:
+            try:
+                dataId = dataId.subset(self._closure)
+            except KeyError as error:
+                raise DataIdError(f"{dataset!r} needs {', '.join(self._closure)}: {error.args[0]}") from None
+        index = self._rows()
+        new = self.n + len(self._added)
+        row = index.setdefault(dataId._values, new)
+        handle = self.dataset_type.from_row(dataId, row)
+        if row == new:
+            self._added.append(handle)
+        return handle
 
     def settle(self) -> None:
-        """Turn what was added one by one into columns."""
+        """Turn what was added one by one into columns.
+
+        Raises
+        ------
+        DataIdError
+            A data ID names an instance of a unit that is not there.
+        """
         if not self._added:
             return
         added, self._added = self._added, []
+        values = [d.dataId._values for d in added]
         for unit, column in self.columns.items():
-            new = np.fromiter((self.space.code_of(unit, d) for d in added), np.int32, len(added))
+            new = self.space.codes_of(unit, self._closure, values)
             self.columns[unit] = np.concatenate([column, new])
         self.n += len(added)
-        self._handles = None
+        if self._handles is not None:
+            self._handles += added
+        elif self.n == len(added):
+            self._handles = added
 
     def sort(self) -> npt.NDArray[np.int64] | None:
         """Sort rows by data ID; return the new row of each old one, or None where nothing moved."""

@@ -170,7 +170,13 @@ def test_many_readers_at_once(saved: tuple[ScienceDag, Path]) -> None:
     def read(_: int) -> str:
         command = [sys.executable, "-c", code, str(path)]
         return subprocess.run(
-            command, capture_output=True, text=True, check=True, cwd=root, env={**os.environ}
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=root,
+            # Where the class of the quanta's parameters is found.
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         ).stdout.strip()
 
     with ThreadPoolExecutor(4) as pool:

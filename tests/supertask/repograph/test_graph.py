@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surveys import MODEL, Survey, graph, surveys
+from random_surveys import MODEL, Survey, graph, surveys
 
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
@@ -37,8 +37,10 @@ def belongs(survey: Survey, a: dict[str, Any], b: dict[str, Any]) -> bool:
     possible = set(MODEL.determined(MODEL.closure(a))) & set(MODEL.determined(MODEL.closure(b)))
     for unit in possible - {"instrument", "skymap", "tract"}:
         if unit not in shared:
-            # Both could have a value and one has none: null belongs to nothing, unless something
-            # nearer decides (an exposure without a visit still has its own detector).
+            # Null belongs to nothing, unless a unit nearer by decides for both: two frames of one
+            # exposure belong together although it has no visit.
+            if any(unit in MODEL.determined((u,)) and full_a[u] == full_b[u] for u in shared - {unit}):
+                continue
             return False
         if full_a[unit] != full_b[unit]:
             return False
