@@ -56,7 +56,8 @@ class ConfigField:
             value = list(value.values())
         if isinstance(value, Sequence | frozenset) and not isinstance(value, str):
             return next((p for v in value if (p := self._range_problem(v))), "")
-        value = getattr(value, "value", value)  # of a Quantity, which is kept in the field's unit
+        if hasattr(value, "unit"):
+            value = float(value.value)  # a Quantity is kept in the field's unit
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ""
         unit = f" {self.unit}" if self.unit else ""

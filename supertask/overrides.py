@@ -38,7 +38,7 @@ def parse_path(path: str) -> tuple[str, ...]:
     position = 0
     while position < len(path):
         match = _STEP.match(path, position)
-        if match is None or (match["name"] is None and not steps):
+        if match is None or (not steps and (match["name"] is None or path.startswith("."))):
             raise ConfigError(f"{path!r} is no path of a field: write it as field.sub or field[0]")
         key = match["key"]
         if key is not None and len(key) > 1 and key[0] == key[-1] and key[0] in "'\"":

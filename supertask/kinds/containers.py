@@ -9,8 +9,8 @@ from typing import Any
 from supertask.errors import Problems
 from supertask.frozen import FrozenDict, FrozenList
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin, Put
-from supertask.kinds.scalars import NoneKind, PathKind, StrKind, parse_text
-from supertask.yamltext import Node, Scalar, load
+from supertask.kinds.scalars import NoneKind, PathKind, StrKind, parse_text, shown
+from supertask.yamltext import Node, load
 
 __all__ = ["DictKind", "ListKind", "PlainKind", "SetKind", "TupleKind", "UnionKind"]
 
@@ -47,8 +47,7 @@ class _Ordered(Kind):
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
         if not isinstance(node, list):
-            text = node.text if isinstance(node, Scalar) else str(dict(node))
-            return at.note(f"must be {self.say()}, got {text!r}; write it as [first, second]")
+            return at.note(f"must be {self.say()}, got {shown(node)!r}; write it as [first, second]")
         return self._all(node, lambda kind, v, here: kind.parse(v, here), at)
 
     def _all(self, values: Sequence[Any], take: Callable[[Kind, Any, At], Any], at: At) -> Any:
@@ -166,8 +165,7 @@ class DictKind(Kind):
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
         if not isinstance(node, dict):
-            text = node.text if isinstance(node, Scalar) else str(list(node))
-            return at.note(f"must be {self.say()}, got {text!r}; write it as {{key: value}}")
+            return at.note(f"must be {self.say()}, got {shown(node)!r}; write it as {{key: value}}")
         return self._make([(k, self.value.parse(v, at.inside(k))) for k, v in node.items()], at)
 
     def _make(self, items: list[tuple[Any, Any]], at: At) -> Any:
@@ -190,7 +188,7 @@ class DictKind(Kind):
     def change(self, current: Any, steps: tuple[str, ...], put: Put, at: At) -> Any:
         if not steps:
             return put(self, current, at)
-        key = self._key(steps[0], at)
+        key = self._key(steps[0], at.inside(steps[0]))
         if key is INVALID:
             return INVALID
         old = {} if current in (MISSING, None) else dict(current)
@@ -242,10 +240,9 @@ class UnionKind(Kind):
         return self._first(self.kinds, lambda k, t: k.accept(value, t, current), at, value, exact=True)
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
-        text = node.text if isinstance(node, Scalar) else node
         # Every word is a str, so that is what it is last.
         kinds = sorted(self.kinds, key=lambda k: isinstance(k, StrKind | PathKind))
-        return self._first(kinds, lambda k, t: k.parse(node, t, current), at, text, exact=False)
+        return self._first(kinds, lambda k, t: k.parse(node, t, current), at, shown(node), exact=False)
 
     def plain(self, value: Any) -> Any:
         for kind in self.kinds:

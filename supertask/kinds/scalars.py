@@ -22,6 +22,7 @@ __all__ = [
     "QuantityKind",
     "StrKind",
     "parse_text",
+    "shown",
 ]
 
 
@@ -52,7 +53,7 @@ class _Simple(Kind):
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
         if not isinstance(node, Scalar):
-            return self.refuse(_show(node), at)
+            return self.refuse(shown(node), at)
         value = self.read(node)
         return self.refuse(node.text, at, self.hint) if value is INVALID else self.accept(value, at)
 
@@ -64,12 +65,13 @@ class _Simple(Kind):
         return value
 
 
-def _show(node: Node) -> Any:
+def shown(node: Node) -> Any:
+    """Return what was written, without types, for messages."""
     if isinstance(node, Scalar):
         return node.text
     if isinstance(node, list):
-        return [_show(n) for n in node]
-    return {k: _show(n) for k, n in node.items()}
+        return [shown(n) for n in node]
+    return {k: shown(n) for k, n in node.items()}
 
 
 class NoneKind(_Simple):
@@ -193,7 +195,7 @@ class LiteralKind(Kind):
                     return known
             if not node.quoted:
                 return self.accept(load(node.text).value, at)
-        return self.accept(_show(node), at)
+        return self.accept(shown(node), at)
 
     def plain(self, value: Any) -> Any:
         return value
@@ -228,7 +230,7 @@ class EnumKind(Kind):
             for member in self.cls:
                 if node.text in (str(member.value), member.name):
                     return member
-        return self.accept(_show(node), at)
+        return self.accept(shown(node), at)
 
     def plain(self, value: Any) -> Any:
         return self._word(value)
@@ -260,7 +262,7 @@ class QuantityKind(Kind):
 
     def parse(self, node: Node, at: At, current: Any = MISSING) -> Any:
         if not isinstance(node, Scalar):
-            return self.refuse(_show(node), at)
+            return self.refuse(shown(node), at)
         bare = FloatKind().read(node)
         return self.accept(node.text if bare is INVALID else f"{node.text} {self.unit}", at)
 
