@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from executors.driver import Driver
+from executors.port import ExecutionFramework
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
@@ -34,19 +36,27 @@ class Planning:
     """Input collections in search order; the Butler's own unless given."""
 
 
-class CmdLineFramework:
+class CmdLineFramework(ExecutionFramework):
     """Both a preflight and an execution framework.
 
     Parameters
     ----------
-    butler : AbstractButler
-        The data repository.
+    processes : int, optional
+        How many run quanta: with one it is this very process, with more a pool of warm ones.
     """
 
-    def __init__(self, butler: AbstractButler) -> None:
-        self.butler = butler
+    def __init__(self, processes: int = 1) -> None:
+        self._walker: ExecutionFramework
+        if processes == 1:
+            from executors.inprocess import InProcessFramework
 
-    def preflight(self, planning: Planning) -> ScienceDag:
+            self._walker = InProcessFramework()
+        else:
+            from executors.multiprocess import MultiprocessFramework
+
+            self._walker = MultiprocessFramework(processes=processes)
+
+    def preflight(self, planning: Planning, butler: AbstractButler) -> ScienceDag:
         """Work out the whole plan.
 
         Raises
@@ -55,5 +65,9 @@ class CmdLineFramework:
             As `Pipeline.load`, `Pipeline.applyConfigOverrides` and `GraphBuilder.makeGraph` say.
         """
         pipeline = Pipeline.load(planning.pipeline).applyConfigOverrides(planning.overrides)
-        builder = GraphBuilder(pipeline, self.butler, planning.output_run, collections=planning.collections)
+        builder = GraphBuilder(pipeline, butler, planning.output_run, collections=planning.collections)
         return builder.makeGraph(planning.where, bind=planning.bind)
+
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out."""
+        self._walker.walk(driver)

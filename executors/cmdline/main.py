@@ -32,11 +32,13 @@ OK, FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 # The words stand here so that help need not import eleven modules; a test holds them to the commands' own.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a new data repository."),
+    "ingest": ("ingest", "Bring FITS files into a repository."),
     "query": ("query", "Show what a repository holds."),
     "pipeline": ("pipeline", "Look into a pipeline."),
     "preflight": ("preflight", "Work out the whole plan before anything runs."),
     "dag": ("dag", "Look into a plan."),
     "batch": ("batch", "Merge quanta of a plan into bundles that run together."),
+    "run": ("run", "Run a plan, or what is left of it."),
     "status": ("status", "Show how a run stands, while it goes on or after."),
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
 }

@@ -34,7 +34,7 @@ def command(*, repo: Path, planning: Planning, output: Path, as_json: bool) -> N
 
     began = time.perf_counter()
     with Butler(repo) as butler, terminal.spinner("planning"):
-        dag = CmdLineFramework(butler).preflight(planning)
+        dag = CmdLineFramework().preflight(planning, butler)
         dag.save(output)
     seconds = time.perf_counter() - began
     n_bytes = output.stat().st_size

@@ -1,4 +1,4 @@
-"""A listener that shows a run as it goes: bars for each task on a terminal, a line now and then otherwise."""
+"""Showing what goes on, on stderr: bars on a terminal, a line now and then otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from executors.cmdline import terminal
 from executors.events import Event, QuantaBlocked, QuantumEnded, RunStarted
 from executors.outcome import Attempt, QuantumStatus
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Stages"]
 
 _SECONDS = 10.0
 _FAILURES_SHOWN = 10
@@ -153,6 +153,46 @@ class Progress:
             Text("all", style="bold"), Text(f"{seconds:.0f} s{rest}"), Text(f"{done:,}/{total:,}"), ""
         )
         return grid
+
+
+class Stages:
+    """Shows how far each stage of an ingest is; to be called with its name, what is done, and of how much."""
+
+    def __init__(self, live: bool | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._live = terminal.is_terminal(sys.stderr) if live is None else live
+        self._clock = clock
+        self._told = clock()
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if self._live:
+            from rich import progress as bars
+
+            self._bars = bars.Progress(
+                bars.TextColumn("{task.description}", markup=False),
+                bars.BarColumn(_BAR),
+                bars.MofNCompleteColumn(),
+                bars.TimeRemainingColumn(),
+                console=terminal.console(stderr=True),
+                transient=True,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note of how far a stage is."""
+        if self._bars is not None:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=total)
+            self._bars.update(self._tasks[stage], completed=done, total=total)
+        elif self._clock() - self._told >= _SECONDS:
+            self._told = self._clock()
+            terminal.note(f"{stage}: {done:,} of {total:,}")
 
 
 def _troubles(task: _Task) -> Any:

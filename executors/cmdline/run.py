@@ -1,0 +1,116 @@
+"""``supertask run``: run a plan, or plan and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import as_json, planning, see_local_modules
+from executors.cmdline.options import command as define
+
+if TYPE_CHECKING:
+    from executors.cmdline.framework import Planning
+    from graphbuilder.dag.dag import ScienceDag
+
+__all__ = ["command"]
+
+_INTERRUPTED = 130
+
+
+@define("run", short_help="Run a plan, or what is left of it.")
+@click.argument("target", metavar="PLAN | REPO", type=click.Path(path_type=Path))
+@planning(required=False)
+@click.option(
+    "-j",
+    "processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run in so many processes; with one, in this very process.",
+)
+@click.option("--fail-fast", is_flag=True, help="Begin nothing more once a quantum has failed.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Begin nothing more once so many have failed.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on with a run that was begun before, or refuse to.",
+)
+@click.option(
+    "--bundling", default=None, metavar="NAME", help="Which of the plan's bundlings; the last one made."
+)
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="REPO",
+    help="Where the plan's repository is now, if it was moved.",
+)
+@as_json
+def command(
+    *,
+    target: Path,
+    planning: Planning | None,
+    processes: int,
+    fail_fast: bool,
+    max_failures: int | None,
+    resume: bool,
+    bundling: str | None,
+    repo: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the plan in the file PLAN, or with -p plan what is to be done in the repository REPO and run it.
+
+    The same command again goes on where it was; what is finished does not run again. Exits with 0 if
+    everything succeeded, with 1 if not.
+    """  # fmt: skip
+    if planning is None and target.is_dir():
+        raise click.UsageError(f"{target} is a folder: give the file of a plan, or -p PIPELINE to plan first")
+    if planning is not None and repo is not None:
+        raise click.UsageError("--repo is for a plan that was made before: give REPO once")
+    see_local_modules()
+    from executors.cmdline.framework import CmdLineFramework
+    from executors.cmdline.progress import Progress
+    from executors.cmdline.shown import show_report
+    from supertask.butler.repository import Butler
+
+    framework = CmdLineFramework(processes)
+    plan: Path | ScienceDag = target
+    with Butler(target if planning is not None else repo or _home(target)) as butler:
+        if planning is not None:
+            with terminal.spinner("planning"):
+                plan = framework.preflight(planning, butler)
+        with Progress() as progress:
+            report = framework.execute(
+                plan,
+                butler,
+                listeners=[progress],
+                resume=resume,
+                fail_fast=fail_fast,
+                max_failures=max_failures,
+                bundling=bundling,
+            )
+    if as_json:
+        terminal.objects([report.to_dict()])
+    else:
+        show_report(report, tracebacks=False)
+        if report.failures:
+            where = target if planning is None else f"{target} {report.run}"
+            terminal.note(f"supertask report {where} shows tracebacks")
+    return _INTERRUPTED if report.interrupted else report.exit_code
+
+
+def _home(plan: Path) -> str:
+    from graphbuilder.dag.dag import ScienceDag
+
+    return ScienceDag.open(plan).meta.butler_root
