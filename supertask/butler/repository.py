@@ -138,7 +138,7 @@ class Butler(AbstractButler):
 
     def dataset_types(self) -> dict[str, type[Dataset]]:
         """Return all known dataset types by name."""
-        return {name: entry.dataset_type for name, entry in self._registry.state().types.items()}
+        return dict(self._registry.types())
 
     def _handle(
         self,
@@ -146,7 +146,7 @@ class Butler(AbstractButler):
         dataId: Mapping[str, Any] | None,
         units: Mapping[str, Any],
     ) -> Dataset:
-        known = self.dataset_types()
+        known = self._registry.types(dataset if isinstance(dataset, str) else dataset.name)
         handle = self._registry.data_ids.handle(dataset, dataId, units, known)
         if handle.name in known:
             check_same_type(type(handle), known[handle.name])
@@ -241,7 +241,7 @@ class Butler(AbstractButler):
     ) -> list[Dataset]:
         """Return the datasets of a type that match, sorted by data ID; see `AbstractButler.query`."""
         if isinstance(dataset_type, str):
-            dataset_type = type_by_name(dataset_type, self.dataset_types())
+            dataset_type = type_by_name(dataset_type, self._registry.types(dataset_type))
         keys = required_keys(self.model, dataset_type, units)
         with self.reader(collections=collections, where=narrow(where, keys)) as reader:
             return handles(self.model, reader, dataset_type, keys)

@@ -100,7 +100,7 @@ class Backend(abc.ABC):
         """Read columns of one query, aligned, with no Python object per row. Order is not promised."""
 
     @abc.abstractmethod
-    def fill(self, connection: sa.Connection, name: str, ids: npt.NDArray[np.int64]) -> sa.TableClause:
+    def fill(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> sa.TableClause:
         """Return a new temporary table with columns ``n`` (1, 2, … as primary key) and ``id``.
 
         It lives until the transaction ends.

@@ -123,13 +123,14 @@ class Catalog:
         self._schema = schema
         self._backend = backend
         self._state: State | None = None
+        meta = schema.meta
+        self._read_mark = sa.select(meta.c.value).where(meta.c.name == "catalog")
 
     # -- reading ------------------------------------------------------------------------------
 
     def current(self, connection: sa.Connection) -> State:
         """Return the catalog as the connection sees it."""
-        meta = self._schema.meta
-        mark = connection.execute(sa.select(meta.c.value).where(meta.c.name == "catalog")).scalar_one()
+        mark = connection.execute(self._read_mark).scalar_one()
         state = self._state
         if state is None or state.mark != mark:
             state = self._state = State(
@@ -180,6 +181,10 @@ class Catalog:
             select = sa.select(table.c.collection_id).where(table.c.type_id == entry.id)
             found = state.holders[entry.id] = frozenset(connection.execute(select).scalars())
         return found
+
+    def known_types(self) -> dict[str, TypeEntry]:
+        """Return the dataset types that were there when last looked: more may have come, none has gone."""
+        return self._state.types if self._state else {}
 
     # -- changing -----------------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ def _by_driver(
     last: int,
 ) -> Iterator[dict[str, Column]]:
     if len(driver.ids):
-        picked = backend.fill(connection, "picked", driver.ids)
+        picked = backend.fill(connection, driver.ids)
         joined = backend.join_order(picked, source, driver.column == picked.c.id)
         for found, low, high in _steps(len(driver.ids), 256):
             page = backend.read(connection, columns, joined, [*where, picked.c.n > low, picked.c.n <= high])

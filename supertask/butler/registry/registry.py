@@ -28,6 +28,22 @@ from supertask.units import UnitModel
 __all__ = ["Registry"]
 
 
+class _Types(Mapping[str, type[Dataset]]):
+    """Dataset types by name, of catalog entries."""
+
+    def __init__(self, entries: Mapping[str, TypeEntry]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> type[Dataset]:
+        return self._entries[name].dataset_type
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 class Registry:
     """What a repository knows.
 
@@ -109,6 +125,13 @@ class Registry:
         """Return the catalog as it is now."""
         with self._database.read() as connection:
             return self._catalog.current(connection)
+
+    def types(self, wanted: str | None = None) -> Mapping[str, type[Dataset]]:
+        """Return the known dataset types by name; those at hand do if the one wanted is among them."""
+        known = self._catalog.known_types()
+        if wanted is None or wanted not in known:
+            known = self.state().types
+        return _Types(known)
 
     def register_type(self, dataset_type: type[Dataset]) -> bool:
         """Make a dataset type known; return whether it was new."""
@@ -249,10 +272,6 @@ class Registry:
             state = self._catalog.current(connection)
             search = state.search(collections)
             return self._rows.find(connection, state, search, dataset), [c.info.name for c in search]
-
-    def type_entry(self, name: str) -> TypeEntry | None:
-        """Return what is known of a dataset type."""
-        return self.state().types.get(name)
 
     def remove(self, run: str, datasets: Iterable[Dataset]) -> list[str]:
         """Remove datasets of a run; return their locations."""

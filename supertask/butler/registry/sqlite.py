@@ -7,11 +7,11 @@ transaction takes the write lock when it begins, so that none has to give up hal
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sqlite3
 import urllib.parse
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ _EXPLANATIONS = {
     "unable to open database file": "the file or its folder cannot be opened by this user",
     "no such table": "it lacks a table: it is no registry, or making it was interrupted",
 }
-_names = itertools.count()
 
 
 class SqliteBackend(Backend):
@@ -59,6 +58,7 @@ class SqliteBackend(Backend):
         self.where = f"registry {self.path}"
         self._create = create
         self._immutable = False
+        self._filled: weakref.WeakKeyDictionary[sa.Connection, int] = weakref.WeakKeyDictionary()
         if not create and not os.path.exists(self.path):
             raise RepositoryError(f"the {self.where} is not there")
         folder_open = os.access(os.path.dirname(self.path), os.W_OK)
@@ -155,9 +155,11 @@ class SqliteBackend(Backend):
         row = connection.execute(select.where(*where)).one()
         return {name: _parse(column, text) for (name, column), text in zip(columns.items(), row, strict=True)}
 
-    def fill(self, connection: sa.Connection, name: str, ids: npt.NDArray[np.int64]) -> sa.TableClause:
+    def fill(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> sa.TableClause:
         """Return a new temporary table with these IDs."""
-        table = sa.table(f"{name}_{next(_names)}", sa.column("n", sa.Integer), sa.column("id", sa.Integer))
+        # Named alike in every transaction, so that statements on it are compiled once.
+        number = self._filled[connection] = self._filled.get(connection, 0) + 1
+        table = sa.table(f"picked_{number}", sa.column("n", sa.Integer), sa.column("id", sa.Integer))
         quoted = connection.dialect.identifier_preparer.quote(table.name)
         connection.exec_driver_sql(f"CREATE TEMP TABLE {quoted} (n INTEGER PRIMARY KEY, id INTEGER NOT NULL)")
         # One array in JSON is a third of the cost of a row each.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,21 +11,19 @@ import sqlalchemy as sa
 
 from supertask.butler.registry.backend import Backend
 from supertask.butler.registry.schema import Schema, link
+from supertask.butler.unitvalues import CheckedRows, fits_64_bits, merge, tell
 from supertask.dataids import DataId
-from supertask.errors import DataIdError, Problems, did_you_mean
+from supertask.errors import DataIdError, Problems
 from supertask.rows import RelationRows
-from supertask.times import tai_ns, tai_ns_of_times
-from supertask.units import FieldKind, KeyKind, Unit, UnitField, UnitModel
+from supertask.units import Unit, UnitModel
 
-__all__ = ["UnitIds", "insert_relation", "insert_relation_rows", "insert_units", "show_row"]
+__all__ = ["UnitIds", "insert_relation", "insert_relation_rows", "insert_units"]
 
 _CHUNK = 500
 _MANY = 5_000
 """From this number of unknown keys on, the whole table is read: one scan beats thousands of look-ups."""
 _CACHE = 2_000_000
 """Keys kept of one unit before they are forgotten, some 200 MB."""
-_TOLD = 20
-"""Problems told of one kind; a file with a million bad rows needs no longer message."""
 _MISSING = -1
 
 Rows = Sequence[Mapping[str, Any]]
@@ -95,7 +92,7 @@ class UnitIds:
                 if _MISSING in parent_ids:
                     continue
                 given = select.where(*(c == i for c, i in zip(parents, parent_ids, strict=True)))
-                own = [k for k in own if k is not None and not _too_big(k)]
+                own = [k for k in own if k is not None and fits_64_bits(k)]
                 for start in range(0, len(own), _CHUNK):
                     rows += connection.execute(given.where(key.in_(own[start : start + _CHUNK]))).all()
         return {tuple(r[:-1]): r[-1] for r in rows} if parents else {r[0]: r[1] for r in rows}
@@ -121,7 +118,7 @@ class UnitIds:
                         if (unit, *key) not in told:
                             told.add((unit, *key))
                             shown = ", ".join(f"{u}={dataId[u]}" for u in self._model.closure([unit]))
-                            _tell(
+                            tell(
                                 problems, len(told), f"{shown} is not known; insert {unit} {key[-1]!r} first"
                             )
                         break
@@ -136,13 +133,6 @@ class UnitIds:
         return {unit: column[0] for unit, column in found.items()}
 
 
-def _tell(problems: Problems, count: int, message: str) -> None:
-    if count <= _TOLD:
-        problems.add(message)
-    elif count == _TOLD + 1:
-        problems.add("… and more of this kind")
-
-
 def _parents_first(model: UnitModel) -> list[str]:
     done: list[str] = []
     todo = list(model.names)
@@ -152,145 +142,6 @@ def _parents_first(model: UnitModel) -> list[str]:
                 done.append(name)
                 todo.remove(name)
     return done
-
-
-def _too_big(value: Any) -> bool:
-    return isinstance(value, int) and not -(2**63) <= value < 2**63
-
-
-def show_row(row: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Return the part of a row that tells which one it is."""
-    return "{" + ", ".join(f"{n}={row[n]}" for n in names if n in row) + "}"
-
-
-# -- checking what is given -----------------------------------------------------------------------
-
-
-class _Checked:
-    """Rows of a caller as checked columns, with the problems found."""
-
-    def __init__(self, model: UnitModel, units: tuple[str, ...], rows: Rows, what: str) -> None:
-        self.model = model
-        self.rows = rows
-        self.names = units
-        self.problems = Problems(what)
-        self._told = 0
-
-    def tell(self, i: int, message: str) -> None:
-        """Note a problem of row `i`."""
-        self._told += 1
-        _tell(self.problems, self._told, f"row {i} {show_row(self.rows[i], self.names)}: {message}")
-
-    def allow(self, allowed: Sequence[str]) -> None:
-        """Note keys that are not among those allowed."""
-        permitted = frozenset(allowed)
-        for i, row in enumerate(self.rows):
-            if not permitted.issuperset(row):
-                for name in row:
-                    if name not in permitted:
-                        self.tell(i, f"unknown key {name!r}{did_you_mean(str(name), allowed)}")
-
-    def keys(self, unit: str, *, required: bool) -> list[Any]:
-        """Return the typed keys of a unit in each row; None where it is not given and need not be."""
-        values = [row.get(unit) for row in self.rows]
-        kind = self.model.unit(unit).key
-        quick = int if kind is KeyKind.INT else str
-        if kind is not KeyKind.DATE and set(map(type, values)) <= {quick}:
-            if quick is int:
-                if not values or (max(values) < 2**63 and min(values) >= -(2**63)):
-                    return values
-            elif "" not in values and not any("\0" in v for v in set(values)):
-                return values
-        for i, value in enumerate(values):
-            if value is None:
-                if required:
-                    self.tell(i, f"{unit!r} is missing")
-                continue
-            try:
-                values[i] = self.model.check_key(unit, value)
-            except DataIdError as error:
-                self.tell(i, str(error))
-            else:
-                if _too_big(values[i]):
-                    self.tell(i, f"{unit!r} must fit in 64 bits, got {value!r}")
-        return values
-
-    def field(self, field: UnitField) -> list[Any]:
-        """Return the typed values of a field in each row, None where it is null."""
-        values = [row.get(field.name) for row in self.rows]
-        if field.kind is FieldKind.TIME:
-            return self._times(field, values)
-        convert = _CONVERT[field.kind]
-        for i, value in enumerate(values):
-            if value is None:
-                continue
-            try:
-                values[i] = convert(value, field)
-            except (ValueError, TypeError, OverflowError) as error:
-                self.tell(i, f"field {field.name!r}: {error}")
-        return values
-
-    def _times(self, field: UnitField, values: list[Any]) -> list[Any]:
-        words = [i for i, v in enumerate(values) if isinstance(v, str)]
-        if len(words) > 1:
-            # Many at once are read a hundred times quicker, if they are all plain ISO in UTC.
-            from astropy.time import Time
-
-            try:
-                ns = tai_ns_of_times(Time([values[i] for i in words], scale="utc"))
-            except Exception:  # noqa: BLE001, S110 - told one by one below
-                pass
-            else:
-                for i, n in zip(words, ns.tolist(), strict=True):
-                    values[i] = n
-        for i, value in enumerate(values):
-            if value is None or type(value) is int:
-                continue
-            try:
-                values[i] = tai_ns(value)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is this row's
-                self.tell(i, f"field {field.name!r}: {error}")
-        return values
-
-
-def _float(value: Any, field: UnitField) -> float | None:
-    if isinstance(value, bool | str):
-        raise TypeError(f"must be a number, got {value!r}")
-    if hasattr(value, "unit") and hasattr(value, "to_value"):
-        if not field.unit:
-            raise TypeError(f"has no unit of measurement, got {value!r}")
-        value = value.to_value(field.unit)
-    number = float(value)
-    return None if math.isnan(number) else number
-
-
-def _int(value: Any, field: UnitField) -> int:
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"must be an int, got {value!r}")
-    number = int(value.__index__())
-    if _too_big(number):
-        raise ValueError(f"must fit in 64 bits, got {value!r}")
-    return number
-
-
-def _str(value: Any, field: UnitField) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise TypeError(f"must be a str, got {value!r}")
-    return str(value)
-
-
-def _bool(value: Any, field: UnitField) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"must be True or False, got {value!r}")
-    return bool(value)
-
-
-_CONVERT: dict[FieldKind, Callable[[Any, UnitField], Any]] = {
-    FieldKind.FLOAT: _float,
-    FieldKind.INT: _int,
-    FieldKind.STR: _str,
-    FieldKind.BOOL: _bool,
-}
 
 
 # -- inserting ------------------------------------------------------------------------------------
@@ -305,7 +156,7 @@ def insert_units(
     own = model.closure([name])
     implied = {u: model.closure([u]) for u in unit.implies}
     speaks_of = tuple(dict.fromkeys((*own, *(x for closure in implied.values() for x in closure))))
-    checked = _Checked(model, own, rows, f"{name} rows")
+    checked = CheckedRows(model, own, rows, f"{name} rows")
     checked.allow((*speaks_of, *(f.name for f in unit.fields)))
     keys = {u: checked.keys(u, required=u in own) for u in speaks_of}
     fields = [checked.field(f) for f in unit.fields]
@@ -334,7 +185,7 @@ def insert_units(
     wanted: dict[tuple[Any, ...], list[Any]] = {}
     for i, row in enumerate(zip(*links, keys[name], *optional, *fields, strict=True)):
         earlier = wanted.setdefault(row[:n_key], list(row[n_key:]))
-        _merge(checked, i, columns[n_key:], earlier, row[n_key:], "an earlier row")
+        merge(checked, i, columns[n_key:], earlier, row[n_key:], "an earlier row")
     checked.problems.raise_if_any(DataIdError)
 
     table = schema.units[name]
@@ -345,29 +196,13 @@ def insert_units(
     return new
 
 
-def _merge(
-    checked: _Checked, i: int, names: Sequence[str], into: list[Any], values: Sequence[Any], where: str
-) -> bool:
-    """Fill what is null in `into`; note where both have a value and they differ."""
-    changed = False
-    for j, value in enumerate(values):
-        if value is None or into[j] == value:
-            continue
-        if into[j] is None:
-            into[j] = value
-            changed = True
-        else:
-            checked.tell(i, f"{names[j]} is {value!r}, but {where} says {into[j]!r}")
-    return changed
-
-
 def _fill_in(
     connection: sa.Connection,
     table: sa.Table,
     columns: Sequence[str],
     n_key: int,
     wanted: dict[tuple[Any, ...], list[Any]],
-    checked: _Checked,
+    checked: CheckedRows,
 ) -> None:
     """Compare with what is there; fill nulls; raise where it differs."""
     key_columns = [table.c[c] for c in columns[:n_key]]
@@ -390,7 +225,7 @@ def _fill_in(
             continue
         done.add(row[-1])
         there = list(row[n_key:-1])
-        if _merge(checked, position[key], names, there, values, "the repository"):
+        if merge(checked, position[key], names, there, values, "the repository"):
             updates.append({"_id": row[-1], **{f"_{n}": v for n, v in zip(names, there, strict=True)}})
     checked.problems.raise_if_any(DataIdError)
     if updates:
@@ -408,7 +243,7 @@ def insert_relation(
     relation = model.relation(name)
     leaves = schema.relation_leaves(relation)
     closure = model.closure(leaves)
-    checked = _Checked(model, closure, rows, f"rows of relation {name!r}")
+    checked = CheckedRows(model, closure, rows, f"rows of relation {name!r}")
     checked.allow(closure)
     keys = {u: checked.keys(u, required=True) for u in closure}
     checked.problems.raise_if_any(DataIdError)
