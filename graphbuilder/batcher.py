@@ -40,7 +40,8 @@ class QuantumBatcher:
     name: str = "default"
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.max_quanta, bool) or not isinstance(self.max_quanta, int) or self.max_quanta < 1:
+        size: object = self.max_quanta
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise PreflightError(f"max_quanta must be a positive whole number, got {self.max_quanta!r}")
 
     def bundles(self, dag: ScienceDag) -> Bundling:

@@ -276,8 +276,8 @@ class GraphBuilder:
         for node, table in zip(plan.nodes, plan.quanta, strict=True):
             if node.count and len(group(table.key()).keys) < table.n and table.parameters is None:
                 raise PreflightError(
-                    f"two quanta of {node.label!r} have one data ID: give the task more quantum units, or the "
-                    "quanta parameters that tell them apart"
+                    f"two quanta of {node.label!r} have one data ID: give the task more quantum units, or "
+                    "the quanta parameters that tell them apart"
                 )
         used = {t for table in plan.quanta for t in [*table.inputs, *table.outputs]}
         tables = {t: plan.repoGraph.datasets[t] for t in plan.repoGraph.datasets if t in used}
@@ -290,13 +290,13 @@ class GraphBuilder:
             **describe(self.butler, pipeline),
         )
         return ScienceDag(
-            meta,
-            plan.nodes,
-            plan.quanta,
-            plan.repoGraph.space,
-            tables,
-            plan.producers,
-            np.concatenate(plan.identities),
+            meta=meta,
+            tasks=plan.nodes,
+            quanta=plan.quanta,
+            space=plan.repoGraph.space,
+            tables=tables,
+            producers=plan.producers,
+            identities=np.concatenate(plan.identities),
         )
 
 

@@ -19,7 +19,7 @@ from graphbuilder.dag.values import Bundling, DagMeta, QuantumRecord, TaskNode
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, DataIdError, PreflightError, did_you_mean
 from supertask.quanta import Quantum
-from supertask.repograph.columns import Ints
+from supertask.repograph.columns import Edges, Ints
 from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable
 from supertask.units import UnitModel
@@ -87,6 +87,7 @@ class ScienceDag:
 
     def __init__(
         self,
+        *,
         meta: DagMeta,
         tasks: Sequence[TaskNode],
         quanta: Sequence[QuantumTable],
@@ -242,8 +243,8 @@ class ScienceDag:
             raise PreflightError(f"{text!r} is not hexadecimal") from None
         known = np.asarray(self.identities)
         head = np.frombuffer(whole[: len(text) // 2], np.uint8)
-        found = np.flatnonzero((known[:, : len(head)] == head).all(axis=1))
-        found = [i for i in found.tolist() if bytes(known[i]).hex().startswith(text)]
+        candidates = np.flatnonzero((known[:, : len(head)] == head).all(axis=1)).tolist()
+        found = [i for i in candidates if bytes(known[i]).hex().startswith(text)]
         if len(found) != 1:
             raise PreflightError(f"{len(found)} quanta have an identity that begins with {text!r}")
         return int(found[0])
@@ -311,14 +312,14 @@ class ScienceDag:
         """Return the same plan with one more bundling, which becomes the default."""
         others = {k: b for k, b in self.bundlings.items() if k != bundling.name}
         return ScienceDag(
-            self.meta,
-            self.tasks,
-            self.quantum_tables,
-            self.space,
-            self.datasets,
-            self.producers,
-            self.identities,
-            {**others, bundling.name: bundling},
+            meta=self.meta,
+            tasks=self.tasks,
+            quanta=self.quantum_tables,
+            space=self.space,
+            tables=self.datasets,
+            producers=self.producers,
+            identities=self.identities,
+            bundlings={**others, bundling.name: bundling},
         )
 
     def subset(
@@ -366,24 +367,26 @@ class ScienceDag:
         Quantum nodes are ints with attributes ``bipartite=0``, ``label`` and ``dataId``; dataset
         nodes are handles with ``bipartite=1`` and ``dataset_type``.
         """
-        import networkx
+        import networkx as nx
 
-        graph: nx.DiGraph[Any] = networkx.DiGraph()
+        graph: nx.DiGraph[Any] = nx.DiGraph()
         for dataset_type, table in self.datasets.items():
             graph.add_nodes_from(table.handles(), bipartite=1, dataset_type=dataset_type.name)
-        for node, table in zip(self.tasks, self.quantum_tables, strict=True):
-            for i, dataId in enumerate(table.data_ids()):
-                graph.add_node(node.first + i, bipartite=0, label=node.label, dataId=dataId)
-            for forward, side in ((True, table.inputs), (False, table.outputs)):
-                for dataset_type, edges in side.items():
-                    handles = self.datasets[dataset_type].handles()
-                    owners = (edges.owners() + np.int64(node.first)).tolist()
-                    pairs = zip(owners, edges.all_rows().tolist(), strict=True)
-                    if forward:
-                        graph.add_edges_from((handles[r], q) for q, r in pairs)
-                    else:
-                        graph.add_edges_from((q, handles[r]) for q, r in pairs)
+        for node, quanta in zip(self.tasks, self.quantum_tables, strict=True):
+            for i, dataId in enumerate(quanta.data_ids(), node.first):
+                graph.add_node(i, bipartite=0, label=node.label, dataId=dataId)
+            for dataset_type, edges in quanta.inputs.items():
+                graph.add_edges_from((d, q) for q, d in self._pairs(node, dataset_type, edges))
+            for dataset_type, edges in quanta.outputs.items():
+                graph.add_edges_from(self._pairs(node, dataset_type, edges))
         return graph
+
+    def _pairs(
+        self, node: TaskNode, dataset_type: type[Dataset], edges: Edges
+    ) -> Iterator[tuple[int, Dataset]]:
+        handles = self.datasets[dataset_type].handles()
+        owners, rows = edges.owners().tolist(), edges.all_rows().tolist()
+        return ((node.first + q, handles[r]) for q, r in zip(owners, rows, strict=True))
 
     # -- the file -----------------------------------------------------------------------------
 

@@ -132,80 +132,93 @@ def _image(dag: Plan) -> bytes:
 
 
 def _write(dag: Plan, writer: _Writer) -> None:
-    types = list(dag.datasets)
-    number = {t: i for i, t in enumerate(types)}
-    outline: dict[str, Any] = {
+    outline = {
         "meta": attrs.asdict(dag.meta),
-        "units": {},
-        "datasets": [],
-        "tasks": [],
+        "units": {u: _write_units(writer, u, t) for u, t in dag.space.tables.items()},
+        "datasets": [
+            _write_datasets(writer, f"datasets/{i}", table, dag.producers.get(dataset_type))
+            for i, (dataset_type, table) in enumerate(dag.datasets.items())
+        ],
+        "tasks": [
+            _write_task(writer, f"tasks/{i}", node, table, list(dag.datasets))
+            for i, (node, table) in enumerate(zip(dag.tasks, dag.quantum_tables, strict=True))
+        ],
         "bundlings": list(dag.bundlings),
     }
-    for unit, table in dag.space.tables.items():
-        keys = np.asarray(table.keys)
-        text = keys.dtype.kind not in "iu"
-        outline["units"][unit] = {"text": text, "links": list(table.links)}
-        encoded = np.char.encode(keys.astype(str), "utf-8") if len(keys) else np.empty(0, "S1")
-        writer.column(f"units/{unit}/keys", encoded if text else keys.astype(np.int64))
-        for link, codes in table.links.items():
-            writer.column(f"units/{unit}/to_{link}", codes)
-    for i, (dataset_type, datasets) in enumerate(dag.datasets.items()):
-        where = f"datasets/{i}"
-        producers = dag.producers.get(dataset_type)
-        explicit = producers is not None and producers.quanta is not None
-        outline["datasets"].append(
-            {
-                "name": dataset_type.name,
-                "units": list(dataset_type.units),
-                "storage": dataset_type.storage,
-                "doc": dataset_type.doc,
-                "n": datasets.n,
-                "columns": list(datasets.columns),
-                "identities": datasets.identities is not None,
-                "locations": datasets.locations is not None,
-                "sizes": datasets.sizes is not None,
-                "producers": explicit,
-            }
-        )
-        for unit, codes in datasets.columns.items():
-            writer.column(f"{where}/by_{unit}", codes)
-        if datasets.identities is not None:
-            writer.column(f"{where}/identities", datasets.identities)
-        if datasets.locations is not None:
-            strings = _as_strings(datasets.locations)
-            writer.column(f"{where}/location_ends", strings.ends)
-            writer.column(f"{where}/location_heap", strings.heap)
-        if datasets.sizes is not None:
-            writer.column(f"{where}/sizes", datasets.sizes)
-        if explicit:
-            assert producers is not None
-            writer.column(f"{where}/producers", producers.quanta)
-    for i, (node, quanta) in enumerate(zip(dag.tasks, dag.quantum_tables, strict=True)):
-        where = f"tasks/{i}"
-        description = attrs.asdict(node) | {"key": node.key.hex()}
-        description["columns"] = list(quanta.columns)
-        description["parameters"] = quanta.parameters is not None
-        for unit, codes in quanta.columns.items():
-            writer.column(f"{where}/by_{unit}", codes)
-        if quanta.parameters is not None:
-            strings = ParameterColumn.pack(quanta.parameters)
-            writer.column(f"{where}/parameter_ends", strings.ends)
-            writer.column(f"{where}/parameter_heap", strings.heap)
-        for side, edges_of in (("inputs", quanta.inputs), ("outputs", quanta.outputs)):
-            description[side] = []
-            for dataset_type, edges in edges_of.items():
-                j = number[dataset_type]
-                description[side].append([j, edges.indptr is not None, edges.rows is not None])
-                if edges.indptr is not None:
-                    writer.column(f"{where}/{side}_{j}_ends", edges.indptr)
-                if edges.rows is not None:
-                    writer.column(f"{where}/{side}_{j}_rows", edges.rows)
-        outline["tasks"].append(description)
     writer.column("identities", dag.identities)
     for i, bundling in enumerate(dag.bundlings.values()):
         writer.column(f"bundlings/{i}/ends", bundling.indptr)
         writer.column(f"bundlings/{i}/quanta", bundling.indices)
     writer.text("outline", outline)
+
+
+def _write_units(writer: _Writer, unit: str, table: UnitTable) -> dict[str, Any]:
+    keys = np.asarray(table.keys)
+    text = keys.dtype.kind not in "iu"
+    if text:
+        keys = np.char.encode(keys.astype(str), "utf-8") if len(keys) else np.empty(0, "S1")
+    writer.column(f"units/{unit}/keys", keys)
+    for link, codes in table.links.items():
+        writer.column(f"units/{unit}/to_{link}", codes)
+    return {"text": text, "links": list(table.links)}
+
+
+def _write_datasets(
+    writer: _Writer, where: str, table: DatasetTable, producers: Producers | None
+) -> dict[str, Any]:
+    for unit, codes in table.columns.items():
+        writer.column(f"{where}/by_{unit}", codes)
+    if table.identities is not None:
+        writer.column(f"{where}/identities", table.identities)
+    if table.locations is not None:
+        _write_strings(writer, f"{where}/location", _as_strings(table.locations))
+    if table.sizes is not None:
+        writer.column(f"{where}/sizes", table.sizes)
+    makers = None if producers is None else producers.quanta
+    if makers is not None:
+        writer.column(f"{where}/producers", makers)
+    return {
+        "name": table.dataset_type.name,
+        "units": list(table.dataset_type.units),
+        "storage": table.dataset_type.storage,
+        "doc": table.dataset_type.doc,
+        "n": table.n,
+        "columns": list(table.columns),
+        "identities": table.identities is not None,
+        "locations": table.locations is not None,
+        "sizes": table.sizes is not None,
+        "producers": makers is not None,
+    }
+
+
+def _write_task(
+    writer: _Writer, where: str, node: TaskNode, table: QuantumTable, types: list[type[Dataset]]
+) -> dict[str, Any]:
+    for unit, codes in table.columns.items():
+        writer.column(f"{where}/by_{unit}", codes)
+    if table.parameters is not None:
+        _write_strings(writer, f"{where}/parameter", ParameterColumn.pack(table.parameters))
+    sides: dict[str, list[Any]] = {"inputs": [], "outputs": []}
+    for side, edges_of in (("inputs", table.inputs), ("outputs", table.outputs)):
+        for dataset_type, edges in edges_of.items():
+            i = types.index(dataset_type)
+            sides[side].append([i, edges.indptr is not None, edges.rows is not None])
+            if edges.indptr is not None:
+                writer.column(f"{where}/{side}_{i}_ends", edges.indptr)
+            if edges.rows is not None:
+                writer.column(f"{where}/{side}_{i}_rows", edges.rows)
+    return {
+        **attrs.asdict(node),
+        "key": node.key.hex(),
+        "columns": list(table.columns),
+        "parameters": table.parameters is not None,
+        **sides,
+    }
+
+
+def _write_strings(writer: _Writer, where: str, strings: StringColumn) -> None:
+    writer.column(f"{where}_ends", strings.ends)
+    writer.column(f"{where}_heap", strings.heap)
 
 
 def _as_strings(strings: Any) -> StringColumn:
@@ -306,19 +319,17 @@ def _parts(reader: _Reader) -> dict[str, Any]:
         keys = reader.column(f"units/{unit}/keys", text=said["text"])
         links = {u: reader.column(f"units/{unit}/to_{u}") for u in said["links"]}
         space.tables[unit] = UnitTable(unit, keys, links)
-    tables: dict[type[Dataset], DatasetTable] = {}
+    tables: list[DatasetTable] = []
     explicit: dict[type[Dataset], Producers] = {}
-    types = []
     for i, said in enumerate(outline["datasets"]):
-        dataset_type = Dataset.subclass(said["name"], said["units"], said["storage"], said["doc"])
-        types.append(dataset_type)
-        tables[dataset_type] = _datasets(reader, f"datasets/{i}", said, dataset_type, space)
+        tables.append(_datasets(reader, f"datasets/{i}", said, space))
         if said["producers"]:
-            explicit[dataset_type] = Producers(0, Edges(0), reader.column(f"datasets/{i}/producers"))
+            makers = reader.column(f"datasets/{i}/producers")
+            explicit[tables[-1].dataset_type] = Producers(0, Edges(0), makers)
     nodes, quanta = [], []
     producers: dict[type[Dataset], Producers] = {}
     for i, said in enumerate(outline["tasks"]):
-        node, table = _task(reader, f"tasks/{i}", said, types, tables, space)
+        node, table = _task(reader, f"tasks/{i}", said, tables, space)
         nodes.append(node)
         quanta.append(table)
         for dataset_type, edges in table.outputs.items():
@@ -333,22 +344,18 @@ def _parts(reader: _Reader) -> dict[str, Any]:
         "tasks": nodes,
         "quanta": quanta,
         "space": space,
-        "tables": tables,
+        "tables": {t.dataset_type: t for t in tables},
         "producers": producers,
         "identities": identities,
         "bundlings": bundlings,
     }
 
 
-def _datasets(
-    reader: _Reader, where: str, said: Mapping[str, Any], dataset_type: type[Dataset], space: UnitSpace
-) -> DatasetTable:
+def _datasets(reader: _Reader, where: str, said: Mapping[str, Any], space: UnitSpace) -> DatasetTable:
+    dataset_type = Dataset.subclass(said["name"], said["units"], said["storage"], said["doc"])
     columns = {u: reader.column(f"{where}/by_{u}") for u in said["columns"]}
     identities = reader.column(f"{where}/identities") if said["identities"] else None
-    locations = None
-    if said["locations"]:
-        ends, heap = reader.column(f"{where}/location_ends"), reader.column(f"{where}/location_heap")
-        locations = StringColumn(ends, heap)
+    locations = _strings(reader, f"{where}/location") if said["locations"] else None
     sizes = reader.column(f"{where}/sizes") if said["sizes"] else None
     return DatasetTable(dataset_type, space, columns, said["n"], identities, locations, sizes)
 
@@ -357,22 +364,20 @@ def _task(
     reader: _Reader,
     where: str,
     said: dict[str, Any],
-    types: list[type[Dataset]],
-    tables: Mapping[type[Dataset], DatasetTable],
+    tables: list[DatasetTable],
     space: UnitSpace,
 ) -> tuple[TaskNode, QuantumTable]:
     columns = {u: reader.column(f"{where}/by_{u}") for u in said["columns"]}
     parameters = None
     if said["parameters"]:
-        ends, heap = reader.column(f"{where}/parameter_ends"), reader.column(f"{where}/parameter_heap")
-        parameters = ParameterColumn(StringColumn(ends, heap))
+        parameters = ParameterColumn(_strings(reader, f"{where}/parameter"))
     sides: dict[str, dict[type[Dataset], Edges]] = {}
     for side in ("inputs", "outputs"):
         sides[side] = {}
         for j, has_ends, has_rows in said[side]:
             ends = reader.column(f"{where}/{side}_{j}_ends") if has_ends else None
             rows = reader.column(f"{where}/{side}_{j}_rows") if has_rows else None
-            sides[side][types[j]] = Edges(said["count"], ends, rows)
+            sides[side][tables[j].dataset_type] = Edges(said["count"], ends, rows)
     node = TaskNode(
         label=said["label"],
         class_path=said["class_path"],
@@ -384,8 +389,12 @@ def _task(
         count=said["count"],
         minimums=said["minimums"],
     )
-    used = {t: tables[t] for t in [*sides["inputs"], *sides["outputs"]]}
+    used = {tables[j].dataset_type: tables[j] for j, _, _ in [*said["inputs"], *said["outputs"]]}
     table = QuantumTable(
         node.label, space, columns, node.count, sides["inputs"], sides["outputs"], used, parameters
     )
     return node, table
+
+
+def _strings(reader: _Reader, where: str) -> StringColumn:
+    return StringColumn(reader.column(f"{where}_ends"), reader.column(f"{where}_heap"))

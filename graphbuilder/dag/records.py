@@ -70,8 +70,7 @@ def records_of(
                 begin, end = part.ends[j], part.ends[j + 1]
                 handles = part.handles[begin:end]
                 sides[-1][part.dataset_type] = set(handles)
-                for n, handle in enumerate(handles, begin):
-                    identities[handle] = part.digests[16 * n : 16 * n + 16]
+                identities |= {h: part.digests[16 * n : 16 * n + 16] for n, h in enumerate(handles, begin)}
                 if part.locations is not None:
                     for handle, location in zip(handles, part.locations[begin:end], strict=True):
                         if location:

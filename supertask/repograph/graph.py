@@ -14,7 +14,7 @@ from supertask.datasets import Dataset
 from supertask.errors import PreflightError, did_you_mean
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, expand, group, pack
-from supertask.repograph.relate import group_rows, match
+from supertask.repograph.relate import Rows, group_rows, match
 from supertask.repograph.space import Columns, UnitSet, UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable, RelationTable
 from supertask.units import FieldKind
@@ -185,9 +185,7 @@ class RepoGraph:
         by = (by,) if isinstance(by, str) else tuple(by)
         table = self.datasets[dataset_type]
         rows, steps = self._selected(table, select)
-        columns = table.columns if rows is None else {u: c[rows] for u, c in table.columns.items()}
-        n = table.n if rows is None else len(rows)
-        grouping = group_rows(self.space, self.relations, columns, n, by)
+        grouping = group_rows(self.space, self.relations, _rows_of(table, rows), by)
         if grouping is None:
             raise PreflightError(
                 f"cannot group {dataset_type.name!r} ({', '.join(dataset_type.units)}) by "
@@ -218,7 +216,7 @@ class RepoGraph:
                 columns, n = own, len(own[unit])
                 continue
             try:
-                edges = match(self.space, self.relations, columns, n, own, len(own[unit]))
+                edges = match(self.space, self.relations, Rows(columns, n), Rows(own, len(own[unit])))
             except PreflightError:  # unrelated units: every pair
                 size = self.space.size(unit)
                 edges = Edges.from_counts(np.full(n, size), np.tile(np.arange(size), n))
@@ -228,7 +226,7 @@ class RepoGraph:
         for name, relation in self.relations.items():
             sides = self.model.relation(name)
             if all(self.space.determines(columns, u) for u in sides.left + sides.right):
-                edges = match(self.space, {}, columns, n, relation.columns, len(relation))
+                edges = match(self.space, {}, Rows(columns, n), Rows(relation.columns, len(relation)))
                 keep = np.flatnonzero(edges.counts() > 0)
                 columns, n = {u: c[keep] for u, c in columns.items()}, len(keep)
         table = QuantumTable("", self.space, columns, n)
@@ -318,9 +316,8 @@ class GroupedQuanta(Sequence[Quantum]):
             raise PreflightError("join inputs before producing outputs: quanta may be left out by a join")
         datasets = graph.datasets[dataset_type]
         rows, _ = graph._selected(datasets, select)
-        columns = datasets.columns if rows is None else {u: c[rows] for u, c in datasets.columns.items()}
-        n = datasets.n if rows is None else len(rows)
-        edges = match(graph.space, graph.relations, self.table.columns, self.table.n, columns, n)
+        quanta = Rows(self.table.columns, self.table.n)
+        edges = match(graph.space, graph.relations, quanta, _rows_of(datasets, rows))
         if rows is not None:
             edges = Edges(edges.n, edges.indptr, rows[edges.all_rows()].astype(np.int32))
         if dataset_type in graph.validity:
@@ -360,7 +357,7 @@ class GroupedQuanta(Sequence[Quantum]):
         """Return the value of a unit, or of a field of it, for every quantum, shape (n,)."""
         space = self.graph.space
         values = space.tables[unit].keys if field is None else space.field(unit, field)
-        return values[space.column(self.table.columns, unit)]  # type: ignore[no-any-return]
+        return values[space.column(self.table.columns, unit)]
 
     def counts(self, dataset_type: type[Dataset]) -> npt.NDArray[np.int64]:
         """Return how many inputs of a type every quantum has, shape (n,)."""
@@ -430,6 +427,12 @@ class GroupedQuanta(Sequence[Quantum]):
                 f"{dataset_type.name!r} ({', '.join(dataset_type.units)}); give the output all units of the "
                 "quantum, or the quantum fewer"
             )
+
+
+def _rows_of(table: DatasetTable, rows: npt.NDArray[np.int64] | None) -> Rows:
+    if rows is None:
+        return Rows(table.columns, table.n)
+    return Rows({u: c[rows] for u, c in table.columns.items()}, len(rows))
 
 
 def _as_tuple(wanted: Any) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ relation that needs both of them to be stated has a row for the pair. Null belon
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -19,9 +19,16 @@ from supertask.repograph.space import Columns, UnitSpace
 from supertask.repograph.tables import RelationTable
 from supertask.units import Relation, UnitModel
 
-__all__ = ["Grouping", "common_units", "group_rows", "match", "relations_between"]
+__all__ = ["Grouping", "Rows", "common_units", "group_rows", "match", "relations_between"]
 
 Relations = Mapping[str, RelationTable]
+
+
+class Rows(NamedTuple):
+    """Rows of any table: what their leaf units are, and how many there are."""
+
+    columns: Columns
+    n: int
 
 
 def deciders(model: UnitModel, units: Iterable[str]) -> tuple[str, ...]:
@@ -52,14 +59,7 @@ def relations_between(
     return found
 
 
-def match(
-    space: UnitSpace,
-    relations: Relations,
-    left: Columns,
-    n_left: int,
-    right: Columns,
-    n_right: int,
-) -> Edges:
+def match(space: UnitSpace, relations: Relations, left: Rows, right: Rows) -> Edges:
     """Return for each left row the right rows that belong to it.
 
     Raises
@@ -67,35 +67,40 @@ def match(
     PreflightError
         Neither units nor relations link the two.
     """
-    linking = relations_between(space.model, relations, left, right)
+    linking = relations_between(space.model, relations, left.columns, right.columns)
     if not linking:
-        return _match_units(space, left, n_left, right, n_right)
-    owner: npt.NDArray[np.integer[Any]] = np.arange(n_left, dtype=np.int32)
-    columns: Columns = dict(left)
+        return _match_units(space, left, right)
+    owner: npt.NDArray[np.integer[Any]] = np.arange(left.n, dtype=np.int32)
+    joined = left
     for relation in linking:
-        table = relations[relation.name]
-        edges = _match_units(space, columns, len(owner), table.columns, len(table))
-        pairs, rows = edges.owners(), edges.all_rows()
-        columns = {u: c[pairs] for u, c in columns.items()}
-        columns |= {u: c[rows] for u, c in table.columns.items() if u not in columns}
+        pairs, joined = _joined(space, joined, relations[relation.name])
         owner = owner[pairs]
-    edges = _match_units(space, columns, len(owner), right, n_right)
-    return Edges.from_pairs(n_left, owner[edges.owners()], edges.all_rows())
+    edges = _match_units(space, joined, right)
+    return Edges.from_pairs(left.n, owner[edges.owners()], edges.all_rows())
 
 
-def _match_units(space: UnitSpace, left: Columns, n_left: int, right: Columns, n_right: int) -> Edges:
-    units = common_units(space, left, right)
-    if not units and left and right:
+def _joined(space: UnitSpace, rows: Rows, table: RelationTable) -> tuple[npt.NDArray[np.int32], Rows]:
+    """Extend rows by those of a relation; return which row each comes from, and the longer rows."""
+    edges = _match_units(space, rows, Rows(table.columns, len(table)))
+    source, found = edges.owners(), edges.all_rows()
+    columns: Columns = {u: c[source] for u, c in rows.columns.items()}
+    columns |= {u: c[found] for u, c in table.columns.items() if u not in columns}
+    return source, Rows(columns, len(source))
+
+
+def _match_units(space: UnitSpace, left: Rows, right: Rows) -> Edges:
+    units = common_units(space, left.columns, right.columns)
+    if not units and left.columns and right.columns:
         raise PreflightError(
-            f"nothing relates ({', '.join(left)}) to ({', '.join(right)}): they have no unit in common, "
-            "and no relation of the unit model joins them; declare a relation, or write defineQuanta by hand"
+            f"nothing relates ({', '.join(left.columns)}) to ({', '.join(right.columns)}): they have no unit "
+            "in common, and no relation of the unit model joins them; declare a relation, or write "
+            "defineQuanta by hand"
         )
-    keys = pack_both(
-        [space.column(left, u) for u in units] if units else [np.zeros(n_left, np.int32)],
-        [space.column(right, u) for u in units] if units else [np.zeros(n_right, np.int32)],
-        space.sizes(units) or [1],
-    )
-    return join(*keys)
+    keys = [
+        [space.column(rows.columns, u) for u in units] or [np.zeros(rows.n, np.int32)]
+        for rows in (left, right)
+    ]
+    return join(*pack_both(keys[0], keys[1], space.sizes(units) or [1]))
 
 
 @attrs.frozen(eq=False)
@@ -109,9 +114,7 @@ class Grouping:
     """The rows of each group."""
 
 
-def group_rows(
-    space: UnitSpace, relations: Relations, columns: Columns, n: int, by: Iterable[str]
-) -> Grouping | None:
+def group_rows(space: UnitSpace, relations: Relations, rows: Rows, by: Iterable[str]) -> Grouping | None:
     """Group the rows of a table by units, reaching through a relation where that is needed.
 
     Returns
@@ -122,19 +125,14 @@ def group_rows(
     """
     model = space.model
     leaves = model.leaves(model.closure(by))
-    source: npt.NDArray[np.integer[Any]] | None = None
-    if not all(space.determines(columns, u) for u in leaves):
-        relation = _reaching(model, relations, columns, leaves)
+    source: npt.NDArray[np.int32] | None = None
+    if not all(space.determines(rows.columns, u) for u in leaves):
+        relation = _reaching(model, relations, rows.columns, leaves)
         if relation is None:
             return None
-        table = relations[relation]
-        edges = _match_units(space, columns, n, table.columns, len(table))
-        source, rows = edges.owners(), edges.all_rows()
-        joined: Columns = {u: c[source] for u, c in columns.items()}
-        joined |= {u: c[rows] for u, c in table.columns.items() if u not in joined}
-        columns, n = joined, len(source)
-    codes = [space.column(columns, u) for u in leaves]
-    groups = group(pack(codes, space.sizes(leaves), n=n))
+        source, rows = _joined(space, rows, relations[relation])
+    codes = [space.column(rows.columns, u) for u in leaves]
+    groups = group(pack(codes, space.sizes(leaves), n=rows.n))
     first = groups.indptr[:-1] if groups.rows is None else groups.rows[groups.indptr[:-1]]
     own: Columns = {u: c[first] for u, c in zip(leaves, codes, strict=True)}
     return Grouping(own, len(first), _edges_of(groups, source))

@@ -111,7 +111,8 @@ class UnitSpace:
         """Return the codes for a Butler's row IDs, -1 where an ID is not here."""
         if unit not in self._by_id:
             known = self.tables[unit].ids
-            assert known is not None
+            if known is None:
+                raise DataIdError(f"unit {unit!r} of a plan has no row IDs")
             order = np.argsort(known)
             self._by_id[unit] = (known[order], order)
         ascending, order = self._by_id[unit]
@@ -290,7 +291,7 @@ class UnitSet(AbstractSet[DataId]):
         return True
 
     @classmethod
-    def _from_iterable(cls, it: Iterable[Any]) -> Any:  # type: ignore[override]
+    def _from_iterable(cls, it: Iterable[Any]) -> Any:
         return set(it)
 
     def field(self, name: str) -> npt.NDArray[Any]:

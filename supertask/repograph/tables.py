@@ -62,7 +62,7 @@ class DatasetTable(AbstractSet[Dataset]):
         return isinstance(dataset, Dataset) and self.find(dataset.dataId) is not None
 
     @classmethod
-    def _from_iterable(cls, it: Iterable[Any]) -> Any:  # type: ignore[override]
+    def _from_iterable(cls, it: Iterable[Any]) -> Any:
         return set(it)
 
     def handles(self) -> list[Dataset]:
