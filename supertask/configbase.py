@@ -44,6 +44,10 @@ class ConfigBase:
         """
         return None
 
+    def _own_problems(self) -> Iterable[str]:
+        """Return what a base class finds wrong, whatever `validate` of a subclass looks at."""
+        return ()
+
     def to_dict(self) -> dict[str, Any]:
         """Return all values as plain data, fit for JSON."""
         return {name: f.kind.plain(getattr(self, name)) for name, f in self.config_fields.items()}
@@ -175,6 +179,8 @@ def validate_all(config: ConfigBase, at: At) -> None:
             for step in steps:
                 here = here.inside(step)
             validate_all(inner, here)
+    for message in config._own_problems():
+        at.note(message)
     try:
         found = config.validate()
         messages = [found] if isinstance(found, str) else list(found or ())

@@ -13,7 +13,7 @@ or the override ``isr:raw=my_raw``. On an instance, ``config.raw`` is the Datase
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -315,6 +315,24 @@ class InitOutputField(_InitField):
     _role = FieldRole.INIT_OUTPUT
 
 
+def _clashes(fields: Iterable[DatasetField]) -> Iterator[str]:
+    """Yield what is wrong with fields of one task that have one dataset type."""
+    seen: dict[tuple[bool, str], str] = {}
+    for field in fields:
+        reads = field.is_input or field.role is FieldRole.INIT_INPUT
+        name = field.dataset_type.name
+        other = seen.setdefault((reads, name), field.attribute)
+        if other == field.attribute:
+            continue
+        if reads:
+            yield (
+                f"{other!r} and {field.attribute!r} both read {name!r}: a quantum keeps its inputs by "
+                "dataset type, so read it through one field with multiple=True"
+            )
+        else:
+            yield f"{other!r} and {field.attribute!r} both write {name!r}: give one of them another name"
+
+
 class SuperTaskConfig(Config):
     """Base of the configurations of SuperTasks: fields, and what the task reads and writes."""
 
@@ -323,21 +341,17 @@ class SuperTaskConfig(Config):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        units = cls.quantum_units
-        cls.quantum_units = _words(units)
+        cls.quantum_units = _words(cls.quantum_units)
         problems = Problems(f"configuration class {cls.__name__}")
         if len(set(cls.quantum_units)) != len(cls.quantum_units):
             problems.add(f"quantum_units names a unit twice: {cls.quantum_units!r}")
-        seen: dict[str, str] = {}
-        for name, declared in cls.config_fields.items():
-            if not isinstance(declared.kind, DatasetKind):
-                continue
-            field = declared.kind.template
-            if field.role is FieldRole.OUTPUT and (other := seen.get(declared.default.name)):
-                problems.add(f"outputs {other!r} and {name!r} are both named {declared.default.name!r}")
-            if field.role is FieldRole.OUTPUT:
-                seen[declared.default.name] = name
+        kinds = {name: f.kind for name, f in cls.config_fields.items()}
+        for clash in _clashes([k.template for k in kinds.values() if isinstance(k, DatasetKind)]):
+            problems.add(clash)
         problems.raise_if_any(ConfigError)
+
+    def _own_problems(self) -> Iterable[str]:
+        return _clashes(self.dataset_fields.values())
 
     @property
     def dataset_fields(self) -> dict[str, DatasetField]:
