@@ -23,6 +23,7 @@ class InitSource(DatasetSource):
 
     def __init__(self, butler: DatasetSource | None = None) -> None:
         self._butler = butler
+        self.model = None if butler is None else butler.model
         self._recorded: dict[str, Any] = {}
 
     def record(self, dataset_type: type[Dataset], value: Any) -> None:

@@ -175,13 +175,13 @@ def _say(quantum: Quantum) -> str:
     return str(quantum.dataId) if quantum.dataId is not None else repr(quantum)
 
 
-def _known_units(quantum: Quantum, config: SuperTaskConfig, butler: Any) -> frozenset[str]:
+def _known_units(quantum: Quantum, config: SuperTaskConfig, butler: DatasetSource) -> frozenset[str]:
     """Return the units whose values follow from the quantum."""
     units = set(config.quantum_units) | set(quantum.dataId or ())
-    model = getattr(butler, "model", None)
+    model = butler.model
     if model is None:
         return frozenset(units)
-    return frozenset(model.determined(u for u in units if u in model))
+    return frozenset(model.determined([u for u in units if u in model]))
 
 
 def _is_several(field: DatasetField, units: frozenset[str]) -> bool:

@@ -57,6 +57,7 @@ class LimitedButler(DatasetSource):
         label: str = "",
     ) -> None:
         self._datastore = datastore
+        self.model = model
         self._data_ids = DataIds(model)
         self._inputs = inputs
         self._outputs = outputs

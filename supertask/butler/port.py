@@ -62,6 +62,9 @@ class CollectionInfo:
 class DatasetSource(abc.ABC):
     """The part of a Butler that a task sees: get and put, nothing else."""
 
+    model: UnitModel | None = None
+    """Units of the data, where they are known: they say whether an input is one dataset or several."""
+
     @abc.abstractmethod
     def get(
         self,
