@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from executors.cmdline import terminal
@@ -18,7 +17,7 @@ _IDS_SHOWN = 3
 
 def show_status(report: Report) -> None:
     """Write how a run stands: counts, what runs now, problems."""
-    present = [s for s in QuantumStatus if s in _ALWAYS or s in report.counts]
+    present = _present(report)
     rows: list[list[Any]] = [
         [task.label, task.planned, *(task.counts.get(s, 0) for s in present)] for task in report.tasks
     ]
@@ -42,12 +41,12 @@ def show_status(report: Report) -> None:
 
 def show_report(report: Report, *, tracebacks: bool = True) -> None:
     """Write what came of a run: counts, what each task used, and each kind of failure."""
+    present = _present(report)
     terminal.table(
-        ["task", "quanta", "succeeded", "no work", "failed", "blocked", "left", "CPU s", "wall s", "memory",
-         "read", "written"],
+        ["task", "quanta", *(s.value for s in present), "CPU s", "wall s", "memory", "read", "written"],
         [
             [
-                t.label, t.planned, *_ends(t.counts),
+                t.label, t.planned, *(t.counts.get(s, 0) for s in present),
                 round(t.cpu, 2), round(t.wall, 2),
                 *(terminal.size(n) if n else None for n in (t.peak_memory, t.bytes_read, t.bytes_written)),
             ]
@@ -60,10 +59,9 @@ def show_report(report: Report, *, tracebacks: bool = True) -> None:
     terminal.line(_verdict(report))
 
 
-def _ends(counts: Mapping[QuantumStatus, int]) -> list[int]:
-    named = (QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK, QuantumStatus.FAILED, QuantumStatus.BLOCKED)
-    found = [counts.get(s, 0) for s in named]
-    return [*found, sum(counts.values()) - sum(found)]
+def _present(report: Report) -> list[QuantumStatus]:
+    """Return the statuses that some quanta have, and two that are always shown."""
+    return [s for s in QuantumStatus if s in _ALWAYS or s in report.counts]
 
 
 def _show_failures(report: Report, *, tracebacks: bool) -> None:

@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+_SHORT = 12
+
+
 def is_terminal(stream: TextIO | None = None) -> bool:
     """Tell whether a person is likely to read `stream` (stdout unless given)."""
     stream = stream or sys.stdout
@@ -140,8 +143,10 @@ def _ruled(
         title=Text(title, style="bold") if title else None, caption=Text(caption) if caption else None,
         box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left",
     )  # fmt: skip
-    for name, to_right in zip(columns, right, strict=True):
-        shown.add_column(Text(name), justify="right" if to_right else "left", overflow="fold")
+    for i, (name, to_right) in enumerate(zip(columns, right, strict=True)):
+        # What is short stays on one line; where room is scarce, long cells give it.
+        short = max((len(row[i]) for row in cells), default=0) <= _SHORT
+        shown.add_column(Text(name), justify="right" if to_right else "left", overflow="fold", no_wrap=short)
     for row in cells:
         shown.add_row(*(Text(cell) for cell in row))
     console().print(shown)
