@@ -41,7 +41,7 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     with tempfile.TemporaryDirectory(prefix="dagfile-") as folder:
         root, plan = str(Path(folder) / "repo"), str(Path(folder) / "plan.h5")
         make_repository(root, visits_for(size)).close()
-        quanta = harness.fresh(build, root, plan, False).value
+        quanta = harness.fresh(build, root, plan, False).value["quanta"]
         yield harness.Figure(
             "dagfile.bytes_per_quantum", quanta, Path(plan).stat().st_size / quanta, "bytes", 30.0
         )

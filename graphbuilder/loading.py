@@ -182,7 +182,8 @@ def _dataset_table(
         order = np.arange(n)
     identities = np.concatenate([p.identities for p in parts])
     sizes = np.concatenate([p.sizes for p in parts])
-    locations = TextColumn.concatenate([_as_text(p.locations) for p in parts])
+    texts = [_as_text(p.locations) for p in parts]
+    locations = texts[0] if len(texts) == 1 else TextColumn.concatenate(texts)
     if not whole:
         columns = {u: c[order] for u, c in columns.items()}
         identities, sizes, locations = identities[order], sizes[order], locations[order]

@@ -60,6 +60,21 @@ class TextColumn(Sequence[str]):
         new._ends = np.concatenate([empty, *(c._ends + s for c, s in zip(columns, shifts, strict=True))])
         return new
 
+    def packed(self) -> tuple[IdColumn, npt.NDArray[np.uint8]]:
+        """Return where each string ends in one heap of bytes, shape (n,), and that heap, without gaps."""
+        lengths = self._ends - self._starts
+        ends = np.cumsum(lengths)
+        heap = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+        data = np.frombuffer(self._data, np.uint8)
+        # In pieces, as the index of every byte takes eight bytes.
+        for first in range(0, len(ends), 4096):
+            part = slice(first, first + 4096)
+            begin = int(ends[first] - lengths[first])
+            shift = np.repeat(self._starts[part] - (ends[part] - lengths[part]), lengths[part])
+            stop = begin + len(shift)
+            heap[begin:stop] = data[np.arange(begin, stop) + shift]
+        return ends, heap
+
     def __len__(self) -> int:
         return len(self._starts)
 

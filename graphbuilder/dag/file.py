@@ -8,6 +8,7 @@ half of one. Nothing in it is pickled; readers take no locks, so thousands may r
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -30,6 +31,7 @@ from supertask.errors import DagFileError, SuperTaskError
 from supertask.repograph.columns import Edges
 from supertask.repograph.space import UnitSpace, UnitTable
 from supertask.repograph.tables import DatasetTable, QuantumTable
+from supertask.rows import TextColumn
 from supertask.unitmodels import unit_model_from_dict
 
 if TYPE_CHECKING:
@@ -116,19 +118,16 @@ def save(dag: Plan, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _image(dag: Plan) -> bytes:
+def _image(dag: Plan) -> memoryview:
     """Return the bytes of the file. HDF5 makes them in memory, as it does not survive a full disk well."""
-    with h5py.File(
-        "plan", "w", driver="core", backing_store=False, block_size=1 << 20, libver=("v110", "v110")
-    ) as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         writer = _Writer(file)
         _write(dag, writer)
         writer.finish()
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    return image.getbuffer()
 
 
 def _write(dag: Plan, writer: _Writer) -> None:
@@ -221,8 +220,8 @@ def _write_strings(writer: _Writer, where: str, strings: StringColumn) -> None:
     writer.column(f"{where}_heap", strings.heap)
 
 
-def _as_strings(strings: Any) -> StringColumn:
-    return strings if isinstance(strings, StringColumn) else StringColumn.from_strings(strings)
+def _as_strings(strings: StringColumn | TextColumn) -> StringColumn:
+    return strings if isinstance(strings, StringColumn) else StringColumn(*strings.packed())
 
 
 class _Reader:

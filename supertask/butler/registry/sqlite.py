@@ -99,7 +99,7 @@ class SqliteBackend(Backend):
             check_same_thread=False,
             cached_statements=512,
         )
-        for pragma in ("temp_store=MEMORY", "cache_size=-32768", "foreign_keys=ON"):
+        for pragma in ("temp_store=MEMORY", "cache_size=-8192", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         if self.writeable:
             connection.execute("PRAGMA journal_mode=WAL")
