@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ _ISO = re.compile(
 _DAYS = re.compile(
     r"(?P<format>M?JD)\s*(?P<value>[0-9]+(\.[0-9]*)?)(\s+(?P<scale>[A-Za-z0-9]+))?\Z", re.IGNORECASE
 )
+
+
+_CLOCK = re.compile(r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]*))?)?)?\Z")
+# Leap seconds fall at the end of a day, so that within one seconds can be counted.
 
 
 class TimeError(SuperTaskError):
@@ -80,11 +85,25 @@ def _from_words(text: str) -> int:
         raise TimeError(f"{text!r}: {parts['scale']!r} is no scale of time; use UTC or TAI")
     form = (parts.get("format") or "isot").lower()
     stated = parts["value"].replace(" ", "T").removesuffix(".")
+    if form == "isot" and scale in ("utc", "tai") and stated[:4] >= "1972":
+        clock = _CLOCK.match(stated, 10)
+        if clock is not None:
+            hours, minutes, seconds = (int(clock[i] or 0) for i in (1, 2, 3))
+            if hours < 24 and minutes < 60 and seconds < 60:
+                fraction = int((clock[4] or "0")[:9].ljust(9, "0"))
+                since = (hours * 3600 + minutes * 60 + seconds) * 10**9
+                return _from_astropy("", (stated[:10],), form, scale) + since + fraction
 
+    whole, _, fraction_text = stated.partition(".")
+    given = (stated,) if form == "isot" else (float(whole), float(f"0.{fraction_text or 0}"))
+    return _from_astropy(text, given, form, scale)
+
+
+@lru_cache(maxsize=4096)
+def _from_astropy(text: str, given: tuple[str | float, ...], form: str, scale: str) -> int:
+    """Ask astropy. Of most times only the day is asked for, and many are of one day."""
     from astropy.time import Time
 
-    whole, _, fraction = stated.partition(".")
-    given = (stated,) if form == "isot" else (float(whole), float(f"0.{fraction or 0}"))
     try:
         with warnings.catch_warnings():
             # "dubious year": leap seconds of the far future are not known, which is nobody's mistake.
@@ -93,7 +112,8 @@ def _from_words(text: str) -> int:
     except (ValueError, ArithmeticError) as error:
         # ERFA says which part is wrong, in quotes, after much else.
         reason = re.search(r' of "([^"]+)"', str(error))
-        raise TimeError(f"{text!r} is not a time: {reason[1] if reason else error}") from None
+        shown = text or given[0]
+        raise TimeError(f"{shown!r} is not a time: {reason[1] if reason else error}") from None
 
 
 def tai_ns_of_times(times: Any) -> npt.NDArray[np.int64]:

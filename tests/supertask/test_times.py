@@ -53,3 +53,15 @@ def test_what_is_no_time_is_refused_in_words(bad):
 
 def test_a_time_far_in_the_future_gives_no_warning():
     assert tai_ns("2200-01-01") > 0
+
+
+@pytest.mark.parametrize("scale", ["UTC", "TAI"])
+@given(st.datetimes(dt.datetime(1972, 1, 1), dt.datetime(2025, 1, 1)))
+def test_seconds_counted_within_a_day_are_those_of_astropy(scale, moment):
+    text = moment.isoformat()
+    assert abs(tai_ns(f"{text} {scale}") - int(tai_ns_of_times(Time(text, scale=scale.lower())))) <= 1
+
+
+def test_a_leap_second_is_a_second():
+    before, leap, after = (tai_ns(t) for t in ("2016-12-31T23:59:59", "2016-12-31T23:59:60", "2017-01-01"))
+    assert (leap - before, after - leap) == (10**9, 10**9)
