@@ -3,15 +3,16 @@
 Of the planner only the plan is known here (`graphbuilder.dag`): a plan runs where it was not built. From the
 ground up:
 
-- *Values*: `outcome` (statuses, attempts), `events` (what listeners are told), `report`.
+- *Values*: `outcome` (statuses, attempts), `events` (what listeners are told).
 - *Decisions*: `schedule`, which quantum may run next, without I/O.
-- *Memory*: `runfolder` (where a run keeps things, and its lock), `journal` (what came of every attempt, written
-  before it counts), `replay` (reading it back), `leftovers` (what a killed process leaves behind).
-- *Work*: `runner` (the one place that calls ``runQuantum``), `resources` (what it used), `performer` (start,
-  run, end, for one piece of work after another).
-- *Driving*: `driver` (what all frameworks do alike: open, resume, journal, tell, register, report), `opening`,
-  `collect` (registers outputs in bulk), `provenance`.
-- *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `worker`.
+- *Memory*: `runfolder` (where a run keeps things, and its lock), `journal` (what came of every attempt,
+  written before it counts), `replay` (reading it back), `report`, `leftovers` (what a killed process leaves).
+- *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
+  `resources` (what it used), `performer` (start, run, end, one quantum after another).
+- *Driving*: `driver` (what all frameworks do alike: journal, tell, register, report) with `opening` (of a
+  run, new or resumed) and `collect` (registers outputs in bulk).
+- *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
+  workers, as the driver sees them) and `worker` (the process).
 - `cmdline`: the command line, which alone sees all floors.
 """
 

@@ -186,8 +186,8 @@ class Journal:
 
     def _failed(self, error: OSError) -> ExecutionError:
         return ExecutionError(
-            f"the journal cannot be written: {self.path}: {error.strerror or error}; nothing runs without it. "
-            "Make room or mend the disk, and run the same again: what is in the journal is not redone"
+            f"the journal cannot be written: {self.path}: {error.strerror or error}; nothing runs without "
+            "it. Make room or mend the disk, and run the same again: what is in the journal is not redone"
         )
 
 

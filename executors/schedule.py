@@ -149,7 +149,8 @@ class Schedule:
         if self.stopped:
             return None
         ready, status = self._ready, self._status
-        bundle, chosen = -1, []
+        bundle = -1
+        chosen: list[int] = []
         if self._bundles is None:
             while ready and len(chosen) < most:
                 chosen.append(ready.popleft())

@@ -1,0 +1,146 @@
+"""Registers outputs in the repository, many at a time, after the journal has them for good.
+
+A dataset becomes visible to others only here. Running takes no notice of it: quanta find each other's
+outputs by where the plan says that they lie.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from executors.journal import Journal
+from executors.outcome import Attempt
+from supertask.butler.port import AbstractButler
+from supertask.errors import DataIdError, DatasetExistsError, DatasetTypeError
+
+__all__ = ["Collector"]
+
+_log = logging.getLogger(__name__)
+_OF_ONE = (DataIdError, DatasetExistsError, DatasetTypeError)
+"""Errors that lie in one dataset; others (a locked registry) would meet each of them alike."""
+
+
+class Collector:
+    """Registers outputs in batches.
+
+    Parameters
+    ----------
+    butler : AbstractButler
+        The repository.
+    run : str
+        The RUN collection.
+    journal : Journal
+        Where it is noted what is registered.
+    sync : callable
+        Sees to it that the journal of every process outlives the machine: what the registry knows, the
+        journal knows.
+    registered : callable, optional
+        Called with the number of datasets of each batch.
+    quanta, seconds : optional
+        A batch is registered when so many quanta wait, or so long after the last.
+    """
+
+    def __init__(
+        self,
+        butler: AbstractButler,
+        run: str,
+        journal: Journal,
+        sync: Callable[[], None],
+        *,
+        registered: Callable[[int], None] = lambda _: None,
+        quanta: int = 1000,
+        seconds: float = 2.0,
+    ) -> None:
+        self._butler = butler
+        self._run = run
+        self._journal = journal
+        self._sync = sync
+        self._told = registered
+        self._most = quanta
+        self._seconds = seconds
+        self._waiting: list[Attempt] = []
+        self._due = time.monotonic() + seconds
+        self.n_registered = 0
+        """Datasets registered so far."""
+        self.problems: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, attempt: Attempt) -> None:
+        """Let the outputs of a quantum that succeeded be registered with the next batch."""
+        self._waiting.append(attempt)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a batch."""
+        return len(self._waiting) >= self._most or (bool(self._waiting) and time.monotonic() >= self._due)
+
+    def flush(self, *, last: bool = False) -> None:
+        """Register what waits. What cannot be now is tried again with the next batch.
+
+        Parameters
+        ----------
+        last : bool, optional
+            Whether there is no next time: then what stands in the way of others is found and left out, and
+            said in `problems`.
+
+        Raises
+        ------
+        ExecutionError
+            The journal cannot be written.
+        """
+        self._due = time.monotonic() + self._seconds
+        self._sync()
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        error = self._register(waiting)
+        if error is None:
+            return
+        if not last:
+            _log.warning("outputs cannot be registered now and wait for the next batch: %s", error)
+            self._waiting = waiting
+            self._due = time.monotonic() + 5 * self._seconds
+        else:
+            self._register_apart(waiting, error)
+
+    def _register(self, attempts: list[Attempt]) -> Exception | None:
+        """Register the outputs of some quanta, all or none; return what stands in the way."""
+        records = [record for a in attempts for record in a.records]
+        if records:
+            try:
+                new = self._butler.register(self._run, records, skip_existing=True)
+            except Exception as error:  # noqa: BLE001 - whatever a repository raises, the work is not lost
+                return error
+            self.n_registered += new
+            self._told(new)
+        again = {str(a.index): a.number for a in attempts if a.number != 1}
+        note = {
+            "event": "registered",
+            "quanta": [a.identity.hex() for a in attempts],
+            "indices": [a.index for a in attempts],
+            **({"attempts": again} if again else {}),
+        }
+        self._journal.write(json.dumps(note, separators=(",", ":")))
+        return None
+
+    def _register_apart(self, attempts: list[Attempt], error: Exception) -> None:
+        """Register half by half, so that what cannot be registered stands in nobody's way."""
+        if len(attempts) == 1 or not isinstance(error, _OF_ONE):
+            self._waiting += attempts
+            first = attempts[0]
+            which = f"of {first.label} {first.dataId or ''}".rstrip() if len(attempts) == 1 else "waiting"
+            self.problems.append(
+                f"outputs {which} ({len(attempts)} quanta) are whole but could not be registered: {error}; "
+                "run the same again to try again"
+            )
+            return
+        middle = len(attempts) // 2
+        for half in (attempts[:middle], attempts[middle:]):
+            stands = self._register(half)
+            if stands is not None:
+                self._register_apart(half, stands)

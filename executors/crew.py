@@ -1,0 +1,373 @@
+"""The worker processes of a pool, as the driver sees them: who has what, who is idle, who died."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from executors import worker
+from executors.driver import Driver
+from executors.journal import Header, decode_attempt
+from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.schedule import Work
+from supertask.errors import ExecutionError
+
+__all__ = ["Crew"]
+
+_AHEAD = 0.1
+"""Seconds of work that a worker has at most before it, where quanta are that short."""
+_MOST = 256
+_PATIENCE = 0.05
+"""Seconds after which an idle worker may ask for what another has and has not begun."""
+_DEATHS = 3
+"""So many workers in a row may die before one has run anything."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_PRELOAD = ["__main__", "executors.worker"]
+
+
+@attrs.define(eq=False)
+class _Member:
+    """One worker process."""
+
+    process: Any
+    pipe: Connection
+    header: Header
+    """Of its journal: its host and process."""
+    journal: Path | None = None
+    """None until it is ready."""
+    seen: int = 0
+    """Bytes of its journal that were heard of."""
+    left: dict[int, None] = attrs.field(factory=dict)
+    """Quanta that it has and that have not ended, in order."""
+    current: tuple[int, int, int] | None = None
+    """Index, number and time of the attempt that it has begun and not ended."""
+    seconds: float | None = None
+    """How long one of its quanta takes, as far as known."""
+    asked: bool = False
+    """Whether it was asked to give back work and has not got new since."""
+    stopping: bool = False
+
+    @property
+    def ahead(self) -> float:
+        """Seconds of work that it has, as far as known."""
+        if not self.left:
+            return 0.0
+        return float("inf") if self.seconds is None else len(self.left) * self.seconds
+
+
+class Crew:
+    """Starts workers, hands out work, hears what became of it, and replaces those that die.
+
+    Parameters
+    ----------
+    driver : Driver
+        Who has the work.
+    spec : WorkerSpec
+        What workers must know.
+    processes : int
+        How many workers there are.
+    method : str
+        How processes are started.
+    threads : int
+        How many threads numerical libraries may use in each.
+    """
+
+    def __init__(
+        self, driver: Driver, spec: worker.WorkerSpec, processes: int, method: str, threads: int
+    ) -> None:
+        self._driver = driver
+        self._spec = spec
+        self._size = processes
+        self._threads = threads
+        self._context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
+            self._context.set_forkserver_preload(_PRELOAD)
+        self._members: list[_Member] = []
+        self._selector = selectors.DefaultSelector()
+        self._seconds: dict[str, float] = {}
+        """Task label → how long its quanta take, a moving average."""
+        self._deaths = 0
+        self._dirty: set[Path] = set()
+        self._stopping = False
+        driver.on_sync(self._sync)
+
+    # -- beginning and ending -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the workers: as many as there is work for."""
+        for _ in range(min(self._size, self._driver.schedule.n_open)):
+            self._hire()
+
+    def _hire(self) -> None:
+        ours, theirs = self._context.Pipe()
+        with _environment(self._threads):
+            process = self._context.Process(
+                target=worker.main, args=(theirs, self._spec), name="supertask-worker"
+            )
+            process.start()
+        theirs.close()
+        header = attrs.evolve(self._driver.header, role="worker", pid=process.pid, host=socket.gethostname())
+        member = _Member(process, ours, header)
+        self._members.append(member)
+        self._selector.register(ours.fileno(), selectors.EVENT_READ, member)
+
+    def stop(self) -> None:
+        """Let every worker finish what it runs, and end."""
+        self._stopping = True
+        for member in self._members:
+            if not member.stopping:
+                member.stopping = True
+                self._tell(member, {"do": "stop"})
+
+    def dismiss(self) -> None:
+        """End workers that have nothing left to do."""
+        self.stop()
+        until = time.monotonic() + 5.0
+        while self._members and time.monotonic() < until:
+            self.listen()
+        self._end_processes()
+
+    def kill(self) -> None:
+        """End all workers at once; what they ran is lost, what they finished is not."""
+        self._stopping = True
+        for member in self._members:
+            member.process.kill()
+        with suppress(ExecutionError):  # raised where the journal cannot be written; the next session says it
+            while self._members:
+                self._lose(self._members[0], QuantumStatus.LOST)
+        self._end_processes()
+
+    def _end_processes(self) -> None:
+        for member in self._members:
+            member.process.kill()
+            member.process.join()
+            member.pipe.close()
+        self._members.clear()
+        self._selector.close()
+
+    # -- work ---------------------------------------------------------------------------------
+
+    def hand_out(self) -> None:
+        """Give work to those who have little, and take back some where others have none."""
+        driver = self._driver
+        for member in sorted(self._members, key=lambda m: len(m.left)):
+            if member.journal is None or member.ahead > _AHEAD / 2:
+                continue
+            work = driver.take(self._share())
+            if work is None:
+                break
+            self._send(member, work)
+        if not driver.schedule.n_ready and any(m.journal is not None and not m.left for m in self._members):
+            self._even_out()
+
+    def _share(self) -> int:
+        """Return how many quanta to hand out at once: few where they are long, or few are left."""
+        first = self._driver.schedule.next_ready
+        if first is None:
+            return 1
+        seconds = self._seconds.get(self._driver.plan.task_of(first).label)
+        if seconds is None:
+            return 1
+        fair = -(-self._driver.schedule.n_ready // len(self._members))
+        return max(1, min(_MOST, fair, int(_AHEAD / max(seconds, 1e-6))))
+
+    def _send(self, member: _Member, work: Work) -> None:
+        driver = self._driver
+        message: dict[str, Any] = {"do": "run", "bundle": work.bundle, "quanta": work.quanta}
+        if work.absent:
+            message["absent"] = work.absent
+            missing = driver.missing(work)
+            if missing:
+                message["missing"] = {p: [m.hex() for m in left_out] for p, left_out in missing.items()}
+        numbers = driver.numbers(work.quanta)
+        if numbers:
+            message["numbers"] = numbers
+        member.left.update(dict.fromkeys(work.quanta))
+        member.seconds = self._seconds.get(driver.plan.task_of(work.quanta[0]).label)
+        member.asked = False
+        self._tell(member, message)
+
+    def _tell(self, member: _Member, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # it is dead, which the selector says next
+            member.pipe.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+
+    def _even_out(self) -> None:
+        """Ask the one who has most that has not begun for half of it."""
+        richest = max(self._members, key=lambda m: 0 if m.asked or m.stopping else len(m.left))
+        if richest.asked or richest.stopping or len(richest.left) < 2:
+            return
+        running = time.time_ns() - richest.current[2] if richest.current else 0
+        if running / 1e9 > _PATIENCE or _PATIENCE < richest.ahead < float("inf"):
+            richest.asked = True
+            self._tell(richest, {"do": "return", "most": len(richest.left) // 2})
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Wait a moment for what workers say, and take note of it."""
+        for key, _ in self._selector.select(_PATIENCE):
+            member: _Member = key.data
+            try:
+                data = member.pipe.recv_bytes()
+            except (EOFError, OSError):
+                self._lose(member, QuantumStatus.FAILED)
+                continue
+            if data[:1] == b"{":
+                self._hear(member, json.loads(data))
+            else:
+                self._read(member, data)
+
+    def _hear(self, member: _Member, message: dict[str, Any]) -> None:
+        said = message["say"]
+        if said == "ready":
+            member.journal = Path(message["journal"])
+            member.seen = _first_line(member.journal)
+            member.header = attrs.evolve(member.header, pid=message["pid"])
+        elif said == "returned":
+            for q in message["quanta"]:
+                member.left.pop(q, None)
+            self._driver.give_back(message["quanta"])
+        elif said == "bye":
+            self._driver.worker_cpu += message["cpu"]
+            member.stopping = True
+        else:
+            raise ExecutionError(
+                f"worker process {member.header.pid} cannot {'go on' if member.journal else 'begin'}: "
+                f"{message['what']}\n{message['traceback']}".rstrip()
+            )
+
+    def _read(self, member: _Member, data: bytes) -> None:
+        """Take note of lines of a worker's journal."""
+        driver = self._driver
+        member.seen += len(data)
+        if member.journal is not None:
+            self._dirty.add(member.journal)
+        for line in data.splitlines():
+            value = json.loads(line[9:])
+            if value["event"] == "start":
+                index, number, at = value["index"], value["attempt"], value["time"]
+                member.current = (index, number, at)
+                driver.started(index, number, member.header.host, member.header.pid, at)
+                continue
+            attempt = decode_attempt(value, member.header, driver.types)
+            member.current = None
+            member.left.pop(attempt.index, None)
+            self._deaths = 0
+            self._learn(member, attempt)
+            driver.ended(attempt)
+            if member.left and attempt.status is not QuantumStatus.SUCCEEDED:
+                self._drop_blocked(member)
+
+    def _drop_blocked(self, member: _Member) -> None:
+        """Forget what a failure in its bundle blocked: the worker leaves it out."""
+        for q in [q for q in member.left if self._driver.schedule.status(q) is QuantumStatus.BLOCKED]:
+            del member.left[q]
+
+    def _learn(self, member: _Member, attempt: Attempt) -> None:
+        known = self._seconds.get(attempt.label)
+        now = attempt.wall if known is None else known + 0.2 * (attempt.wall - known)
+        self._seconds[attempt.label] = member.seconds = now
+
+    # -- deaths -------------------------------------------------------------------------------
+
+    def _lose(self, member: _Member, status: QuantumStatus) -> None:
+        """Take note that a worker is gone: of what it still wrote, what it ran, and what it had."""
+        self._selector.unregister(member.pipe.fileno())
+        self._members.remove(member)
+        member.pipe.close()
+        member.process.join()
+        if member.journal is not None:
+            with suppress(OSError), member.journal.open("rb") as file:
+                file.seek(member.seen)
+                rest = file.read()
+                self._read(member, rest[: rest.rfind(b"\n") + 1])
+        code = member.process.exitcode
+        begun = member.current
+        if begun is not None:
+            member.left.pop(begun[0], None)
+            self._driver.died(self._attempt_of_dead(member, begun, status, code))
+            self._drop_blocked(member)
+        self._driver.give_back(member.left)
+        if self._stopping or self._driver.schedule.stopped:
+            return
+        self._deaths += begun is None
+        if self._deaths >= _DEATHS:
+            raise ExecutionError(
+                f"{self._deaths} worker processes in a row ended before they ran anything, the last one "
+                f"{_how(code)}; what they wrote to stderr may say why"
+            )
+        if not self._driver.over:
+            self._hire()
+
+    def _attempt_of_dead(
+        self, member: _Member, begun: tuple[int, int, int], status: QuantumStatus, code: int | None
+    ) -> Attempt:
+        index, number, start = begun
+        quantum = self._driver.plan.quanta[index]
+        failure = Failure(
+            "WorkerDied",
+            f"the process that ran it (process {member.header.pid} on {member.header.host}) {_how(code)}",
+        )
+        end = time.time_ns()
+        return Attempt(
+            index=index,
+            identity=self._driver.plan.identities[index].tobytes(),
+            label=quantum.label,
+            dataId=quantum.dataId,
+            status=status,
+            number=number,
+            host=member.header.host,
+            pid=member.header.pid,
+            start=start,
+            end=end,
+            wall=max(0.0, (end - start) / 1e9),
+            failure=failure if status is QuantumStatus.FAILED else None,
+            reason="" if status is QuantumStatus.FAILED else "its process was ended with the run",
+        )
+
+    def _sync(self) -> None:
+        for path in self._dirty:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        self._dirty.clear()
+
+
+def _first_line(path: Path) -> int:
+    """Return the length of a journal's header, which is not sent."""
+    with path.open("rb") as file:
+        return len(file.readline())
+
+
+def _how(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    hint = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
+    return f"was ended by {name}{hint}"
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """Limit the threads of numerical libraries in processes that are started within the block."""
+    added = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(threads)))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -1,0 +1,430 @@
+"""The driver of a run: what all frameworks do alike.
+
+It opens the run, finds out what is done, decides what may run next, writes down what came of it, tells
+listeners, registers outputs, and reports. A framework takes work from it and says what became of it::
+
+    while not driver.over:
+        work = driver.take()
+        …
+        driver.started(…)
+        driver.ended(attempt)
+        driver.pulse()
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import attrs
+import numpy as np
+
+from executors import opening
+from executors.collect import Collector
+from executors.events import (
+    BundleEnded,
+    BundleStarted,
+    Event,
+    EventStream,
+    Listener,
+    QuantaBlocked,
+    QuantumEnded,
+    QuantumStarted,
+    Registered,
+    RunFinished,
+    RunStarted,
+)
+from executors.journal import Header, Journal, encode_attempt
+from executors.leftovers import sweep
+from executors.outcome import Attempt, QuantumStatus
+from executors.replay import Replay
+from executors.report import Report, Tally
+from executors.runfolder import RunFolder
+from executors.schedule import Schedule, Work
+from executors.taskset import TaskSet, outside_init_inputs
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.datastore import Datastore
+from supertask.butler.limited import LimitedButler
+from supertask.butler.port import AbstractButler
+from supertask.datasets import Dataset
+
+__all__ = ["Driver", "Options"]
+
+_SUCCEEDED = QuantumStatus.SUCCEEDED
+_UNENDED = (QuantumStatus.CANCELLED, QuantumStatus.LOST)
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How a plan is to be run; nothing here changes what comes out."""
+
+    resume: bool = True
+    """Whether to go on with a run that was begun before; if not, such a run is refused."""
+    max_failures: int | None = None
+    """Start nothing more once so many quanta have failed; 1 is "fail fast"."""
+    bundling: str | None = None
+    """Name of the plan's bundling to use; the last one made unless given."""
+    bundles: bool = True
+    """Whether to use one at all."""
+
+
+class Driver:
+    """Drives one run, from construction to `end`; to be used as a context manager.
+
+    Parameters
+    ----------
+    plan : ScienceDag
+        The plan.
+    butler : AbstractButler
+        The repository that it was made from.
+    plan_file : path, optional
+        The plan's file, if it has one.
+    listeners : iterable of Listener, optional
+        Who is told what happens.
+    options : Options, optional
+        How to run it.
+    framework : str, optional
+        Name of the framework, for the journal.
+
+    Raises
+    ------
+    ExecutionError
+        The plan is of another repository, another driver works on the run, or another plan wrote in it; a
+        task cannot be constructed; the journal cannot be written.
+    """
+
+    def __init__(
+        self,
+        plan: ScienceDag,
+        butler: AbstractButler,
+        *,
+        plan_file: str | Path | None = None,
+        listeners: Iterable[Listener] = (),
+        options: Options | None = None,
+        framework: str = "",
+    ) -> None:
+        options = options or Options()
+        self._clock = (time.perf_counter(), _own_cpu())
+        root = opening.check_repository(plan, butler)
+        self.plan = plan
+        self.folder = RunFolder(root, plan.meta.output_run)
+        self.datastore = Datastore.open(root)
+        self.events = EventStream(listeners)
+        self.types: dict[str, type[Dataset]] = {t.name: t for t in plan.datasets}
+        self.interrupted = False
+        self.worker_cpu = 0.0
+        """Seconds that other processes used; frameworks add to it."""
+        self._butler = butler
+        self._plan_file = plan_file
+        self._syncs: list[Callable[[], None]] = []
+        self._open_bundles: dict[int, set[int]] = {}
+        self._bundle_of: dict[int, int] = {}
+        self._problems: list[str] = []
+        self.folder.make()
+        self._lock = self.folder.lock()
+        try:
+            self._open(options, framework)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.journal.close()
+        self._lock.release()
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def _open(self, options: Options, framework: str) -> None:
+        plan, run = self.plan, self.plan.meta.output_run
+        opening.wait_for_workers(self.folder)
+        found = opening.earlier_work(plan, self.folder, self.datastore, resume=options.resume)
+        adopted = [] if found.headers else opening.registered_before(plan, self._butler, self.datastore)
+        nodes = plan.tasks
+        init = [(t, self._locate_init(t)) for t in outside_init_inputs(nodes)]
+        self.init_inputs = [(t.name, t.storage, location) for t, location in init]
+        outside = LimitedButler(self.datastore, plan.model, {t(): where for t, where in init}, {})
+        self.tasks = TaskSet(nodes, outside)
+        opening.prepare_repository(plan, self._butler, self.datastore, self.tasks)
+        self.header = Header(
+            run=run,
+            plan=opening.plan_identity(plan),
+            quanta=plan.n_quanta,
+            tasks=tuple((t.label, t.first, t.count) for t in nodes),
+            plan_file=str(Path(self._plan_file).absolute()) if self._plan_file else "",
+            repository=plan.meta.repository,
+        )
+        self.journal = Journal(self.folder, self.header)
+        self.collector = Collector(self._butler, run, self.journal, self.sync, registered=self._registered)
+        self.tally = Tally()
+        self._problems += found.problems
+        numbers = found.numbers.copy()
+        self._numbers = memoryview(numbers)
+        self._partial = dict(found.partial)
+        statuses = found.statuses.copy()
+        self._say_session("began", framework=framework)
+        for attempt in adopted:
+            self.journal.write(encode_attempt(attempt, self.header))
+            statuses[attempt.index] = _SUCCEEDED.code
+            numbers[attempt.index] = attempt.number
+        self._clean_up(found)
+        self._catch_up(found, adopted)
+        bundling = plan.bundling(options.bundling) if options.bundles else None
+        self.schedule = Schedule(
+            plan.successors(),
+            bundling,
+            statuses=statuses,
+            partial=[q for q in self._partial if statuses[q] == _SUCCEEDED.code],
+            max_failures=options.max_failures,
+        )
+        done = np.isin(statuses, [s.code for s in QuantumStatus if s.finished])
+        self.finished_before = int(done.sum())
+        finished = {t.label: int(done[t.first : t.first + t.count].sum()) for t in nodes}
+        self._emit(RunStarted(run, {t.label: t.count for t in nodes}, finished))
+
+    def _locate_init(self, dataset_type: type[Dataset]) -> str:
+        meta = self.plan.meta
+        known = {c.name for c in self._butler.collection_infos()}
+        searched = [c for c in (meta.output_run, *meta.collections) if c in known]
+        return self._butler.locate(dataset_type(), collections=searched).location
+
+    def _clean_up(self, found: Replay) -> None:
+        """Note attempts that were lost with their process, and delete what they left behind."""
+        place, run = self.datastore.location_for, self.folder.run
+        for begun in found.begun:
+            quantum = self.plan.quanta[begun.index]
+            outputs = [d for datasets in quantum.outputs.values() for d in datasets]
+            sweep(self.datastore, (place(type(d), d.dataId, run) for d in outputs))
+            self._lost(begun.index, begun.number, begun.header.host, begun.header.pid, begun.time)
+        for index in found.gone:
+            # Their registered rows speak of files that are gone; what is made again is registered anew.
+            quantum = self.plan.quanta[index]
+            self._butler.remove([d for ds in quantum.outputs.values() for d in ds], run=run)
+
+    def _lost(self, index: int, number: int, host: str, pid: int, start: int) -> None:
+        attempt = Attempt(
+            index=index,
+            identity=self.plan.identities[index].tobytes(),
+            label=self.plan.task_of(index).label,
+            status=QuantumStatus.LOST,
+            number=number,
+            host=host,
+            pid=pid,
+            start=start,
+            end=time.time_ns(),
+            reason="its process ended before it did",
+        )
+        self.journal.write(encode_attempt(attempt, self.header))
+
+    def _catch_up(self, found: Replay, adopted: Sequence[Attempt]) -> None:
+        """Register what earlier sessions made and did not come to register."""
+        for attempt in adopted:
+            self.collector.add(attempt)
+        succeeded = found.statuses == _SUCCEEDED.code
+        late = np.flatnonzero(succeeded & (found.registered != found.numbers)).tolist()
+        for attempt in found.attempts(late, self.types):
+            self.collector.add(attempt)
+            if self.collector.due:
+                self.collector.flush()
+
+    # -- what frameworks ask and say ----------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing more may be taken."""
+        return self.schedule.over
+
+    def take(self, most: int = 1) -> Work | None:
+        """Return what to run next, see `Schedule.take`."""
+        work = self.schedule.take(most)
+        if work is not None and work.bundle >= 0:
+            self._open_bundles[work.bundle] = set(work.quanta)
+            self._bundle_of.update(dict.fromkeys(work.quanta, work.bundle))
+            self._emit(BundleStarted(work.bundle, work.quanta))
+        return work
+
+    def numbers(self, quanta: Iterable[int]) -> dict[int, int]:
+        """Return the numbers of the next attempts of some quanta, where these are not the first."""
+        numbers = self._numbers
+        return {q: numbers[q] + 1 for q in quanta if numbers[q]}
+
+    def missing(self, work: Work) -> dict[int, frozenset[bytes]]:
+        """Return what quanta that this work depends on left out: index → identities of outputs."""
+        if not self._partial:
+            return {}
+        return {p: self._partial[p] for ps in work.absent.values() for p in ps if p in self._partial}
+
+    def started(self, index: int, number: int, host: str, pid: int, time_ns: int) -> None:
+        """Take note that an attempt began; it is in the journal."""
+        self._numbers[index] = number
+        if self.events:
+            label = self.plan.task_of(index).label
+            self._emit(QuantumStarted(index, label, number, host, pid, time_ns))
+
+    def ended(self, attempt: Attempt) -> None:
+        """Take note of what came of an attempt; it is in the journal."""
+        index, status = attempt.index, attempt.status
+        self._numbers[index] = attempt.number
+        self.tally.add(attempt)
+        blocked: list[int] = []
+        if status in _UNENDED:
+            self.schedule.give_back([index])
+        else:
+            if attempt.missing:
+                self._partial[index] = frozenset(attempt.missing)
+            else:
+                self._partial.pop(index, None)
+            blocked = self.schedule.finish(index, status, partial=bool(attempt.missing))
+            if status is _SUCCEEDED:
+                self.collector.add(attempt)
+        if self.events:
+            self._emit(QuantumEnded(attempt))
+        if blocked:
+            self._blocked(attempt, blocked)
+        if self._bundle_of:
+            self._leave_bundles((index, *blocked))
+
+    def died(self, attempt: Attempt) -> None:
+        """Take note of an attempt whose process ended before it did: journal it, delete what it left."""
+        outputs = [d for datasets in self.plan.quanta[attempt.index].outputs.values() for d in datasets]
+        place = self.datastore.location_for
+        sweep(self.datastore, (place(type(d), d.dataId, self.folder.run) for d in outputs))
+        self.journal.write(encode_attempt(attempt, self.header))
+        self.ended(attempt)
+
+    def give_back(self, quanta: Iterable[int]) -> None:
+        """Take back quanta that were taken and did not begin."""
+        back = list(quanta)
+        self.schedule.give_back(back)
+        if self._bundle_of:
+            self._leave_bundles(back)
+
+    def pulse(self) -> None:
+        """Do what is due now and then; to be called often."""
+        if self.collector.due:
+            self.collector.flush()
+
+    def on_sync(self, sync: Callable[[], None]) -> None:
+        """Add what sees to it that the journals of other processes outlive the machine."""
+        self._syncs.append(sync)
+
+    def sync(self) -> None:
+        """See to it that all of the journal outlives the machine."""
+        self.journal.sync()
+        for sync in self._syncs:
+            sync()
+
+    def stop(self) -> None:
+        """Begin nothing more: somebody wants this to end."""
+        self.interrupted = True
+        self.schedule.stop()
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Heed SIGINT and SIGTERM: the first stops, a second one raises KeyboardInterrupt.
+
+        Outside of the main thread, where Python takes no signals, this does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def heed(_: int, __: FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.stop()
+
+        before = {s: signal.signal(s, heed) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def end(self, *, at_once: bool = False) -> Report:
+        """Register what waits, say how the run stands, and tell listeners.
+
+        Parameters
+        ----------
+        at_once : bool, optional
+            Whether to leave registering to the next session.
+        """
+        if self.schedule.n_open:
+            self.schedule.cancel()
+        if not at_once:
+            self.collector.flush(last=True)
+        tasks = self.tally.tasks(self.header.tasks, self.schedule.statuses)
+        wall, cpu = self._clock
+        report = Report(
+            run=self.folder.run,
+            tasks=tasks,
+            failures=self.tally.failures(),
+            problems=(*self._problems, *self.collector.problems, *self.events.broken),
+            interrupted=self.interrupted,
+            wall=time.perf_counter() - wall,
+            cpu=_own_cpu() - cpu + self.worker_cpu,
+            registered=self.collector.n_registered,
+            unregistered=len(self.collector),
+            finished_before=self.finished_before,
+        )
+        self._say_session("ended", interrupted=self.interrupted, registered=report.registered)
+        self.sync()
+        self._emit(RunFinished(report))
+        return report
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        if self.events:
+            self.events.emit(event)
+
+    def _registered(self, datasets: int) -> None:
+        self._emit(Registered(datasets))
+
+    def _say_session(self, state: str, **more: Any) -> None:
+        said = {"event": "session", "state": state, "time": time.time_ns(), **more}
+        self.journal.write(json.dumps(said, separators=(",", ":")))
+
+    def _blocked(self, attempt: Attempt, quanta: Sequence[int]) -> None:
+        identities = self.plan.identities
+        said = {
+            "event": "blocked",
+            "by": attempt.index,
+            "quanta": [identities[q].tobytes().hex() for q in quanta],
+            "indices": quanta,
+        }
+        self.journal.write(json.dumps(said, separators=(",", ":")))
+        if self.events:
+            counts: dict[str, int] = {}
+            for q in quanta:
+                label = self.plan.task_of(q).label
+                counts[label] = counts.get(label, 0) + 1
+            self._emit(QuantaBlocked(attempt.index, tuple(quanta), counts))
+
+    def _leave_bundles(self, quanta: Iterable[int]) -> None:
+        for q in quanta:
+            bundle = self._bundle_of.pop(q, None)
+            if bundle is not None:
+                left = self._open_bundles[bundle]
+                left.discard(q)
+                if not left:
+                    del self._open_bundles[bundle]
+                    self._emit(BundleEnded(bundle))
+
+
+def _own_cpu() -> float:
+    """Return CPU seconds of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)

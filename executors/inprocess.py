@@ -1,0 +1,59 @@
+"""InProcessFramework: one quantum after another in this very process; good for debuggers and small plans."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+from executors.driver import Driver
+from executors.outcome import Attempt, QuantumStatus
+from executors.performer import Performer
+from executors.port import ExecutionFramework
+from executors.runner import QuantumRunner
+
+__all__ = ["InProcessFramework"]
+
+_CHUNK = 32
+
+
+class InProcessFramework(ExecutionFramework):
+    """Runs a plan in this process.
+
+    Notes
+    -----
+    A task that ends the process (``os._exit``, a segmentation fault) ends the run with it; the same call goes
+    on after. `MultiprocessFramework` survives such tasks.
+    """
+
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out."""
+        host, pid = socket.gethostname(), os.getpid()
+
+        def started(index: int, number: int, time_ns: int, _: bytes) -> None:
+            driver.started(index, number, host, pid, time_ns)
+
+        def ended(attempt: Attempt, _: bytes) -> None:
+            if attempt.status is QuantumStatus.CANCELLED:
+                driver.stop()
+            driver.ended(attempt)
+            driver.pulse()
+
+        with QuantumRunner(driver.plan, driver.datastore, driver.tasks, driver.journal.write_log) as runner:
+            performer = Performer(runner, driver.journal, started, ended)
+            while not driver.over:
+                work = driver.take(_CHUNK)
+                if work is None:
+                    continue
+                left = dict.fromkeys(work.quanta)
+
+                def wanted(left: dict[int, None] = left) -> Iterator[int]:
+                    while left and not driver.schedule.stopped:
+                        q = next(iter(left))
+                        del left[q]
+                        yield q
+
+                performer.perform(
+                    work, wanted(), numbers=driver.numbers(work.quanta), missing=driver.missing(work)
+                )
+                driver.give_back(left)

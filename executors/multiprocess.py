@@ -1,0 +1,86 @@
+"""MultiprocessFramework: warm worker processes on this machine, started once, fed over pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import attrs
+
+from executors.crew import Crew
+from executors.driver import Driver
+from executors.port import ExecutionFramework
+from executors.worker import WorkerSpec
+from supertask.errors import ExecutionError
+
+__all__ = ["MultiprocessFramework"]
+
+_METHODS = ("forkserver", "spawn", "fork")
+
+
+class MultiprocessFramework(ExecutionFramework):
+    """Runs a plan in several processes of this machine.
+
+    Parameters
+    ----------
+    processes : int, optional
+        How many; as many as this process may use cores unless given.
+    start_method : str, optional
+        How they are started: ``forkserver`` (the default where there is one), ``spawn`` or ``fork``.
+    threads : int, optional
+        How many threads numerical libraries may use in each process; what the environment says
+        (``OMP_NUM_THREADS`` and its like) comes first.
+
+    Notes
+    -----
+    As with all Python programs that start processes, a script that calls this does so under
+    ``if __name__ == "__main__":``. A process that dies fails the quantum that it ran, and no other, and is
+    replaced.
+    """
+
+    def __init__(
+        self, processes: int | None = None, *, start_method: str | None = None, threads: int = 1
+    ) -> None:
+        if processes is None:
+            processes = (
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
+        if processes < 1:
+            raise ExecutionError(f"a pool needs 1 process or more, not {processes}")
+        method = start_method or ("forkserver" if sys.platform == "linux" else "spawn")
+        if method not in _METHODS:
+            raise ExecutionError(f"start_method is one of {', '.join(_METHODS)}, not {start_method!r}")
+        self.processes = processes
+        self.start_method = method
+        self.threads = threads
+
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out."""
+        crew = Crew(driver, self._spec(driver), self.processes, self.start_method, self.threads)
+        try:
+            self._feed(driver, crew)
+        except BaseException:
+            crew.kill()
+            raise
+        crew.dismiss()
+
+    def _spec(self, driver: Driver) -> WorkerSpec:
+        plan_file = driver.header.plan_file
+        if not plan_file:
+            plan_file = str(driver.folder.plan)
+            driver.plan.save(plan_file)
+        header = attrs.asdict(driver.header)
+        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs)
+
+    @staticmethod
+    def _feed(driver: Driver, crew: Crew) -> None:
+        crew.start()
+        while True:
+            if driver.schedule.stopped:
+                crew.stop()
+            else:
+                crew.hand_out()
+            if driver.over:
+                return
+            crew.listen()
+            driver.pulse()

@@ -1,0 +1,83 @@
+"""Starts, runs and ends one quantum after another, each in the journal before it counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from executors.journal import Journal, encode_attempt, encode_start
+from executors.outcome import Attempt, QuantumStatus
+from executors.runner import QuantumRunner
+from executors.schedule import BundleWalk, Work
+
+__all__ = ["Performer"]
+
+
+class Performer:
+    """Does the work that is handed to this process.
+
+    Parameters
+    ----------
+    runner : QuantumRunner
+        Runs the quanta.
+    journal : Journal
+        This process's file.
+    started : callable
+        Called with index, number and time of each attempt that begins, and its line in the journal.
+    ended : callable
+        Called with each attempt that ended, and its line.
+    """
+
+    def __init__(
+        self,
+        runner: QuantumRunner,
+        journal: Journal,
+        started: Callable[[int, int, int, bytes], object],
+        ended: Callable[[Attempt, bytes], object],
+    ) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._started = started
+        self._ended = ended
+
+    def perform(
+        self,
+        work: Work,
+        quanta: Iterable[int] | None = None,
+        *,
+        numbers: Mapping[int, int] | None = None,
+        missing: Mapping[int, frozenset[bytes]] | None = None,
+    ) -> None:
+        """Run quanta until there are none left, or one was cancelled.
+
+        Parameters
+        ----------
+        work : Work
+            What was handed out.
+        quanta : iterable of int, optional
+            Gives its quanta, in order, as long as they are wanted; all of them unless given.
+        numbers : Mapping, optional
+            Quantum → number of its attempt, where that is not 1.
+        missing : Mapping, optional
+            As for `QuantumRunner.run`.
+
+        Raises
+        ------
+        ExecutionError
+            The journal cannot be written. What was not in it by then does not count.
+        """
+        walk = BundleWalk(work, self._runner.plan.successors)
+        identities = self._runner.plan.identities
+        for q in work.quanta if quanta is None else quanta:
+            if not walk.may_run(q):
+                continue
+            number = numbers.get(q, 1) if numbers else 1
+            now = time.time_ns()
+            line = self._journal.write(encode_start(q, identities[q].tobytes().hex(), number, now))
+            self._started(q, number, now, line)
+            attempt = self._runner.run(q, number=number, absent=walk.absent(q), missing=missing)
+            line = self._journal.write(encode_attempt(attempt, self._journal.header))
+            walk.finish(q, attempt.status, partial=bool(attempt.missing))
+            self._ended(attempt, line)
+            if attempt.status is QuantumStatus.CANCELLED:
+                break

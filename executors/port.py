@@ -1,0 +1,102 @@
+"""The ExecutionFramework port: what walks a plan.
+
+A framework promises:
+
+- each quantum runs after all that it depends on, in a process that calls `QuantumRunner`, and at most once
+  at a time;
+- a quantum that fails, ends its process or is killed fails alone: what depends on it is blocked, everything
+  else runs;
+- `execute` of the same plan goes on where an earlier one ended, in whichever framework, however it ended:
+  nothing finished runs again, nothing is lost;
+- SIGINT and SIGTERM end it in order: what runs may finish, nothing new begins; a second one ends it at once;
+- everything that happened is in the journal and in the report; the repository knows every output.
+
+Most of this is the `Driver`'s; a framework writes `walk`: it takes work, gets it run somewhere, and says what
+became of it.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from pathlib import Path
+
+from executors.driver import Driver, Options
+from executors.events import Listener
+from executors.report import Report
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import AbstractButler
+
+__all__ = ["ExecutionFramework"]
+
+
+class ExecutionFramework(abc.ABC):
+    """Walks plans."""
+
+    def execute(
+        self,
+        plan: ScienceDag | str | Path,
+        butler: AbstractButler,
+        *,
+        listeners: Iterable[Listener] = (),
+        resume: bool = True,
+        fail_fast: bool = False,
+        max_failures: int | None = None,
+        bundling: str | None = None,
+    ) -> Report:
+        """Run a plan, or what is left of it.
+
+        Parameters
+        ----------
+        plan : ScienceDag or path
+            The plan or its file.
+        butler : AbstractButler
+            The repository that it was made from; outputs go to the plan's output run.
+        listeners : iterable of callable, optional
+            Called with every event, see `executors.events`.
+        resume : bool, optional
+            Whether to go on with a run that was begun before; if not, such a run is refused.
+        fail_fast : bool, optional
+            Whether to begin nothing more once a quantum has failed.
+        max_failures : int, optional
+            The same, once so many have failed.
+        bundling : str, optional
+            Name of the plan's bundling to use; the last one made unless given.
+
+        Returns
+        -------
+        Report
+            What came of it; its `exit_code` says whether everything succeeded.
+
+        Raises
+        ------
+        DagFileError
+            The file is not a plan, or damaged.
+        ExecutionError
+            The plan cannot be run here: it is of another repository, another driver works on the run, a task
+            cannot be constructed, the journal cannot be written.
+        """
+        plan_file = None if isinstance(plan, ScienceDag) else Path(plan)
+        dag = plan if isinstance(plan, ScienceDag) else ScienceDag.load(plan)
+        options = Options(resume=resume, max_failures=1 if fail_fast else max_failures, bundling=bundling)
+        driver = Driver(
+            dag,
+            butler,
+            plan_file=plan_file,
+            listeners=listeners,
+            options=options,
+            framework=type(self).__name__,
+        )
+        with driver:
+            try:
+                if not driver.over:
+                    with driver.heeding_signals():
+                        self.walk(driver)
+            except KeyboardInterrupt:
+                driver.stop()
+                return driver.end(at_once=True)
+            return driver.end()
+
+    @abc.abstractmethod
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out, until it is over; leave no process behind."""

@@ -1,0 +1,218 @@
+"""A worker process: started once, reads the plan itself, and runs what the driver sends it.
+
+Driver and worker talk over one pipe in JSON. The driver says ``run`` (quanta, in order), ``return`` (give
+back some that have not begun) and ``stop``. The worker says ``ready``, then sends each line that it wrote to
+its journal, just as it stands there, and says what it gives back. Since lines are written before they are
+sent, a driver that finds a worker dead reads the rest in the worker's journal.
+
+A thread reads the pipe while quanta run. When the pipe ends, the driver is gone, and so is the worker, at
+once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import attrs
+
+from executors.journal import Header, Journal
+from executors.outcome import Attempt
+from executors.performer import Performer
+from executors.runfolder import RunFolder
+from executors.runner import QuantumRunner, failure_of
+from executors.schedule import Work
+from executors.taskset import TaskSet
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.datastore import Datastore
+from supertask.butler.limited import LimitedButler
+from supertask.datasets import Dataset
+
+__all__ = ["WorkerSpec", "main"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+@attrs.frozen
+class WorkerSpec:
+    """What a worker must know to begin."""
+
+    root: str
+    """Folder of the repository."""
+    plan_file: str
+    header: dict[str, Any]
+    """Fields of the run's journal `Header`."""
+    init_inputs: list[tuple[str, str, str]]
+    """Init inputs from outside of the plan: name, storage format, location."""
+
+
+def main(pipe: Connection, spec: WorkerSpec) -> None:
+    """Run quanta until told to stop; what a worker process is started with."""
+    _end_with_parent()
+    # The driver heeds signals for all. Not SIG_IGN, which a task's own children would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        begun = time.process_time()
+        worker = _Worker(pipe, spec)
+        worker.say({"say": "ready", "pid": os.getpid(), "journal": str(worker.journal.path)})
+    except BaseException as error:
+        failure = failure_of(error)
+        pipe.send_bytes(
+            json.dumps({"say": "trouble", "what": str(failure), "traceback": failure.traceback}).encode()
+        )
+        raise SystemExit(1) from error
+    code = 0
+    try:
+        worker.run()
+    except BaseException as error:  # noqa: BLE001 - said to the driver, which decides
+        failure = failure_of(error)
+        worker.say({"say": "trouble", "what": str(failure), "traceback": failure.traceback})
+        code = 1
+    worker.journal.close()
+    worker.say({"say": "bye", "cpu": time.process_time() - begun})
+    _flush_streams()
+    # Tasks may leave threads that never end; nothing of ours is left to do.
+    os._exit(code)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process with the one that started it, even while it runs C code."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _Worker:
+    def __init__(self, pipe: Connection, spec: WorkerSpec) -> None:
+        self._pipe = pipe
+        self._pipe_lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._queue: deque[_Piece] = deque()
+        self._stopping = False
+        self._plan = ScienceDag.load(spec.plan_file)
+        datastore = Datastore.open(spec.root)
+        inputs = {
+            Dataset.subclass(name, (), storage)(): location for name, storage, location in spec.init_inputs
+        }
+        tasks = TaskSet(self._plan.tasks, LimitedButler(datastore, self._plan.model, inputs, {}))
+        fields = {**spec.header, "role": "worker", "tasks": tuple(map(tuple, spec.header["tasks"]))}
+        header = Header(**{k: v for k, v in fields.items() if k not in {"host", "pid", "time"}})
+        self.journal = Journal(RunFolder(spec.root, header.run), header)
+        self._runner = QuantumRunner(self._plan, datastore, tasks, self.journal.write_log)
+        self._performer = Performer(self._runner, self.journal, self._started, self._ended)
+        self._lines: list[bytes] = []
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Send a message that is not in the journal."""
+        self._send(json.dumps(message).encode())
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with self._pipe_lock:
+                self._pipe.send_bytes(data)
+        except OSError:  # the driver is gone; its next session reads the journal
+            os._exit(1)
+
+    def _started(self, index: int, number: int, time_ns: int, line: bytes) -> None:
+        self._send(b"".join([*self._lines, line]))
+        self._lines.clear()
+
+    def _ended(self, attempt: Attempt, line: bytes) -> None:
+        # The start of the next quantum follows within microseconds and shares its message.
+        self._lines.append(line)
+
+    def run(self) -> None:
+        """Run what comes until told to stop."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            with self._changed:
+                while not self._queue and not self._stopping:
+                    self._flush()
+                    self._changed.wait()
+                if self._stopping:
+                    break
+                piece = self._queue[0]
+            self._performer.perform(
+                piece.work, self._next(piece), numbers=piece.numbers, missing=piece.missing
+            )
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._send(b"".join(self._lines))
+            self._lines.clear()
+
+    def _next(self, piece: _Piece) -> Iterator[int]:
+        """Give the quanta of one piece that are still wanted."""
+        while True:
+            with self._changed:
+                if self._stopping or not piece.left:
+                    if self._queue and self._queue[0] is piece:
+                        self._queue.popleft()
+                    return
+                q = piece.left.popleft()
+            yield q
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = json.loads(self._pipe.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(1)
+            with self._changed:
+                if message["do"] == "run":
+                    self._queue.append(_Piece.from_message(message))
+                elif message["do"] == "stop":
+                    self._stopping = True
+                else:
+                    self._give_back(message["most"])
+                self._changed.notify()
+
+    def _give_back(self, most: int) -> None:
+        """Give back quanta from the end of the queue; bundles stay whole."""
+        back: list[int] = []
+        for piece in reversed(self._queue):
+            while piece.work.bundle < 0 and piece.left and len(back) < most:
+                back.append(piece.left.pop())
+        self.say({"say": "returned", "quanta": back[::-1]})
+
+
+@attrs.define
+class _Piece:
+    """Work in the queue."""
+
+    work: Work
+    left: deque[int]
+    numbers: dict[int, int]
+    missing: dict[int, frozenset[bytes]]
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> _Piece:
+        quanta = tuple(message["quanta"])
+        absent = {int(q): tuple(ps) for q, ps in message.get("absent", {}).items()}
+        return cls(
+            Work(quanta, message["bundle"], absent),
+            deque(quanta),
+            {int(q): n for q, n in message.get("numbers", {}).items()},
+            {
+                int(p): frozenset(map(bytes.fromhex, left_out))
+                for p, left_out in message.get("missing", {}).items()
+            },
+        )
