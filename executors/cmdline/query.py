@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from executors.cmdline import terminal
 from executors.cmdline.options import as_json, bind, parse_binds, repository, where, words
 from executors.cmdline.options import command as define
+from supertask.units import FieldKind
 
 if TYPE_CHECKING:
     from supertask.butler.port import AbstractButler
@@ -121,6 +124,25 @@ def _collections(butler: AbstractButler) -> tuple[list[str], list[Row]]:
 
 def _units(butler: AbstractButler, unit: str, condition: Condition | None) -> tuple[list[str], list[Row]]:
     rows = butler.units(unit, condition)
+    for field in butler.model.unit(unit).fields:
+        if field.kind is FieldKind.TIME:
+            _say_times([row for row in rows if row.get(field.name) is not None], field.name)
     # Fields that no instance has would only take room.
     shown = [name for row in rows for name, value in row.items() if value is not None]
     return list(dict.fromkeys(shown)), list(rows)
+
+
+def _say_times(rows: Sequence[Row], name: str) -> None:
+    """Put UTC in words in the place of nanoseconds TAI."""
+    if not rows:
+        return
+    from astropy.utils.exceptions import ErfaWarning
+
+    from supertask.times import from_tai_ns
+
+    with warnings.catch_warnings():
+        # Of years whose leap seconds are not yet known.
+        warnings.simplefilter("ignore", ErfaWarning)
+        words = from_tai_ns(np.array([row[name] for row in rows])).utc.isot
+    for row, said in zip(rows, words, strict=True):
+        row[name] = str(said)

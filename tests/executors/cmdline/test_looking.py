@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.repository import Butler
 
 PLAN = ("preflight", "repo", "-p", "pipeline.yaml", "--output-run", "u/me/run1")
 
@@ -176,3 +177,10 @@ def test_plan_is_cut_into_bundles(call, survey: Path) -> None:
     assert said.out.splitlines()[-1] == "5 bundles of 18 quanta in bundled.h5"
     assert ScienceDag.load("plan.h5").bundling() is None
     assert json.loads(call("dag", "show", "bundled.h5", "--json").out)["bundlings"] == {"default": 5}
+
+
+def test_times_are_told_in_words(call, survey: Path) -> None:
+    with Butler("repo") as butler:
+        butler.insert_units("visit", [{"instrument": "Cam", "visit": 7, "obs_time": "2026-01-05T03:00:00.5"}])
+    rows = call("query", "repo", "--units", "visit", "--where", "visit > 5", "--json").rows
+    assert [r.get("obs_time") for r in rows] == [None, "2026-01-05T03:00:00.500"]
