@@ -136,13 +136,11 @@ def _say_times(rows: Sequence[Row], name: str) -> None:
     """Put UTC in words in the place of nanoseconds TAI."""
     if not rows:
         return
-    from astropy.utils.exceptions import ErfaWarning
-
     from supertask.times import from_tai_ns
 
     with warnings.catch_warnings():
-        # Of years whose leap seconds are not yet known.
-        warnings.simplefilter("ignore", ErfaWarning)
+        # Of years whose leap seconds are not yet known; to the second nobody will mind.
+        warnings.simplefilter("ignore")
         words = from_tai_ns(np.array([row[name] for row in rows])).utc.isot
     for row, said in zip(rows, words, strict=True):
         row[name] = str(said)
