@@ -233,9 +233,9 @@ class GraphBuilder:
             short |= missing
         if short.any():
             raise PreflightError(
-                f"defineQuanta of {taskdef.label!r} returned {int(short.sum())} quanta with fewer inputs than "
-                f"their fields require, the first: {table.quantum(int(np.flatnonzero(short)[0]))}; leave them "
-                "out, or declare the field with minimum=0"
+                f"defineQuanta of {taskdef.label!r} returned {int(short.sum())} quanta with fewer inputs "
+                f"than their fields require, the first: {table.quantum(int(np.flatnonzero(short)[0]))}; "
+                "leave them out, or declare the field with minimum=0"
             )
         return table
 

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.parameters import parameter_values
+from supertask.canonical import canonical, digest
 from supertask.datasets import Dataset
-from supertask.identities import canonical, digest
 from supertask.repograph.columns import Edges, Ints, group, pack
 from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable

@@ -72,9 +72,8 @@ def records_of(
                 sides[-1][part.dataset_type] = set(handles)
                 identities |= {h: part.digests[16 * n : 16 * n + 16] for n, h in enumerate(handles, begin)}
                 if part.locations is not None:
-                    for handle, location in zip(handles, part.locations[begin:end], strict=True):
-                        if location:
-                            locations[handle] = location
+                    places = zip(handles, part.locations[begin:end], strict=True)
+                    locations |= {handle: location for handle, location in places if location}
         parameters = None if table.parameters is None else table.parameters[member]
         quantum = Quantum(sides[0], sides[1], node.label, parameters, data_ids[j])
         identity = digests[16 * j : 16 * j + 16]
