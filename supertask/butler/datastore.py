@@ -3,6 +3,9 @@
 A file is written once and whole: to a temporary file ``.tmp-…`` in the folder where it will lie, on
 to the disk, then renamed. Whatever is killed when, there is a complete file or none; what is left
 over begins with ``.tmp-`` and may be deleted.
+
+A location is a path, relative to the root or absolute, or a ``file:`` URI; ``#hdu=2`` at its end
+names one HDU of a FITS file that holds several datasets, and is that parameter of a read.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ __all__ = ["TEMPORARY_PREFIX", "Datastore", "WrittenFile"]
 
 TEMPORARY_PREFIX = ".tmp-"
 
+_HDU = "#hdu="
 _counter = itertools.count()
 _REASONS = {
     errno.ENOSPC: "the disk is full: make room",
@@ -133,7 +137,8 @@ class Datastore:
         return fitted[0].fill(run=run, type_name=name, dataId=dataId, extension=fitted[1])
 
     def path(self, location: str) -> str:
-        """Return the absolute path of a location."""
+        """Return the absolute path of a location's file."""
+        location = location.partition(_HDU)[0]
         if location.startswith("file:"):
             return urllib.parse.unquote(urllib.parse.urlsplit(location).path)
         return os.path.join(self.root, location)
@@ -248,6 +253,9 @@ class Datastore:
         storage = find_format(dataset_type.storage)
         path = self.path(location)
         what = what or dataset_type.name
+        _, shared, hdu = location.partition(_HDU)
+        if shared and "hdu" not in (parameters or {}):
+            parameters = {**(parameters or {}), "hdu": int(hdu)}
         parameters = storage.check_parameters(parameters)
         try:
             return storage.read(path, parameters)
@@ -283,12 +291,14 @@ class Datastore:
     def remove(self, location: str) -> bool:
         """Delete a file if it is ours, and folders that are empty then.
 
+        A file that holds several datasets stays, as others may be in use.
+
         Returns
         -------
         bool
             Whether there was one.
         """
-        if not self.is_ours(location):
+        if not self.is_ours(location) or _HDU in location:
             return False
         path = self.path(location)
         try:

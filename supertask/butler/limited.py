@@ -73,7 +73,10 @@ class LimitedButler(DatasetSource):
         return list(self._written.values())
 
     def _handle(
-        self, dataset: Dataset | type[Dataset] | str, dataId: Mapping[str, Any] | None, units: Mapping[str, Any]
+        self,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None,
+        units: Mapping[str, Any],
     ) -> Dataset:
         if (
             isinstance(dataset, Dataset)
@@ -92,7 +95,10 @@ class LimitedButler(DatasetSource):
     @staticmethod
     def _list(datasets: Mapping[Dataset, str]) -> str:
         shown = [repr(d) for d in list(datasets)[:_SHOWN]]
-        return ", ".join(shown) + (f" and {len(datasets) - _SHOWN} more" if len(datasets) > _SHOWN else "") or "none"
+        return (
+            ", ".join(shown) + (f" and {len(datasets) - _SHOWN} more" if len(datasets) > _SHOWN else "")
+            or "none"
+        )
 
     def get(
         self,

@@ -266,6 +266,27 @@ class AbstractButler(DatasetSource):
     # -- datasets -----------------------------------------------------------------------------
 
     @abc.abstractmethod
+    def put(
+        self,
+        value: Any,
+        dataset: Dataset | type[Dataset] | str,
+        dataId: Mapping[str, Any] | None = None,
+        /,
+        *,
+        run: str | None = None,
+        **units: Any,
+    ) -> Dataset:
+        """Write a dataset to `run`, or the Butler's own; as `DatasetSource.put`.
+
+        The type is made known if it was not, and so is the run. Units must be known.
+
+        Raises
+        ------
+        RepositoryError
+            No run is given or set, or nothing can be written there.
+        """
+
+    @abc.abstractmethod
     def query(
         self,
         dataset_type: type[Dataset] | str,
@@ -302,7 +323,7 @@ class AbstractButler(DatasetSource):
     def register(self, run: str, records: Iterable[FileRecord], *, skip_existing: bool = False) -> int:
         """Register datasets whose files are in place already, all or none.
 
-        Units named by the data IDs must be known. With `skip_existing` those that are registered
+        Units named by the data IDs must be known; types and the run are made known. With `skip_existing` those that are registered
         in the run already are passed over, so that doing it twice does no harm.
 
         Returns

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from supertask.butler.memory import InMemoryButler
+from supertask.butler.repository import Butler
+from supertask.testing.butler import ButlerContract
+
+
+class TestRepository(ButlerContract):
+    @pytest.fixture
+    def butler(self, tmp_path):
+        with Butler.create(tmp_path / "repo", "imaging") as butler:
+            yield butler
+            assert not list(butler.datastore.temporary_files())
+
+
+class TestInMemory(ButlerContract):
+    @pytest.fixture
+    def butler(self, tmp_path):
+        return InMemoryButler("imaging")
