@@ -63,7 +63,8 @@ class ConfigKind(Kind):
         return f"a {self.cls.__name__}"
 
     def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
-        if isinstance(value, self.cls):
+        # A subclass would be lost on the way through a file, which does not name the class.
+        if type(value) is self.cls:
             return value
         if not isinstance(value, Mapping):
             return self.refuse(value, at)
@@ -75,8 +76,7 @@ class ConfigKind(Kind):
         return self._over(current, puts_of(node, _put_node, at), at)
 
     def _over(self, current: Any, puts: Mapping[str, Put], at: At) -> Any:
-        base = current if isinstance(current, ConfigBase) else None
-        return assemble(type(base) if base else self.cls, base, puts, at)
+        return assemble(self.cls, current if isinstance(current, ConfigBase) else None, puts, at)
 
     def plain(self, value: Any) -> Any:
         return value.to_dict()

@@ -72,7 +72,7 @@ class ConfigurableKind(Kind):
         if config is MISSING:
             config = ConfigKind(wanted).accept({}, at)
             return INVALID if config is INVALID else Configurable(target, config)
-        if not isinstance(config, wanted):
+        if type(config) is not wanted:
             return at.note(
                 f"{target.__name__} is configured by a {wanted.__name__}, got a {type(config).__name__}"
             )

@@ -78,8 +78,13 @@ def _config(config: Config, place: str) -> bytes:
     for name, field in sorted(config.config_fields.items()):
         if not field.identity:
             continue
-        encoded = encode(getattr(config, name), f"{place}.{name}", _configured)
-        default = field.default
-        if default is MISSING or encoded != encode(default, f"the default of {place}.{name}", _configured):
+        value, default = getattr(config, name), field.default
+        encoded = encode(value, f"{place}.{name}", _configured)
+        if default is not MISSING:
+            at_default = encoded == encode(default, f"the default of {place}.{name}", _configured)
+        else:
+            # A nested configuration without a default of its own has those of its class.
+            at_default = isinstance(value, Config) and encoded == part(b"c", b"")
+        if not at_default:
             parts.append(encode(name, place) + encoded)
     return b"".join(parts)

@@ -90,7 +90,7 @@ def make_task_def(label: str, task_class: type[SuperTask] | str, config: Any = N
         config = config_class()
     elif isinstance(config, Mapping):
         config = config_class(**config)
-    elif not isinstance(config, config_class):
+    elif type(config) is not config_class:
         raise PipelineError(
             f"task {label!r}: {task_class.__name__} is configured by a {config_class.__name__}, "
             f"got {config!r} ({type(config).__name__})"
