@@ -10,10 +10,8 @@ import attrs
 
 from executors.driver import Driver
 from executors.port import ExecutionFramework
-from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
-from supertask.pipeline import Pipeline
 
 __all__ = ["CmdLineFramework", "Planning"]
 
@@ -64,6 +62,10 @@ class CmdLineFramework(ExecutionFramework):
         SuperTaskError
             As `Pipeline.load`, `Pipeline.applyConfigOverrides` and `GraphBuilder.makeGraph` say.
         """
+        # A run of a plan that was made before does without these.
+        from graphbuilder.builder import GraphBuilder
+        from supertask.pipeline import Pipeline
+
         pipeline = Pipeline.load(planning.pipeline).applyConfigOverrides(planning.overrides)
         builder = GraphBuilder(pipeline, butler, planning.output_run, collections=planning.collections)
         return builder.makeGraph(planning.where, bind=planning.bind)
