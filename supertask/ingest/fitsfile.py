@@ -194,13 +194,10 @@ def _span(data: Any, start: int, index: int) -> _Span:
     while not ended:
         block = bytes(data[at : at + _BLOCK])
         if len(block) < _BLOCK:
-            if b"END" + b" " * 77 not in block:
-                raise IngestError(
-                    f"truncated: the file ends at byte {total:,}, inside the header of HDU {index}"
-                    if block or index
-                    else "the header has no END card"
-                )
-            raise IngestError(f"truncated: the last block of the header of HDU {index} is not whole")
+            raise IngestError(
+                f"truncated: the file ends at byte {total:,}, inside the header of HDU {index}, before an "
+                f"END card and the end of its block of {_BLOCK} bytes"
+            )
         for offset in range(0, _BLOCK, _CARD):
             card = block[offset : offset + _CARD]
             keyword = card[:8].rstrip()

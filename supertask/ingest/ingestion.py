@@ -234,8 +234,8 @@ class _Work:
                     dataset, earlier = changed[0]
                     self.refuse(
                         path,
-                        f"{dataset} is in run {self.run!r} already, from {earlier.location} with other content: "
-                        "the file changed, or another has its data ID; ingest it into another run",
+                        f"{dataset} is in run {self.run!r} already, from {earlier.location}, with other "
+                        "content: the file changed, or another has its data ID; ingest it into another run",
                     )
                 elif None not in there:
                     self.skipped[path] = "registered already"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import attrs
 
@@ -128,13 +129,17 @@ def read_files(
             report("read", len(found), len(paths))
         return found
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    answers, unread = _in_pool(chunks, translator, model, min(processes, len(chunks)), report)
-    # A process died. Files that were under way are read again, each alone, to see which it was.
-    for path in unread:
-        one, died = _in_pool([[path]], translator, model, 1, report)
-        answers.update(one)
-        for victim in died:
-            answers[victim] = ReadFile(victim, problem="the process that read it died")
+    pool = partial(_in_pool, translator=translator, model=model, report=report, total=len(paths))
+    answers: dict[str, ReadFile] = {}
+    suspects: list[str] = []
+    while chunks:
+        chunks, died = pool(chunks, answers, processes=processes, in_flight=2 * processes)
+        suspects += died
+    # Files that were under way when a process died are read again one by one, to see which it was.
+    chunks = [[path] for path in suspects]
+    while chunks:
+        chunks, died = pool(chunks, answers, processes=1, in_flight=1)
+        answers.update((path, ReadFile(path, problem="the process that read it died")) for path in died)
     report("read", len(paths), len(paths))
     return [answers[path] for path in paths]
 
@@ -145,17 +150,20 @@ def _tell_nobody(stage: str, done: int, total: int) -> None:
 
 def _in_pool(
     chunks: Sequence[Sequence[str]],
+    answers: dict[str, ReadFile],
+    *,
     translator: Translator,
     model: UnitModel,
     processes: int,
+    in_flight: int,
     report: Progress,
-) -> tuple[dict[str, ReadFile], list[str]]:
-    """Read chunks in a pool; return answers, and the files that a dying process left unread."""
-    total = sum(len(c) for c in chunks)
-    answers: dict[str, ReadFile] = {}
+    total: int,
+) -> tuple[list[Sequence[str]], list[str]]:
+    """Read chunks until all are read or a process dies; return those not begun, and files under way."""
     todo = list(reversed(chunks))
     running: dict[Future[list[ReadFile]], Sequence[str]] = {}
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=spawn) as pool:
         try:
             pool.submit(os.getpid).result()
         except BrokenProcessPool:
@@ -166,19 +174,14 @@ def _in_pool(
         try:
             while todo or running:
                 # Few are in flight, so that a dying process leaves few under suspicion.
-                while todo and len(running) < 2 * processes:
-                    chunk = todo.pop()
-                    running[pool.submit(_read_chunk, chunk, translator, model)] = chunk
+                while todo and len(running) < in_flight:
+                    running[pool.submit(_read_chunk, todo[-1], translator, model)] = todo[-1]
+                    todo.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    read = future.result()
+                    answers.update((r.path, r) for r in future.result())
                     del running[future]
-                    answers.update((r.path, r) for r in read)
                     report("read", len(answers), total)
         except BrokenProcessPool:
-            unread = [path for chunk in running.values() for path in chunk if path not in answers]
-        else:
-            return answers, []
-    if len(chunks) == 1 and len(chunks[0]) == 1:
-        return answers, unread
-    rest, died = _in_pool(todo, translator, model, processes, report) if todo else ({}, [])
-    return answers | rest, unread + died
+            pass
+    under_way = [path for chunk in running.values() for path in chunk]
+    return list(reversed(todo)), under_way

@@ -24,7 +24,14 @@ from supertask.times import TimeError, from_tai_ns, tai_ns
 
 __all__ = ["MISSING", "BadValueError", "Kind", "MissingValueError", "Rule", "Scope", "Source", "fits_any"]
 
-MISSING = object()
+
+class _Missing(enum.Enum):
+    """An enum, so that it is the same one in another process."""
+
+    MISSING = "missing"
+
+
+MISSING = _Missing.MISSING
 """No default is given: a value must be found."""
 
 
