@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import uuid
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -78,6 +79,8 @@ class InMemoryButler(AbstractButler):
         run: str | None = None,
     ) -> None:
         self.model = load_unit_model(unit_model)
+        self.repository_id = uuid.uuid4().hex
+        self.root = ""
         self.collections = (collections,) if isinstance(collections, str) else tuple(collections)
         self.run = run
         self._data_ids = DataIds(self.model)

@@ -15,12 +15,12 @@ from surveys import fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
-
+from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler
 from supertask.butler.repository import Butler
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["memory", "sqlite"])
 def butler(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AbstractButler]:
     """Yield the survey in each kind of Butler."""
     made: Any = InMemoryButler("imaging") if request.param == "memory" else Butler.create(tmp_path / "repo")

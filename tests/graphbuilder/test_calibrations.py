@@ -54,7 +54,9 @@ def certified(butler: AbstractButler) -> AbstractButler:
             ],
         )
         for detector in (0, 1):
-            butler.put({"sum": 0}, RAW(instrument="Cam", exposure=201 + night, detector=detector), run="raw/all")
+            butler.put(
+                {"sum": 0}, RAW(instrument="Cam", exposure=201 + night, detector=detector), run="raw/all"
+            )
     butler.register_type(DARK)
     butler.create_collection("calibs", CollectionKind.CALIBRATION)
     for run, begin, end, detectors in (("d/1", 0, 2 * DAY, (0, 1)), ("d/2", 2 * DAY, None, (0,))):

@@ -10,13 +10,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from surveys import fill
 
 from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.topology import levels, reachable, successors
+from supertask.butler.memory import InMemoryButler
+from supertask.butler.port import AbstractButler
 from supertask.errors import PreflightError
 
 Make = Callable[..., ScienceDag]
+
+
+@pytest.fixture
+def butler() -> AbstractButler:
+    """The survey in memory: what is tested here is behind the Butler."""
+    return fill(InMemoryButler("imaging"))
+
 
 edges = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40)
 

@@ -17,12 +17,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from surveys import fill
 
 from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.memory import InMemoryButler
+from supertask.butler.port import AbstractButler
 from supertask.errors import DagFileError
 
 Make = Callable[..., ScienceDag]
+
+
+@pytest.fixture
+def butler() -> AbstractButler:
+    """The survey in memory: what is tested here is behind the Butler."""
+    return fill(InMemoryButler("imaging"))
 
 
 @pytest.fixture
