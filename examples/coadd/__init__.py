@@ -3,7 +3,7 @@
 - `attach`: raw frame and plate solution → image of the sky, for a camera that needs no calibrations.
 - `measure`: sky, stars, and fluxes in apertures.
 - `calibrate`: astrometric and photometric zero points against a reference catalogue.
-- `tracts`: the pixel grid of a tract and of its patches.
+- `patches`: the pixels of a patch of a sky map.
 - `warp`: images of one visit → one image on the pixels of a patch.
 - `stack`: warps → coadd with variance and depth.
 - `catalogue`: coadds of all bands → catalogue of a patch; patches → catalogue of a tract.

@@ -52,7 +52,7 @@ class ZeroPoint:
     @property
     def error(self) -> float:
         """Standard error, mag."""
-        return self.scatter / np.sqrt(max(self.n, 1))
+        return self.scatter / max(self.n, 1) ** 0.5
 
 
 def match(first: SkyCoord, second: SkyCoord, radius: float) -> Match:

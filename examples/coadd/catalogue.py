@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, VarianceUncertainty
 from astropy.table import Table, vstack
 
 from examples.coadd.measure import aperture_fluxes, centroids, find_stars, variance_of
-from examples.coadd.tracts import PatchGrid
+from examples.coadd.patches import PatchGrid
 
 __all__ = ["AB_ZERO_POINT", "detection_image", "measure_patch", "merge_patches"]
 
@@ -81,7 +81,7 @@ def measure_patch(
     x, y = x[order], y[order]
     ra, dec = patch.wcs.all_pix2world(x, y, 0) if len(x) else (x, y)
     table = Table({"ra": ra * u.deg, "dec": dec * u.deg, "patch": np.full(len(x), number, np.int32)})
-    table["x"], table["y"] = x + patch.origin[1], y + patch.origin[0]
+    table["x"], table["y"] = x + patch.box[0], y + patch.box[1]
     for band, coadd in coadds.items():
         fluxes = aperture_fluxes(coadd, x, y, radius=radius, annulus=annulus)
         for name in fluxes.colnames:

@@ -204,7 +204,7 @@ def aperture_fluxes(
     )
 
 
-def star_width(image: CCDData, x: Array, y: Array, *, guess: float, most: int = 25) -> float:
+def star_width(image: CCDData, x: Array, y: Array, *, guess: float, most: int = 12) -> float:
     """Return the median full width at half maximum, pixels, of the first stars by a Gaussian; NaN without any.
 
     Parameters

@@ -21,8 +21,8 @@ from examples.coadd.calibrate import astrometric_offset, match, moved, photometr
 from examples.coadd.catalogue import AB_ZERO_POINT, measure_patch, merge_patches
 from examples.coadd.forced import forced_fluxes
 from examples.coadd.measure import aperture_fluxes, centroids, find_stars, fit_sky, star_width, variance_of
+from examples.coadd.patches import patch_grid
 from examples.coadd.stack import stack
-from examples.coadd.tracts import SkyMap
 from examples.coadd.warp import warp_images
 from supertask import InputField, NoWork, OutputField, Quantum, Struct, SuperTask, SuperTaskConfig, field
 
@@ -194,7 +194,7 @@ class WarpConfig(SuperTaskConfig):
 
     quantum_units = ("visit", "patch")
     calexps = InputField(IMAGE, "fits_image", name="calexp", doc="Images of the visit that overlap the patch.")
-    skymap = InputField("skymap", "yaml", prerequisite=True, doc="Description of the sky map.")
+    sky_map = InputField("skymap", "text", prerequisite=True, doc="The sky map, as YAML.")
     visit_summary = InputField("visit", "ecsv", minimum=0, doc="What is known of the visit.")
     warp = OutputField(("visit", "patch"), "fits_image", doc="The visit on the pixels of the patch.")
     order: str = field(
@@ -212,7 +212,7 @@ class WarpTask(SuperTask):
     def run(
         self,
         calexps: Sequence[CCDData],
-        skymap: Mapping[str, Any],
+        sky_map: str,
         visit_summary: Table | None,
         dataId: Mapping[str, Any],
     ) -> Struct:
@@ -220,7 +220,7 @@ class WarpTask(SuperTask):
         limit = self.config.max_fwhm
         if limit is not None and visit_summary is not None and not np.median(visit_summary["fwhm"]) <= limit:
             raise NoWork(f"visit {dataId['visit']} has a seeing of more than {limit} pixels")
-        patch = SkyMap.from_dict(skymap, "dataset skymap").patch(dataId)
+        patch = patch_grid(sky_map, dataId)
         warp = warp_images(calexps, patch, order=self.config.order)
         if warp is None:
             raise NoWork("no pixel of the visit is on the patch: only its outline overlaps")
@@ -265,7 +265,7 @@ class CatalogueConfig(SuperTaskConfig):
 
     quantum_units = ("patch",)
     coadds = InputField(("patch", "band"), "fits_image", name="coadd", doc="Coadds of all bands.")
-    skymap = InputField("skymap", "yaml", prerequisite=True, doc="Description of the sky map.")
+    sky_map = InputField("skymap", "text", prerequisite=True, doc="The sky map, as YAML.")
     patch_catalogue = OutputField("patch", "fits_table", doc="Sources, measured in all bands.")
     fwhm: float = field(3.0, doc="Width of a star.", unit="pix", min=1.0)
     threshold: float = field(7.0, doc="Least significance of a source in all bands together.", min=1.0)
@@ -281,12 +281,12 @@ class CatalogueTask(SuperTask):
     ConfigClass = CatalogueConfig
     _DefaultName = "catalogue"
 
-    def run(self, coadds: Sequence[CCDData], skymap: Mapping[str, Any], dataId: Mapping[str, Any]) -> Struct:
+    def run(self, coadds: Sequence[CCDData], sky_map: str, dataId: Mapping[str, Any]) -> Struct:
         """Find sources in white light and measure them in each band."""
         config = self.config
         table = measure_patch(
             {c.header["BAND"]: c for c in coadds},
-            SkyMap.from_dict(skymap, "dataset skymap").patch(dataId),
+            patch_grid(sky_map, dataId),
             fwhm=config.fwhm,
             threshold=config.threshold,
             radius=config.radius,

@@ -21,7 +21,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from reproject import reproject_interp
 
 from examples.coadd.measure import variance_of
-from examples.coadd.tracts import PatchGrid
+from examples.coadd.patches import PatchGrid
 
 __all__ = ["warp_images", "window_on"]
 

@@ -33,6 +33,7 @@ class Amplifier(Config):
 class Detector(Config):
     """One detector; the data sections of its amplifiers stand side by side, in order, in the image."""
 
+    number: int = field(doc="Number of the detector within the camera.", min=0)
     amplifiers: list[Amplifier] = field(doc="Amplifiers by increasing column of the image.")
     pedestal: float = field(0.0, doc="Constant to subtract where there is neither overscan nor bias.", unit="adu")
 
@@ -40,7 +41,7 @@ class Detector(Config):
 class Camera(Config):
     """All detectors of a camera, and the names of the header cards that tell of an exposure."""
 
-    detectors: dict[int, Detector] = field(doc="Detector number → detector.")
+    detectors: list[Detector] = field(doc="All detectors.")
     exposure_time: str = field("EXPTIME", doc="Card with the exposure time in seconds.")
 
     def detector(self, number: int) -> Detector:
@@ -51,11 +52,11 @@ class Camera(Config):
         ValueError
             There is no such detector.
         """
-        if number not in self.detectors:
-            known = ", ".join(map(str, self.detectors))
-            raise ValueError(f"the camera has no detector {number}; it has {known}")
-        found: Detector = self.detectors[number]
-        return found
+        for detector in self.detectors:
+            if detector.number == number:
+                return detector
+        known = ", ".join(str(d.number) for d in self.detectors)
+        raise ValueError(f"the camera has no detector {number}; it has {known}")
 
 
 def number(value: float | str, header: Mapping[str, Any]) -> float:

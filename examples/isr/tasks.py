@@ -13,6 +13,7 @@ from examples.isr.camera import Camera, Detector, section
 from examples.isr.correct import (
     apply_gain,
     divide_by_flat,
+    exposure_time,
     mask_cosmic_rays,
     subtract_master_bias,
     subtract_master_dark,
@@ -200,8 +201,9 @@ class TransferConfig(SuperTaskConfig):
 
     quantum_units = ("detector",)
     camera = InputField("instrument", "yaml", prerequisite=True, doc="Description of the camera.")
-    biases = InputField(RAW, "fits_image", name="raw", select={"exposure.obs_type": "bias"}, minimum=2, doc="Biases.")
-    flats = InputField(RAW, "fits_image", name="raw", select={"exposure.obs_type": "flat"}, minimum=2, doc="Flats.")
+    raws = InputField(
+        RAW, "fits_image", name="raw", select={"exposure.obs_type": ["bias", "flat"]}, doc="Biases and flats."
+    )
     transfer = OutputField("detector", "ecsv", doc="Gain and read noise of each amplifier.")
     rows: tuple[int, int] | None = field(None, doc="First and one past the last illuminated row; all unless given.")
     max_saturated: float = field(
@@ -215,16 +217,15 @@ class TransferTask(SuperTask):
     ConfigClass = TransferConfig
     _DefaultName = "transfer"
 
-    def run(
-        self,
-        biases: Sequence[CCDData],
-        flats: Sequence[CCDData],
-        camera: Mapping[str, Any],
-        dataId: Mapping[str, Any],
-    ) -> Struct:
-        """Measure all amplifiers."""
-        _, detector = described(camera, dataId)
+    def run(self, raws: Sequence[CCDData], camera: Mapping[str, Any], dataId: Mapping[str, Any]) -> Struct:
+        """Measure all amplifiers. A frame that was not exposed is a bias."""
+        whole, detector = described(camera, dataId)
+        exposed = [exposure_time(r.header, whole.exposure_time) > 0 for r in raws]
+        biases = [r for r, is_exposed in zip(raws, exposed, strict=True) if not is_exposed]
+        flats = [r for r, is_exposed in zip(raws, exposed, strict=True) if is_exposed]
         good = [f for f in flats if saturated_fraction(f, detector) <= self.config.max_saturated]
+        if min(len(biases), len(good)) < 2:
+            raise NoWork(f"two biases and two flats are needed, there are {len(biases)} and {len(good)}")
         return Struct(transfer=measure_transfer(biases, good, detector, rows=self.config.rows))
 
 
