@@ -59,7 +59,7 @@ class Task:
         log: logging.Logger | None = None,
     ) -> None:
         cls = type(self)
-        self.name = name or getattr(cls, "_DefaultName", "")
+        self.name: str = name if name is not None else getattr(cls, "_DefaultName", "")
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"task class {cls.__name__} has no name: set _DefaultName = 'my_task' in it")
         config_class = getattr(cls, "ConfigClass", None)

@@ -2,4 +2,21 @@
 
 Each suite is a pytest class to derive from: `butler.ButlerContract`, `formats.FormatContract`.
 They need the packages of the extra ``dev`` (pytest, hypothesis), and nothing else here imports them.
+`runQuantum` (of `quanta`) runs one quantum of a task on a Butler in memory, in one line.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supertask.testing.quanta import runQuantum
+
+__all__ = ["runQuantum"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.quanta"), name)
