@@ -19,7 +19,7 @@ from graphbuilder.dag.identity import (
     unit_digests,
 )
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import DagMeta, TaskNode
+from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode
 from graphbuilder.expressions import parse
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.provenance import describe
@@ -30,9 +30,9 @@ from supertask.errors import EmptyPlanError, PreflightError, Problems, did_you_m
 from supertask.fields import FieldRole
 from supertask.identities import task_key
 from supertask.pipeline import Pipeline, TaskDef
-from supertask.repograph.absorb import absorb
-from supertask.repograph.columns import Ints, group
-from supertask.repograph.graph import GroupedQuanta, RepoGraph
+from supertask.repograph.absorb import absorb, without_unmade
+from supertask.repograph.columns import Ints, group, lookup
+from supertask.repograph.graph import GroupedQuanta, RepoGraph, Step
 from supertask.repograph.tables import QuantumTable
 from supertask.supertask import SuperTask
 
@@ -51,6 +51,7 @@ class _Plan:
     quanta: list[QuantumTable] = attrs.field(factory=list)
     producers: dict[type[Dataset], Producers] = attrs.field(factory=dict)
     identities: list[Digests] = attrs.field(factory=list)
+    left_out: list[LeftOut] = attrs.field(factory=list)
     units: dict[str, Digests] = attrs.field(factory=dict)
     """Digests of the instances of units, made where first asked for."""
 
@@ -198,9 +199,13 @@ class GraphBuilder:
         if defined is None:
             raise PreflightError(f"defineQuanta of {label!r} returned nothing: return the quanta")
         table = absorb(plan.repoGraph, label, defined, config.quantum_units)
-        if isinstance(defined, GroupedQuanta):
-            plan.steps += [(label, s.what, s.count) for s in defined.steps]
-        table = self._enough(plan, taskdef, table)
+        steps = defined.steps if isinstance(defined, GroupedQuanta) else ()
+        table, further = self._adjusted(plan, taskdef, task, table)
+        for step in (*steps, *further):
+            plan.steps.append((label, step.what, step.count))
+            if step.left_out is not None:
+                plan.left_out.append(LeftOut(label, step.what, step.left_out))
+        self._check_enough(taskdef, table)
         self._check_outputs(plan, taskdef, table)
         key = task_key(class_path(taskdef.task_class), taskdef.task_class.version, config)
         node = TaskNode(
@@ -222,8 +227,30 @@ class GraphBuilder:
         plan.quanta.append(table)
         plan.steps.append((label, "quanta planned", table.n))
 
-    def _enough(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> QuantumTable:
-        """Hold a hand-written defineQuanta to the minimums that its config declares."""
+    def _adjusted(
+        self, plan: _Plan, taskdef: TaskDef, task: SuperTask, table: QuantumTable
+    ) -> tuple[QuantumTable, tuple[Step, ...]]:
+        """Let the task look over its quanta; return what it leaves, and the steps it took."""
+        if type(task).adjustQuanta is SuperTask.adjustQuanta:
+            return table, ()
+        label = taskdef.label
+        try:
+            adjusted = task.adjustQuanta(GroupedQuanta(plan.repoGraph, table), plan.repoGraph)
+        except PreflightError as error:
+            raise type(error)(f"task {label!r}: {error}") from error
+        if not isinstance(adjusted, GroupedQuanta):
+            raise PreflightError(
+                f"adjustQuanta of {label!r} returned {type(adjusted).__name__}: return the quanta that it "
+                "got, or what their methods made of them"
+            )
+        strange = lookup(group(table.key()).keys, adjusted.table.key()) < 0
+        if strange.any() or len(group(adjusted.table.key()).keys) < adjusted.table.n:
+            first = adjusted.table.quantum(int(np.argmax(strange)))
+            raise PreflightError(f"adjustQuanta of {label!r} returned quanta that it did not get: {first}")
+        return without_unmade(plan.repoGraph, attrs.evolve(adjusted.table, label=label)), adjusted.steps
+
+    def _check_enough(self, taskdef: TaskDef, table: QuantumTable) -> None:
+        """Hold a defineQuanta to the minimums that its config declares."""
         short = np.zeros(table.n, bool)
         for field in _fields(taskdef):
             if field.role not in (FieldRole.INPUT, FieldRole.CALIBRATION) or not field.minimum:
@@ -237,7 +264,6 @@ class GraphBuilder:
                 f"than their fields require, the first: {table.quantum(int(np.flatnonzero(short)[0]))}; "
                 "leave them out, or declare the field with minimum=0"
             )
-        return table
 
     def _check_outputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> None:
         """Every output has one producer, and every dataset added is somebody's output."""
@@ -297,6 +323,7 @@ class GraphBuilder:
             tables=tables,
             producers=plan.producers,
             identities=np.concatenate(plan.identities),
+            left_out=plan.left_out,
         )
 
 

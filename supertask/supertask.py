@@ -82,6 +82,25 @@ class SuperTask(Task):
 
         return define_declared(repoGraph, self.config)
 
+    def adjustQuanta(self, quanta: Any, repoGraph: Any) -> Any:
+        """Look over all quanta of the task at once, to leave some out or trim their inputs.
+
+        Called by preflight after `defineQuanta`, however that is written.
+
+        Parameters
+        ----------
+        quanta : GroupedQuanta
+            The quanta, with `where`, `trim`, `join` and columns of their values.
+        repoGraph : RepoGraph
+            What the repository holds and will hold.
+
+        Returns
+        -------
+        GroupedQuanta
+            These quanta, or fewer of them. What tells others from them is written down in the plan.
+        """
+        return quanta
+
     def runQuantum(self, quantum: Quantum, butler: DatasetSource) -> None:
         """Read the inputs of one quantum, call `run` with them by field name, and write what it returns.
 

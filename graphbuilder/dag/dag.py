@@ -15,7 +15,7 @@ from graphbuilder.dag.identity import dataset_identities
 from graphbuilder.dag.records import records_of
 from graphbuilder.dag.subset import parts_of, quanta_with
 from graphbuilder.dag.topology import Producers, levels, reachable, successors
-from graphbuilder.dag.values import Bundling, DagMeta, QuantumRecord, TaskNode
+from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, QuantumRecord, TaskNode
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, DataIdError, PreflightError, did_you_mean
 from supertask.quanta import Quantum
@@ -83,6 +83,8 @@ class ScienceDag:
         Shape (n, 16), uint8: identity of each quantum.
     bundlings : Mapping, optional
         Name → how quanta are merged in bundles.
+    left_out : sequence of LeftOut, optional
+        Quanta that planning left out, with the reason.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ScienceDag:
         producers: Mapping[type[Dataset], Producers],
         identities: Any,
         bundlings: Mapping[str, Bundling] | None = None,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self.meta = meta
         self.tasks = tuple(tasks)
@@ -105,6 +108,7 @@ class ScienceDag:
         self.producers = dict(producers)
         self.identities = identities
         self.bundlings = dict(bundlings or {})
+        self.left_out = tuple(left_out)
         self.n_quanta = sum(t.count for t in tasks)
         self._firsts = [t.first for t in self.tasks]
         self._types = {t.name: t for t in self.datasets}
@@ -320,6 +324,7 @@ class ScienceDag:
             producers=self.producers,
             identities=self.identities,
             bundlings={**others, bundling.name: bundling},
+            left_out=self.left_out,
         )
 
     def subset(

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import Bundling, DagMeta, TaskNode
+from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, SuperTaskError
 from supertask.repograph.columns import Edges
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         producers: dict[type[Dataset], Producers]
         identities: Any
         bundlings: dict[str, Bundling]
+        left_out: tuple[LeftOut, ...]
 
 
 __all__ = ["FORMAT", "VERSION", "read", "save"]
@@ -143,8 +144,14 @@ def _write(dag: Plan, writer: _Writer) -> None:
             for i, (node, table) in enumerate(zip(dag.tasks, dag.quantum_tables, strict=True))
         ],
         "bundlings": list(dag.bundlings),
+        "left_out": [
+            {"label": part.label, "why": part.why, "columns": list(part.columns)} for part in dag.left_out
+        ],
     }
     writer.column("identities", dag.identities)
+    for i, part in enumerate(dag.left_out):
+        for unit, codes in part.columns.items():
+            writer.column(f"left_out/{i}/by_{unit}", codes)
     for i, bundling in enumerate(dag.bundlings.values()):
         writer.column(f"bundlings/{i}/ends", bundling.indptr)
         writer.column(f"bundlings/{i}/quanta", bundling.indices)
@@ -334,6 +341,10 @@ def _parts(reader: _Reader) -> dict[str, Any]:
         for dataset_type, edges in table.outputs.items():
             producers[dataset_type] = explicit.get(dataset_type, Producers(node.first, edges))
     identities = reader.column("identities")
+    left_out = [
+        LeftOut(s["label"], s["why"], {u: reader.column(f"left_out/{i}/by_{u}") for u in s["columns"]})
+        for i, s in enumerate(outline["left_out"])
+    ]
     bundlings = {}
     for i, name in enumerate(outline["bundlings"]):
         ends, indices = reader.column(f"bundlings/{i}/ends"), reader.column(f"bundlings/{i}/quanta")
@@ -347,6 +358,7 @@ def _parts(reader: _Reader) -> dict[str, Any]:
         "producers": producers,
         "identities": identities,
         "bundlings": bundlings,
+        "left_out": left_out,
     }
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from supertask.datasets import Dataset
 from supertask.quanta import Quantum
 
-__all__ = ["Bundling", "DagMeta", "QuantumRecord", "TaskNode"]
+__all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode"]
 
 
 @attrs.frozen
@@ -64,6 +64,21 @@ class DagMeta:
     """UTC, ISO 8601."""
     steps: tuple[tuple[str, str, int], ...] = ()
     """How the plan came about: (task label or empty, step, how many it left)."""
+
+
+@attrs.frozen(eq=False)
+class LeftOut:
+    """Quanta that a step of planning left out, and why."""
+
+    label: str
+    """Label of their task."""
+    why: str
+    """What those that stayed have and these have not."""
+    columns: dict[str, Any]
+    """Leaf unit → codes of the quanta left out, shape (n,), int32."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
 
 
 @attrs.frozen(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +17,7 @@ from supertask.repograph.graph import GroupedQuanta, RepoGraph
 from supertask.repograph.space import Columns
 from supertask.repograph.tables import DatasetTable, QuantumTable
 
-__all__ = ["absorb"]
+__all__ = ["absorb", "without_unmade"]
 
 _SHOWN = 5
 
@@ -57,6 +58,39 @@ def absorb(repoGraph: RepoGraph, label: str, quanta: Iterable[Quantum], units: S
     return QuantumTable(
         label, table.space, table.columns, table.n, table.inputs, outputs, table.tables, table.parameters
     )
+
+
+def without_unmade(repoGraph: RepoGraph, table: QuantumTable) -> QuantumTable:
+    """Drop from the RepoGraph what quanta would have made that were left out after all.
+
+    Parameters
+    ----------
+    repoGraph : RepoGraph
+        What holds the datasets.
+    table : QuantumTable
+        The quanta that are left.
+
+    Returns
+    -------
+    QuantumTable
+        The same with rows renumbered.
+    """
+    outputs, tables = {}, dict(table.tables)
+    for dataset_type, edges in table.outputs.items():
+        datasets = repoGraph.datasets[dataset_type]
+        made = np.zeros(datasets.n, bool)
+        made[edges.all_rows()] = True
+        if made.all():
+            outputs[dataset_type] = edges
+            continue
+        rows = np.flatnonzero(made)
+        columns = {u: c[rows] for u, c in datasets.columns.items()}
+        left = DatasetTable(dataset_type, datasets.space, columns, len(rows))
+        repoGraph.datasets.put(left)
+        tables[dataset_type] = left
+        moved = (np.cumsum(made) - 1).astype(np.int32)
+        outputs[dataset_type] = Edges(edges.n, edges.indptr, moved[edges.all_rows()])
+    return attrs.evolve(table, outputs=outputs, tables=tables)
 
 
 def _from_objects(

@@ -25,12 +25,14 @@ Select = Mapping[str, Any]
 """Which datasets of an input are meant: ``{"exposure.obs_type": "bias"}``, values or lists of them."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Step:
     """One step of planning and what it left: how an empty or thin plan is explained."""
 
     what: str
     count: int
+    left_out: Columns | None = None
+    """Of a step that left out quanta: what they were, in codes."""
 
     def __str__(self) -> str:
         return f"{self.count:>9,}  {self.what}"
@@ -332,13 +334,9 @@ class GroupedQuanta(Sequence[Quantum]):
 
     def require(self, dataset_type: type[Dataset], minimum: int) -> GroupedQuanta:
         """Leave out quanta with fewer than `minimum` inputs of a type."""
-        enough = self.table.inputs[dataset_type].counts() >= minimum
-        n = int(enough.sum())
         there = self.table.tables[dataset_type].n
         words = f"quanta with at least {minimum} {dataset_type.name!r} (there are {there})"
-        steps = (*self.steps, Step(words, n))
-        table = self.table if n == self.table.n else self.table.take(np.flatnonzero(enough))
-        return attrs.evolve(self, table=table, steps=steps)
+        return self.where(self.counts(dataset_type) >= minimum, words)
 
     def where(self, keep: npt.NDArray[np.bool_], why: str) -> GroupedQuanta:
         """Keep only some quanta.
@@ -348,10 +346,61 @@ class GroupedQuanta(Sequence[Quantum]):
         keep : numpy.ndarray
             Shape (n,), bool.
         why : str
-            The reason, for the explanation of the plan.
+            What those that stay have in common, for the explanation of the plan.
+
+        Raises
+        ------
+        PreflightError
+            `keep` does not have one value for each quantum.
         """
-        table = self.table.take(np.flatnonzero(keep))
-        return attrs.evolve(self, table=table, steps=(*self.steps, Step(why, table.n)))
+        keep = np.asarray(keep, bool)
+        if keep.shape != (self.table.n,):
+            raise PreflightError(f"{keep.shape} values do not say which of {self.table.n} quanta to keep")
+        if keep.all():
+            return attrs.evolve(self, steps=(*self.steps, Step(why, self.table.n)))
+        dropped = np.flatnonzero(~keep)
+        step = Step(why, int(keep.sum()), {u: c[dropped] for u, c in self.table.columns.items()})
+        return attrs.evolve(self, table=self.table.take(np.flatnonzero(keep)), steps=(*self.steps, step))
+
+    def trim(self, dataset_type: type[Dataset], keep: npt.NDArray[np.bool_], why: str) -> GroupedQuanta:
+        """Keep only some of the inputs of a type.
+
+        Parameters
+        ----------
+        dataset_type : dataset type
+            The inputs.
+        keep : numpy.ndarray
+            Shape (edges,), bool: for each quantum after quantum, each of its inputs in order, as
+            `input_column` gives their values.
+        why : str
+            What those that stay have in common, for the explanation of the plan.
+
+        Raises
+        ------
+        PreflightError
+            `keep` does not have one value for each input.
+        """
+        edges = self.table.inputs[dataset_type]
+        keep = np.asarray(keep, bool)
+        if keep.shape != (edges.count,):
+            raise PreflightError(f"{keep.shape} values do not say which of {edges.count} inputs to keep")
+        counts = np.bincount(edges.owners()[keep], minlength=edges.n)
+        trimmed = Edges.from_counts(counts, edges.all_rows()[keep])
+        inputs = {**self.table.inputs, dataset_type: trimmed}
+        step = Step(f"inputs {dataset_type.name!r}: {why}", int(keep.sum()))
+        return attrs.evolve(self, table=attrs.evolve(self.table, inputs=inputs), steps=(*self.steps, step))
+
+    def input_column(
+        self, dataset_type: type[Dataset], unit: str, field: str | None = None
+    ) -> npt.NDArray[Any]:
+        """Return the value of a unit, or of a field of it, for every input of a type, shape (edges,)."""
+        space, table = self.graph.space, self.table.tables[dataset_type]
+        values = space.tables[unit].keys if field is None else space.field(unit, field)
+        return values[space.column(table.columns, unit)[self.table.inputs[dataset_type].all_rows()]]
+
+    def owners(self, dataset_type: type[Dataset]) -> npt.NDArray[np.int32]:
+        """Return the position of the quantum that each input of a type belongs to, shape (edges,)."""
+        return self.table.inputs[dataset_type].owners()
 
     def column(self, unit: str, field: str | None = None) -> npt.NDArray[Any]:
         """Return the value of a unit, or of a field of it, for every quantum, shape (n,)."""

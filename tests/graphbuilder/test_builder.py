@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from surveys import CalibrateTask, CoaddTask, IsrConfig, IsrTask, MergeTask, WarpTask, pipeline
+from surveys import RAW, TASKS, CalibrateTask, CoaddTask, IsrConfig, IsrTask, MergeTask, WarpTask, pipeline
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
@@ -184,6 +185,58 @@ def test_an_output_that_was_not_added_is_named(butler: AbstractButler) -> None:
 def test_one_dataset_of_two_quanta_is_named(butler: AbstractButler) -> None:
     with pytest.raises(PreflightError, match="made by two quanta"):
         plan_of(butler, Greedy)
+
+
+class Choosy(Declared):
+    def adjustQuanta(self, quanta: Any, repoGraph: Any) -> Any:
+        return quanta.where(quanta.column("detector") == 0, "quanta of detector 0")
+
+
+class ChoosyByHand(ByHand):
+    adjustQuanta = Choosy.adjustQuanta
+
+
+class Inventive(Grouped):
+    def defineQuanta(self, repoGraph: Any) -> Any:
+        quanta = repoGraph.group(self.config.raw, self.config.quantum_units)
+        return quanta.where(quanta.column("detector") == 0, "quanta of detector 0").produce(self.config.out)
+
+    def adjustQuanta(self, quanta: Any, repoGraph: Any) -> Any:
+        return repoGraph.group(self.config.raw, self.config.quantum_units)
+
+
+class Trimming(IsrTask):
+    """Of two biases, keeps the first."""
+
+    _DefaultName = "bias"
+    ConfigClass = TASKS[0].ConfigClass
+
+    def adjustQuanta(self, quanta: Any, repoGraph: Any) -> Any:
+        raws = self.config.raws
+        first = quanta.input_column(raws, "exposure") == 901
+        return quanta.trim(raws, first, "of exposure 901")
+
+
+@pytest.mark.parametrize("task", [Choosy, ChoosyByHand])
+def test_a_task_may_leave_out_quanta_and_the_plan_says_why(
+    butler: AbstractButler, task: type[SuperTask], tmp_path: Path
+) -> None:
+    dag = plan_of(butler, task)
+    assert {q.dataId["detector"] for q in dag.quanta} == {0}
+    assert dag.n_datasets == 2 * dag.n_quanta + 6
+    dag.save(tmp_path / "plan.h5")
+    (part,) = ScienceDag.load(tmp_path / "plan.h5").left_out
+    assert (part.label, part.why, len(part)) == ("t", "quanta of detector 0", 6)
+
+
+def test_a_task_may_trim_the_inputs_of_its_quanta(butler: AbstractButler) -> None:
+    dag = plan_of(butler, Trimming)
+    assert [{d["exposure"] for d in q.inputs[RAW]} for q in dag.quanta] == [{901}, {901}]
+
+
+def test_quanta_that_adjust_quanta_did_not_get_are_refused(butler: AbstractButler) -> None:
+    with pytest.raises(PreflightError, match="did not get"):
+        plan_of(butler, Inventive)
 
 
 def test_identities_change_with_config_and_inputs_alone(butler: AbstractButler) -> None:
