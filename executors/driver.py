@@ -279,6 +279,8 @@ class Driver:
         blocked: list[int] = []
         if status in _UNENDED:
             self.schedule.give_back([index])
+            if status is QuantumStatus.CANCELLED:
+                self.stop()  # only who wants everything to end interrupts a task
         else:
             if attempt.missing:
                 self._partial[index] = frozenset(attempt.missing)

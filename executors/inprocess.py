@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from executors.driver import Driver
-from executors.outcome import Attempt, QuantumStatus
+from executors.outcome import Attempt
 from executors.performer import Performer
 from executors.port import ExecutionFramework
 from executors.runner import QuantumRunner
@@ -34,8 +34,6 @@ class InProcessFramework(ExecutionFramework):
             driver.started(index, number, host, pid, time_ns)
 
         def ended(attempt: Attempt, _: bytes) -> None:
-            if attempt.status is QuantumStatus.CANCELLED:
-                driver.stop()
             driver.ended(attempt)
             driver.pulse()
 

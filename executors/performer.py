@@ -67,6 +67,7 @@ class Performer:
             The journal cannot be written. What was not in it by then does not count.
         """
         walk = BundleWalk(work, self._runner.plan.successors)
+        left_out = dict(missing or {})
         identities = self._runner.plan.identities
         for q in work.quanta if quanta is None else quanta:
             if not walk.may_run(q):
@@ -75,8 +76,10 @@ class Performer:
             now = time.time_ns()
             line = self._journal.write(encode_start(q, identities[q].tobytes().hex(), number, now))
             self._started(q, number, now, line)
-            attempt = self._runner.run(q, number=number, absent=walk.absent(q), missing=missing)
+            attempt = self._runner.run(q, number=number, absent=walk.absent(q), missing=left_out)
             line = self._journal.write(encode_attempt(attempt, self._journal.header))
+            if attempt.missing:
+                left_out[q] = frozenset(attempt.missing)
             walk.finish(q, attempt.status, partial=bool(attempt.missing))
             self._ended(attempt, line)
             if attempt.status is QuantumStatus.CANCELLED:

@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from executors.journal import Header, decode_attempt
+from executors.journal import Header, decode_attempt, read_log
 from executors.outcome import Attempt, QuantumStatus
 from executors.runfolder import RunFolder, is_held
 from supertask.datasets import Dataset
@@ -106,9 +106,11 @@ class Replay:
             if file is not None:
                 file.close()
 
-    def journal_of(self, quantum: int) -> Path | None:
-        """Return the file in which the end of a quantum's last attempt stands."""
-        return self._paths[self._file[quantum]] if self._file[quantum] >= 0 else None
+    def log(self, attempt: Attempt) -> str:
+        """Return what the task logged in a quantum's last attempt; empty where nothing was kept."""
+        if attempt.log_span is None or self._file[attempt.index] < 0:
+            return attempt.log
+        return read_log(self._paths[self._file[attempt.index]], attempt.log_span)
 
 
 def replay(

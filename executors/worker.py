@@ -62,7 +62,6 @@ def main(pipe: Connection, spec: WorkerSpec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     try:
-        begun = time.process_time()
         worker = _Worker(pipe, spec)
         worker.say({"say": "ready", "pid": os.getpid(), "journal": str(worker.journal.path)})
     except BaseException as error:
@@ -79,7 +78,7 @@ def main(pipe: Connection, spec: WorkerSpec) -> None:
         worker.say({"say": "trouble", "what": str(failure), "traceback": failure.traceback})
         code = 1
     worker.journal.close()
-    worker.say({"say": "bye", "cpu": time.process_time() - begun})
+    worker.say({"say": "bye", "cpu": time.process_time()})
     _flush_streams()
     # Tasks may leave threads that never end; nothing of ours is left to do.
     os._exit(code)

@@ -1,0 +1,281 @@
+"""Tests that kill: workers, drivers, both, at any moment; what is run again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from executors import InProcessFramework, MultiprocessFramework, QuantumStatus, status
+from executors.events import QuantumEnded
+from executors.runfolder import RunFolder
+from supertask.butler.repository import Butler
+from tests.executors.frames import RUN, make_repository, outputs, plan, ran
+
+ROOT = Path(__file__).parents[2]
+SUCCEEDED, FAILED, BLOCKED, LOST = (
+    QuantumStatus.SUCCEEDED, QuantumStatus.FAILED, QuantumStatus.BLOCKED, QuantumStatus.LOST,
+)  # fmt: skip
+
+DRIVER = """
+import sys
+from pathlib import Path
+from executors import InProcessFramework, MultiprocessFramework
+from supertask.butler.repository import Butler
+
+if __name__ == "__main__":
+    root, file, kind = sys.argv[1:]
+    framework = InProcessFramework() if kind == "in process" else MultiprocessFramework(2, start_method="fork")
+    with Butler(root) as butler:
+        print("open", flush=True)
+        sys.exit(framework.execute(file, butler).exit_code)
+"""
+
+
+def drive(root, file, kind):
+    """Start a driver in a process of its own."""
+    script = file.with_name("driver.py")
+    script.write_text(DRIVER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(root), str(file), kind], cwd=ROOT, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def workers_of(root):
+    """Process numbers of workers that the journal knows."""
+    paths = RunFolder(str(root), RUN).journal.glob("*-worker-*.jsonl")
+    return [int(p.stem.rpartition("-")[2]) for p in paths]
+
+
+def is_alive(pid):
+    """Whether a process runs; one that ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def succeeded_in_journal(root):
+    """How often the journal says of each quantum that it succeeded."""
+    counts = Counter()
+    for path in RunFolder(str(root), RUN).journal.glob("*.jsonl"):
+        for line in path.read_bytes().splitlines():
+            try:
+                value = json.loads(line[9:])
+            except ValueError:
+                continue
+            if value["event"] == "end" and value["status"] == "succeeded":
+                counts[value["index"]] += 1
+    return counts
+
+
+def left_over(root):
+    return list(Path(root).rglob(".tmp-*"))
+
+
+# -- workers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "how"),
+    [
+        ("die", "ended with exit code 3"),
+        ("kill", "was ended by SIGKILL; the system may have run out of memory"),
+        ("segfault", "was ended by SIGSEGV"),
+    ],
+)
+def test_a_dead_worker_fails_its_quantum_alone_and_is_replaced(pool, butler, control, root, action, how):
+    (control / "reduce-1-1").write_text(action)
+    seen = []
+    report = pool.execute(plan(butler, control), butler, listeners=[seen.append])
+    assert {t.label: t.counts for t in report.tasks} == {
+        "reduce": {SUCCEEDED: 11, FAILED: 1},
+        "stack": {SUCCEEDED: 3, BLOCKED: 1},
+        "report": {BLOCKED: 1},
+    }
+    (group,) = report.failures
+    assert group.exception == "WorkerDied"
+    assert how in group.message
+    assert group.dataIds == ({"instrument": "Cam", "visit": 1, "detector": 1},)
+    ends = [e.attempt.index for e in seen if isinstance(e, QuantumEnded)]
+    assert len(ends) == len(set(ends)) == 15
+    assert not left_over(root)
+    assert status(root, RUN).counts == report.counts
+
+
+def test_many_dead_workers_end_no_run(pool, butler, control, root):
+    for visit in range(4):
+        (control / f"reduce-{visit}-1").write_text("kill")
+    report = pool.execute(plan(butler, control), butler)
+    assert report.counts == {SUCCEEDED: 8, FAILED: 4, BLOCKED: 5}
+    for each in control.glob("reduce-*"):
+        each.unlink()
+    assert pool.execute(plan(butler, control), butler).exit_code == 0
+
+
+def test_workers_that_cannot_begin_are_an_error_and_no_endless_loop(pool, butler, control, monkeypatch):
+    monkeypatch.setattr("executors.worker.WorkerSpec.__init__", _spoilt)
+    from supertask.errors import DagFileError, ExecutionError
+
+    with pytest.raises((ExecutionError, DagFileError), match="cannot begin: supertask.errors.DagFileError"):
+        pool.execute(plan(butler, control), butler)
+
+
+def _spoilt(self, root, plan_file, header, init_inputs):
+    for name, value in (
+        ("root", root), ("plan_file", "/nowhere.h5"), ("header", header), ("init_inputs", init_inputs),
+    ):  # fmt: skip
+        object.__setattr__(self, name, value)
+
+
+def test_long_quanta_do_not_wait_behind_each_other(butler, control):
+    """What an idle worker could do is taken back from a busy one."""
+    (control / "reduce-0-0").write_text("sleep:1.5")
+    begun = time.monotonic()
+    dag = plan(butler, control).subset(["reduce"])
+    seen = []
+    MultiprocessFramework(2).execute(dag, butler, listeners=[lambda e: seen.append((time.monotonic(), e))])
+    ends = [at for at, e in seen if isinstance(e, QuantumEnded)]
+    assert sorted(ends)[-2] - begun < sorted(ends)[-1] - begun
+    assert ends[-1] - ends[-2] > 0.2
+
+
+# -- drivers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["in process", "pool"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_in_order(root, butler, control, tmp_path, kind, number):
+    (control / "reduce-@").write_text("sleep:0.2")
+    file = tmp_path / "plan.h5"
+    plan(butler, control).save(file)
+    driver = drive(root, file, kind)
+    with driver:
+        while len(ran(control)) < 3:
+            assert driver.poll() is None, driver.stderr.read()
+            time.sleep(0.01)
+        driver.send_signal(number)
+        assert driver.wait(30) == 1
+        assert driver.stderr.read() == ""
+    found = status(root, RUN)
+    assert not found.active
+    assert SUCCEEDED in found.counts
+    assert found.counts.get(LOST, 0) == 0
+    finished = found.counts[SUCCEEDED]
+    assert finished == len(ran(control)), "what ran was finished"
+    assert len(butler.query("image", collections=[RUN])) == finished, "and registered"
+    (control / "reduce-@").unlink()
+    report = InProcessFramework().execute(file, butler)
+    assert (report.exit_code, report.finished_before) == (0, finished)
+
+
+@pytest.mark.parametrize("kind", ["in process", "pool"])
+def test_a_second_signal_ends_it_at_once(root, butler, control, tmp_path, kind):
+    (control / "reduce-@").write_text("sleep:30")
+    file = tmp_path / "plan.h5"
+    plan(butler, control).save(file)
+    driver = drive(root, file, kind)
+    with driver:
+        while not ran(control):
+            assert driver.poll() is None, driver.stderr.read()
+            time.sleep(0.01)
+        begun = time.monotonic()
+        driver.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(20) == 1
+        assert time.monotonic() - begun < 15
+        assert driver.stderr.read() == ""
+    assert not any(map(is_alive, workers_of(root)))
+    (control / "reduce-@").unlink()
+    assert MultiprocessFramework(2).execute(file, butler).exit_code == 0
+    assert not left_over(root)
+
+
+def test_workers_end_with_their_driver(root, butler, control, tmp_path):
+    (control / "reduce-@").write_text("sleep:60")
+    file = tmp_path / "plan.h5"
+    plan(butler, control).save(file)
+    driver = drive(root, file, "pool")
+    with driver:
+        while len(ran(control)) < 2:
+            assert driver.poll() is None, driver.stderr.read()
+            time.sleep(0.01)
+        driver.kill()
+    until = time.monotonic() + 10
+    while any(map(is_alive, workers_of(root))):
+        assert time.monotonic() < until, "a worker outlives its driver"
+        time.sleep(0.01)
+    found = status(root, RUN)
+    assert (found.active, found.interrupted, found.running) == (False, True, ())
+    (control / "reduce-@").unlink()
+    report = InProcessFramework().execute(file, butler)
+    assert report.exit_code == 0
+    assert not left_over(root)
+
+
+def undisturbed(tmp_path, visits, detectors):
+    """The outputs of a run that nothing happened to."""
+    root = tmp_path / "undisturbed"
+    with make_repository(root, visits, detectors) as butler:
+        assert InProcessFramework().execute(plan(butler), butler).exit_code == 0
+    return outputs(root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_is_killed_when_the_run_ends_as_if_nothing_had_happened(tmp_path, seed):
+    """Drivers and workers are killed at random; what is left is run again, by one framework or the other."""
+    dice = random.Random(seed)
+    visits, detectors = 30, 10
+    expected = undisturbed(tmp_path, visits, detectors)
+    root, file, control = tmp_path / "repo", tmp_path / "plan.h5", tmp_path / "control"
+    control.mkdir()
+    with make_repository(root, visits, detectors) as butler:
+        dag = plan(butler, control)
+        dag.save(file)
+    deaths = Counter()
+    for attempt in range(100):
+        kind = dice.choice(["in process", "pool"])
+        driver = drive(root, file, kind)
+        with driver:
+            assert driver.stdout.readline() == "open\n"
+            victim = dice.choice(["driver", "driver", "worker", "all"]) if attempt < 15 else ""
+            if victim:
+                time.sleep(dice.uniform(0.0, 1.2))
+            workers = [pid for pid in workers_of(root) if is_alive(pid)]
+            if victim in {"worker", "all"} and workers:
+                os.kill(dice.choice(workers), signal.SIGKILL)
+                deaths["worker"] += 1
+            if victim in {"driver", "all"} and driver.poll() is None:
+                driver.kill()
+                deaths["driver"] += 1
+            code = driver.wait(120)
+            said = driver.stderr.read()
+        assert code in {0, 1, -signal.SIGKILL}, said
+        assert "Traceback" not in said
+        if code == 0 and attempt >= 15:
+            break
+    assert code == 0
+    assert deaths["driver"] >= 3
+    assert outputs(root) == expected
+    counts = succeeded_in_journal(root)
+    assert set(counts) == set(range(dag.n_quanta))
+    assert set(counts.values()) == {1}, "every quantum succeeded exactly once"
+    assert not left_over(root)
+    with Butler(root) as butler:
+        for name in ("image", "mask", "stack", "report"):
+            there = butler.query(name, collections=[RUN])
+            assert len(there) == sum(f.startswith(f"{name}/") for f in expected)
+        butler.verify(there[0])
+    assert status(root, RUN).exit_code == 0
