@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import attrs
 import numpy as np
@@ -160,7 +161,7 @@ class FootprintStore:
         kept: list[Footprints] = []
         for path in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
             try:
-                with np.load(path, allow_pickle=False) as segment:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as segment:
                     if int(segment["format"]) != _FORMAT:
                         raise FootprintError(f"{path} is of another version of this software")
                     if set(segment["units"].tolist()) != set(units):
@@ -171,7 +172,7 @@ class FootprintStore:
                     if bool(segment["replace"]):
                         theirs = set(_rows(part))
                         kept = [k.take(np.array([r not in theirs for r in _rows(k)], bool)) for k in kept]
-            except (OSError, KeyError, ValueError, EOFError) as error:
+            except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
                 raise FootprintError(f"the footprints in {path} cannot be read: {error}") from error
             kept.append(part)
         if not kept:

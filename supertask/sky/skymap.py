@@ -124,6 +124,8 @@ class Tract:
         wcs.wcs.crpix = [(columns + 1) / 2.0, (rows + 1) / 2.0]
         wcs.wcs.cdelt = [-self.pixel_scale / 3600.0, self.pixel_scale / 3600.0]
         wcs.wcs.radesys = "ICRS"
+        # The default is 0 for a tangent point at the north pole alone, which turns the plane about.
+        wcs.wcs.lonpole = 180.0
         wcs.wcs.set()
         wcs.array_shape = self.shape
         return wcs
