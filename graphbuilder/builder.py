@@ -132,7 +132,7 @@ class GraphBuilder:
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
         if not plan.n:
-            raise EmptyPlanError(_why_empty(plan.steps, where))
+            raise EmptyPlanError(_why_empty(plan.steps, where), tuple(plan.steps))
         return self._finish(plan, pipeline, where, bind or {})
 
     # -- before the RepoGraph -----------------------------------------------------------------

@@ -121,7 +121,19 @@ class PreflightError(SuperTaskError):
 
 
 class EmptyPlanError(PreflightError):
-    """The plan has no quanta; the message says which step came out empty."""
+    """The plan has no quanta; the message says which step came out empty.
+
+    Parameters
+    ----------
+    message : str
+        Which step it was.
+    steps : tuple, optional
+        All steps: (task label or empty, step, how many it left).
+    """
+
+    def __init__(self, message: str, steps: tuple[tuple[str, str, int], ...] = ()) -> None:
+        self.steps = steps
+        super().__init__(message)
 
 
 class DagFileError(SuperTaskError):

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("pipeline", "Look into a pipeline."),
     "preflight": ("preflight", "Work out the whole plan before anything runs."),
     "dag": ("dag", "Look into a plan."),
+    "explain": ("explain", "Say why a quantum is in a plan, or is not."),
     "batch": ("batch", "Merge quanta of a plan into bundles that run together."),
     "run": ("run", "Run a plan, or what is left of it."),
     "status": ("status", "Show how a run stands, while it goes on or after."),
