@@ -150,11 +150,11 @@ def _asked_again(dag: ScienceDag, label: str, wanted: DataId, butler: AbstractBu
     else:
         steps = alone.meta.steps
         if any(n.label == label and n.count for n in alone.tasks):
-            lines = (
+            why = (
                 "with this data ID alone it would be planned: the repository has changed since the plan "
-                + "was made, or the expression narrowed something that it needs",
-                f"expression: {dag.meta.where or '(none)'}",
+                "was made, or the expression narrowed something that it needs"
             )
+            lines = (why, f"expression: {dag.meta.where or '(none)'}")
             return Explanation(label, wanted, Verdict.NOTHING_TO_DO, lines)
     own = [s for s in steps if s[0] in ("", label)]
     first = next((s for s in own if not s[2]), None)
