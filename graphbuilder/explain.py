@@ -154,13 +154,13 @@ def _asked_again(dag: ScienceDag, label: str, wanted: DataId, butler: AbstractBu
                 "with this data ID alone it would be planned: the repository has changed since the plan "
                 "was made, or the expression narrowed something that it needs"
             )
-            lines = (why, f"expression: {dag.meta.where or '(none)'}")
-            return Explanation(label, wanted, Verdict.NOTHING_TO_DO, lines)
+            expression = f"expression: {dag.meta.where or '(none)'}"
+            return Explanation(label, wanted, Verdict.NOTHING_TO_DO, (why, expression))
     own = [s for s in steps if s[0] in ("", label)]
     first = next((s for s in own if not s[2]), None)
-    lines = () if first is None else (f"for this data ID alone the first step that left nothing: {first[1]}",)
+    blame = () if first is None else (f"for this data ID alone the first step that left nothing: {first[1]}",)
     table = tuple(f"{count:>8,}  {what}" for _, what, count in own)
-    return Explanation(label, wanted, Verdict.NOTHING_TO_DO, (*lines, *table))
+    return Explanation(label, wanted, Verdict.NOTHING_TO_DO, (*blame, *table))
 
 
 def _values(butler: AbstractButler, model: UnitModel, wanted: DataId) -> tuple[dict[Name, Any], list[str]]:
