@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from supertask.callers import calling_line
 from supertask.configbase import (
@@ -80,12 +80,14 @@ class Config(ConfigBase):
     def __delattr__(self, name: str) -> NoReturn:
         raise ConfigError(f"a {type(self).__name__} cannot be changed, so {name!r} cannot be deleted")
 
-    def __getattr__(self, name: str) -> NoReturn:
-        known = self.config_fields
-        raise AttributeError(
-            f"{type(self).__name__} has no field {name!r}{did_you_mean(name, known)}; "
-            f"it has {', '.join(known)}"
-        )
+    if not TYPE_CHECKING:  # so that a type checker sees what is misspelt
+
+        def __getattr__(self, name: str) -> NoReturn:
+            known = self.config_fields
+            raise AttributeError(
+                f"{type(self).__name__} has no field {name!r}{did_you_mean(name, known)}; "
+                f"it has {', '.join(known)}"
+            )
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

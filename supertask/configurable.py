@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -121,6 +121,11 @@ class ConfigurableField(Declaration):
     config: Config | None = attrs.field(default=None, kw_only=True)
     base: type = attrs.field(default=object, kw_only=True)
     overhead: bool = attrs.field(default=False, kw_only=True)
+
+    if TYPE_CHECKING:  # what it is on instances of the configuration
+
+        def __get__(self, instance: object, owner: type | None = None) -> Configurable:
+            raise NotImplementedError
 
     def bind(self, name: str, annotation: Any, special: Special) -> ConfigField:
         """Return the field that this declares."""

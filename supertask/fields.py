@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -23,6 +23,7 @@ from supertask.config import Config
 from supertask.configfields import ConfigField, Declaration, Special
 from supertask.datasets import Dataset, DatasetType
 from supertask.errors import ConfigError, DatasetTypeError, Problems
+from supertask.frozen import FrozenDict
 from supertask.kinds.base import MISSING, At, Kind
 from supertask.yamltext import Node, Scalar
 
@@ -141,6 +142,11 @@ class _DatasetDeclaration(Declaration):
         self._doc = doc
         self._name = name
         self._options = options
+
+    if TYPE_CHECKING:  # what it is on instances of the configuration
+
+        def __get__(self, instance: object, owner: type | None = None) -> type[Dataset]:
+            raise NotImplementedError
 
     def bind(self, name: str, annotation: Any, special: Special) -> ConfigField:
         """Return the field that this declares."""
@@ -356,11 +362,18 @@ class SuperTaskConfig(Config):
     @property
     def dataset_fields(self) -> dict[str, DatasetField]:
         """Field name → what the task reads or writes, with the Dataset class of the configured name."""
-        return {
-            name: attrs.evolve(declared.kind.template, dataset_type=getattr(self, name))
-            for name, declared in self.config_fields.items()
-            if isinstance(declared.kind, DatasetKind)
-        }
+        found: FrozenDict[str, DatasetField] | None = self.__dict__.get("_dataset_fields")
+        if found is None:
+            found = FrozenDict(
+                {
+                    name: attrs.evolve(declared.kind.template, dataset_type=getattr(self, name))
+                    for name, declared in self.config_fields.items()
+                    if isinstance(declared.kind, DatasetKind)
+                }
+            )
+            # Asked for with every quantum, and a configuration does not change.
+            self.__dict__["_dataset_fields"] = found
+        return found
 
     def fields_of(self, *roles: FieldRole) -> dict[str, DatasetField]:
         """Return the dataset fields of some roles by name."""

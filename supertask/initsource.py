@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ class InitSource(DatasetSource):
         """Read an init dataset; see `DatasetSource.get`."""
         name = _name(dataset)
         if name in self._recorded:
-            return self._recorded[name]
+            return copy.deepcopy(self._recorded[name])
         if self._butler is not None:
             return self._butler.get(dataset, dataId, parameters=parameters, **units)
         known = ", ".join(sorted(self._recorded)) or "nothing"

@@ -7,7 +7,8 @@ write only `run`; or group with the RepoGraph in `defineQuanta`; or make every `
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import attrs
@@ -129,7 +130,7 @@ class SuperTask(Task):
             found = sorted(quantum.inputs.get(field.dataset_type, ()))
             arguments[name] = _read(field, found, butler, problems, units)
         problems.raise_if_any(ExecutionError)
-        if _takes_data_id(type(self)):
+        if _takes_data_id(type(self).run):
             arguments["dataId"] = quantum.dataId
         results = self.run(**arguments)
         for value, dataset in self._matched(results, quantum, units, problems):
@@ -236,8 +237,9 @@ def _read(
     return values[0] if values else None
 
 
-def _takes_data_id(cls: type[SuperTask]) -> bool:
-    return "dataId" in inspect.signature(cls.run).parameters
+@lru_cache(maxsize=1024)
+def _takes_data_id(run: Callable[..., Any]) -> bool:
+    return "dataId" in inspect.signature(run).parameters
 
 
 def _deal(
