@@ -1,15 +1,19 @@
 """Say what the work is: the first of the three floors.
 
-From the ground up, each imports only from above it in this list:
+From the ground up, each floor importing only from those before it in this list:
 
 - *Words*: `errors`, `struct`, `dataids`, `datasets`, `quanta`, `conditions` (what a data-ID expression
-  means), `units` (unit models; `unitmodels` finds them), `yamltext` (YAML read safely, with places).
-- *Configuration*: `kinds` (what values a field of each type has), `configfields` (how fields are declared),
-  `overrides` (values for fields as text), `config` (typed, frozen, with a history), `configurable`
-  (replaceable subtasks), `fields` (dataset types as config fields), `identities` (what makes two values one).
-- *Work*: `task`, `supertask`, `pipeline` and its files, `classpath`.
-- *Data*: `butler` (the port and the Butlers that keep it), `rows` (columns that they exchange), `formats`,
-  `repograph` (what a selection of a repository holds and will hold).
+  means), `units` (unit models; `unitmodels` finds them), `times` (as integers), `rows` (columns in which units
+  and datasets are exchanged), `yamltext` (YAML read safely, with places), `canonical` (one encoding of equal
+  values), `classpath` (classes by name).
+- *Configuration*: `kinds` (what values a field of each type has), `frozen` (lists and dicts that stay as they
+  are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text), `configbase`
+  and `config` (typed, immutable, with a history of `callers` and files), `configurable` (replaceable
+  subtasks), `fields` (dataset types as config fields), `identities` (what makes two tasks the same).
+- *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
+  maps), `repograph` (what a selection of a repository holds and will hold).
+- *Work*: `metadata` (what a call notes), `task`, `supertask`, `pipeline` (with `taskdefs`, `pipelinechecks`,
+  `pipelinefiles`, and `initsource`, what tasks may read when they are made).
 - `testing`: contract suites and one-liners for authors of tasks, Butlers and formats.
 
 What users need most is here at the root; it is imported when it is first asked for, so that
