@@ -2,9 +2,9 @@
 
 - `sphere` reckons with unit vectors; `footprint` makes an outline of a WCS; `footprints` holds many in
   columns and keeps them in a repository.
-- `skymap` divides the sky into tracts and patches; `overlaps` finds in bulk which footprints meet
-  which patches; `relate` stores that as the unit model's spatial relation, `ingested` does so at
-  ingest.
+- `skymap` divides the sky into `tracts`, and these into patches; `overlaps` finds in bulk which
+  footprints meet which patches; `relate` stores that as the unit model's spatial relation, and
+  `ingested` does so at ingest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from supertask.sky.ingested import keep_footprints, relate_all
     from supertask.sky.overlaps import Overlaps
     from supertask.sky.relate import compare
-    from supertask.sky.skymap import SkyMap, SkyMapError, Tract
+    from supertask.sky.skymap import SkyMap
+    from supertask.sky.tracts import SkyMapError, Tract
 
 _HOME = {
     "FootprintError": "footprint",
@@ -26,8 +27,8 @@ _HOME = {
     "Footprints": "footprints",
     "Overlaps": "overlaps",
     "SkyMap": "skymap",
-    "SkyMapError": "skymap",
-    "Tract": "skymap",
+    "SkyMapError": "tracts",
+    "Tract": "tracts",
     "compare": "relate",
     "keep_footprints": "ingested",
     "relate_all": "ingested",

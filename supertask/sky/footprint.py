@@ -16,6 +16,11 @@ __all__ = ["FootprintError", "footprint", "footprint_of_file", "footprint_of_hea
 
 _CELESTIAL = re.compile(r"RA--|DEC-|[A-Z]?LON|[A-Z]?LAT|[A-Z]{2}LN|[A-Z]{2}LT")
 
+_OF_WCS = re.compile(
+    r"WCS|CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CD[0-9]|PC[0-9]|PV[0-9]|PS[0-9]|(A|B|AP|BP)_|LONPOLE|LATPOLE|"
+    r"RADE|EQUINOX|EPOCH|NAXIS|CPDIS|DP[0-9]|DQ[0-9]|D2IM"
+)
+
 
 class FootprintError(SuperTaskError):
     """A WCS or polygon gives no outline on the sky."""
@@ -56,7 +61,7 @@ def footprint(wcs: Any, shape: Sequence[int], *, points_per_edge: int = 2) -> np
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            celestial = wcs.celestial
+            celestial = wcs if wcs.naxis == 2 else wcs.celestial
             if _is_icrs(celestial):
                 ra, dec = celestial.all_pix2world(x, y, 0)
             else:
@@ -97,12 +102,14 @@ def footprint_of_header(header: Any, shape: Sequence[int]) -> tuple[float, ...] 
     """
     if not any(_CELESTIAL.match(str(header.get(f"CTYPE{i}", ""))) for i in (1, 2, 3)):
         return None
+    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wcs = WCS(header)
+            # WCS parses all that it is given, and its own cards are few.
+            wcs = WCS(Header([card for card in header.cards if _OF_WCS.match(card.keyword)]))
             if not wcs.has_celestial:
                 return None
     except Exception as error:

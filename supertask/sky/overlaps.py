@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.sky.footprints import Footprints
-from supertask.sky.skymap import SkyMap, Tract
+from supertask.sky.skymap import SkyMap
 from supertask.sky.sphere import caps, gnomonic, near_pairs
+from supertask.sky.tracts import Tract
 
 __all__ = ["Overlaps", "overlaps"]
 
@@ -153,7 +154,7 @@ def _polygons(x: Any, y: Any, starts: Int, lengths: Int, hit: Int) -> Any:
     rings = shapely.linearrings(
         np.stack([x[at], y[at]], axis=1), indices=np.repeat(np.arange(len(hit)), lengths[hit])
     )
-    polygons = shapely.polygons(rings)
+    polygons: Any = shapely.polygons(rings)
     crossed = ~shapely.is_valid(polygons)
     if crossed.any():
         polygons[crossed] = shapely.make_valid(polygons[crossed])

@@ -12,7 +12,8 @@ from supertask.butler.port import AbstractButler, Reader
 from supertask.rows import RelationRows
 from supertask.sky.footprints import Footprints
 from supertask.sky.overlaps import overlaps
-from supertask.sky.skymap import SkyMap, SkyMapError
+from supertask.sky.skymap import SkyMap
+from supertask.sky.tracts import SkyMapError
 from supertask.units import Relation, RelationKind, UnitModel
 
 __all__ = ["Comparison", "Related", "compare", "footprint_units", "relate", "spatial_relation"]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import gzip
+import importlib.metadata
 import multiprocessing
 import os
 import shutil
+import sys
+import types
 
 import attrs
 import numpy as np
@@ -289,6 +292,33 @@ def test_wrong_arguments_are_refused_before_anything_is_done(
     with pytest.raises(IngestError, match=says):
         ingest(butler, write_frame().parent, **arguments)
     assert not butler.collection_infos()
+
+
+@pytest.mark.parametrize("transfer", ["direct", "copy", "move"])
+def test_stopped_anywhere_and_run_again_it_goes_on(butler, translator, write_frame, monkeypatch, transfer):
+    monkeypatch.setattr("supertask.ingest.ingestion._CHUNK", 4)
+    for i in range(10):
+        path = write_frame(f"{i}.fits", EXPID=i)
+
+    def stop(stage, done, total):
+        if stage == "register" and done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(butler, path.parent, translator, transfer=transfer, progress=stop)
+    assert len(butler.query("raw")) == 4
+    report = ingest(butler, path.parent, translator, transfer=transfer)
+    assert (len(report.ingested), report.failed) == (6, ())
+    assert len(butler.query("raw")) == 10
+
+
+def test_a_package_offers_a_translator_by_name(butler, translator, write_frame, monkeypatch):
+    entry = importlib.metadata.EntryPoint("cam", "cam_package:translator", "supertask.translators")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    monkeypatch.setitem(sys.modules, "cam_package", types.SimpleNamespace(translator=lambda: translator))
+    assert len(ingest(butler, write_frame(), "cam").ingested) == 1
+    with pytest.raises(IngestError, match="did you mean 'cam'"):
+        ingest(butler, write_frame("b.fits"), "camm")
 
 
 def test_an_empty_folder_is_said_to_be(butler, translator, tmp_path):
