@@ -32,7 +32,9 @@ from supertask.identities import task_key
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb, without_unmade
 from supertask.repograph.columns import Ints, group, lookup
-from supertask.repograph.graph import GroupedQuanta, RepoGraph, Step
+from supertask.repograph.graph import RepoGraph
+from supertask.repograph.grouped import GroupedQuanta
+from supertask.repograph.holdings import Step
 from supertask.repograph.tables import QuantumTable
 from supertask.supertask import SuperTask
 

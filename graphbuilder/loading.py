@@ -18,7 +18,8 @@ from supertask.butler.port import Reader
 from supertask.conditions import Condition, conjuncts, names
 from supertask.datasets import Dataset
 from supertask.repograph.columns import group, lookup, pack, pack_both
-from supertask.repograph.graph import RepoGraph, Step, Validity
+from supertask.repograph.graph import RepoGraph
+from supertask.repograph.holdings import Step, Validity
 from supertask.repograph.space import Columns, UnitSpace
 from supertask.repograph.tables import DatasetTable, RelationTable
 from supertask.rows import DatasetRows, RelationRows, TextColumn

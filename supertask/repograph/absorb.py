@@ -13,7 +13,8 @@ from supertask.datasets import Dataset
 from supertask.errors import DataIdError, PreflightError, Problems
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, group
-from supertask.repograph.graph import GroupedQuanta, RepoGraph
+from supertask.repograph.graph import RepoGraph
+from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.space import Columns
 from supertask.repograph.tables import DatasetTable, QuantumTable
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from supertask.errors import PreflightError
 from supertask.fields import DatasetField, FieldRole
-from supertask.repograph.graph import GroupedQuanta, RepoGraph
+from supertask.repograph.graph import RepoGraph
+from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.relate import deciders
 from supertask.units import UnitModel
 
