@@ -313,7 +313,7 @@ class InMemoryButler(AbstractButler):
         checked.problems.raise_if_any(DataIdError)
         new = [key for key in made if key not in known]
         n = len(declared.implies)
-        for key, values in made.items():
+        for key, values in sorted(made.items(), key=lambda item: item[0]):
             number = known[key].id if key in known else len(known) + 1
             known[key] = Instance(
                 number,

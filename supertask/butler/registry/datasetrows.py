@@ -142,11 +142,13 @@ class DatasetRowsWriter:
             return None
         data, tag = entry.tables.data, entry.tables.tag
         rows: dict[int, Any] = {}
-        if any(c.info.kind is CollectionKind.RUN for c in search):
-            at = [data.c[link(u)] == ids[u] for u in entry.leaves]
+        runs = [c.id for c in search if c.info.kind is CollectionKind.RUN]
+        if runs:
+            at = _at(data, "run_id", runs, entry.leaves, ids)
             rows |= {row.run_id: row for row in connection.execute(sa.select(data).where(*at))}
-        if any(c.info.kind is CollectionKind.TAGGED for c in search):
-            at = [tag.c[link(u)] == ids[u] for u in entry.leaves]
+        tagged = [c.id for c in search if c.info.kind is CollectionKind.TAGGED]
+        if tagged:
+            at = _at(tag, "collection_id", tagged, entry.leaves, ids)
             select = sa.select(tag.c.collection_id, *data.c).join(data, data.c.id == tag.c.dataset_id)
             rows |= {row.collection_id: row for row in connection.execute(select.where(*at))}
         for collection in search:
@@ -294,3 +296,14 @@ class DatasetRowsWriter:
             values = sorted((*row[1], collection.id, row[2], begin, end) for row in rows)
             self._backend.insert(connection, validity, columns, values)
             self._catalog.add_holder(connection, entry, collection.id)
+
+
+def _at(
+    table: sa.Table, group: str, groups: Sequence[int], leaves: Sequence[str], ids: Mapping[str, int]
+) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that finds one data ID in some collections through the unique index."""
+    if len(groups) <= _CHUNK:
+        return [table.c[group].in_(groups), *(table.c[link(u)] == ids[u] for u in leaves)]
+    # Through the index's first column; "+ 0" keeps an index on another leaf from being preferred.
+    first = [table.c[link(u)] == ids[u] for u in leaves[:1]]
+    return [*first, *(table.c[link(u)] + 0 == ids[u] for u in leaves[1:])]

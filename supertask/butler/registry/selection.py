@@ -20,7 +20,18 @@ from supertask.butler.registry.backend import Backend, BulkColumn, ColumnKind
 from supertask.butler.registry.columns import IdFilter, read_table
 from supertask.butler.registry.schema import Schema, link
 from supertask.butler.registry.sql import Translator, check_name
-from supertask.conditions import Between, Compare, Comparison, Condition, Constant, In, Name, conjuncts, names
+from supertask.conditions import (
+    Between,
+    Compare,
+    Comparison,
+    Condition,
+    Constant,
+    In,
+    Name,
+    conjuncts,
+    evaluate,
+    names,
+)
 from supertask.units import FieldKind
 
 __all__ = ["Constraint", "Selection"]
@@ -36,6 +47,8 @@ class Constraint:
     units: frozenset[str]
     condition: Condition | None = None
     ids: Ids | None = None
+    null_passes: bool = True
+    """Whether it lets rows pass where all it speaks of is null: not so ``0 BETWEEN 1 AND visit``."""
 
 
 @attrs.frozen(eq=False)
@@ -60,16 +73,22 @@ class Selection:
         self._admitted: dict[tuple[str, frozenset[int]], Ids] = {}
         self._totals: dict[str, int] = {}
         self.constraints: list[Constraint] = []
+        # Ill-typed comparisons are told now, not when the first table is read.
+        anything = Translator(self._model, backend, lambda n: sa.column(str(n)))
         for i, part in enumerate(conjuncts(condition)):
             spoken_of = names(part)
             for name in spoken_of:
                 check_name(self._model, name)
-            self.constraints.append(Constraint(i, frozenset(n.unit for n in spoken_of), condition=part))
-        # Ill-typed comparisons are told now, not when the first table is read.
-        anything = Translator(self._model, backend, lambda n: sa.column(str(n)))
-        for constraint in self.constraints:
-            if constraint.condition is not None:
-                anything.condition(constraint.condition)
+            anything.condition(part)
+            units = frozenset(n.unit for n in spoken_of)
+            self.constraints.append(Constraint(i, units, part, null_passes=self._passes_null(part)))
+
+    def _passes_null(self, condition: Condition) -> bool:
+        def null(name: Name) -> tuple[Any, Any]:
+            text = check_name(self._model, name).value in ("str", "date")
+            return np.array([""], object) if text else np.zeros(1), np.ones(1, bool)
+
+        return bool(np.all(evaluate(condition, null)))
 
     def restrict(self, unit: str, ids: Ids) -> None:
         """Admit only these row IDs of a unit from now on."""
@@ -145,7 +164,8 @@ class Selection:
         nullable = self._model.unit(unit).implies
         for step, linked in parts.linked.items():
             ids = self.admitted(step, linked)
-            filters.append(IdFilter(link(step), table.c[link(step)], ids, self.total(step), step in nullable))
+            passes = step in nullable and all(c.null_passes for c in linked)
+            filters.append(IdFilter(link(step), table.c[link(step)], ids, self.total(step), passes))
         own = [c.condition for c in parts.own if c.condition is not None]
         joined = [c.condition for c in parts.joined if c.condition is not None]
         source, resolve = self._joins(unit, joined)

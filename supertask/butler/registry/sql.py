@@ -87,14 +87,22 @@ class Translator:
     def not_false(self, condition: Condition) -> Sql:
         """Return the condition, or null: an expression that an index can serve where one can."""
         sql = self.condition(condition)
-        if isinstance(condition, Compare | In | Between | Like):
-            operands = [
-                o for o in (_get(condition, n) for n in ("operand", "left", "right", "low", "high")) if o
-            ]
-            if all(isinstance(o, Name | Constant) for o in operands):
-                nullable = [self._resolve(o) for o in operands if isinstance(o, Name)]
-                nullable = [c for c in nullable if getattr(c, "nullable", True)]
-                return sa.or_(sql, *(c.is_(None) for c in nullable)) if nullable else sql
+        operands: list[Operand] = []
+        if isinstance(condition, Compare):
+            operands = [condition.left, condition.right]
+        elif isinstance(condition, In | Like):
+            operands = [condition.operand]
+        elif (
+            isinstance(condition, Between)
+            and isinstance(condition.low, Constant)
+            and isinstance(condition.high, Constant)
+        ):
+            # (With a bound that is null it may be false all the same.)
+            operands = [condition.operand]
+        if operands and all(isinstance(o, Name | Constant) for o in operands):
+            columns = [self._resolve(o) for o in operands if isinstance(o, Name)]
+            nullable = [c for c in columns if getattr(c, "nullable", True)]
+            return sa.or_(sql, *(c.is_(None) for c in nullable)) if nullable else sql
         return sa.func.coalesce(sql, sa.true())
 
     def condition(self, node: Condition) -> Sql:
@@ -123,15 +131,17 @@ class Translator:
         if node.ranges and self._family(node.operand) is not int:
             raise DataIdError(f"{node}: only numbers can be in a range")
         operand = self._operand(node.operand)
+        if not node.values and not node.ranges:
+            # False for every value, but null for null, which SQL's own empty list is not.
+            return operand != operand
         parts: list[Sql] = []
-        if node.values or not node.ranges:
+        if node.values:
             parts.append(operand.in_([_bound(v) for v in node.values]))
         for r in node.ranges:
             inside = operand.between(_literal(r.first), _literal(r.last))
             if r.step != 1:
-                inside = sa.and_(inside, self._backend.modulo(operand - r.first, _literal(r.step)) == 0)
+                inside = sa.and_(inside, (operand - r.first) % r.step == 0)
             parts.append(inside)
-        # An empty list of values is false for every value, but null for null.
         return sa.or_(*parts)
 
     def _operand(self, node: Operand) -> Sql:
@@ -169,10 +179,6 @@ class Translator:
     def _number(self, node: Operand, *operands: Operand) -> None:
         if any(self._family(o) is str for o in operands):
             raise DataIdError(f"{node}: text cannot be reckoned with")
-
-
-def _get(node: Any, name: str) -> Any:
-    return getattr(node, name, None)
 
 
 def _bound(value: Value) -> Value:

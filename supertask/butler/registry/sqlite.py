@@ -99,6 +99,7 @@ class SqliteBackend(Backend):
             check_same_thread=False,
             cached_statements=512,
         )
+        connection.create_function("supertask_modulo", 2, _modulo, deterministic=True)
         for pragma in ("temp_store=MEMORY", "cache_size=-8192", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         if self.writeable:
@@ -185,7 +186,11 @@ class SqliteBackend(Backend):
 
     def modulo(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Return the remainder as Python and NumPy take it; SQLite's ``%`` makes integers of floats."""
-        return a - b * sa.func.floor(a * 1.0 / sa.func.nullif(b, 0))
+        return sa.func.supertask_modulo(a, b)
+
+
+def _modulo(a: float | None, b: float | None) -> float | None:
+    return None if a is None or not b else a % b
 
 
 class _CrossJoin(sa.Join):
