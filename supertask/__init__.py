@@ -4,11 +4,11 @@ From the ground up, each floor importing only from those before it in this list:
 
 - *Words*: `errors`, `struct`, `dataids`, `datasets`, `quanta`, `conditions` (what a data-ID expression
   means), `units` (unit models; `unitmodels` finds them), `times` (as integers), `rows` (columns in which
-  units and datasets are exchanged), `yamltext` (YAML read safely, with places), `canonical` (one encoding of equal
-  values), `classpath` (classes by name).
+  units and datasets are exchanged), `yamltext` (YAML read safely, with places), `canonical` (one
+  encoding of equal values), `classpath` (classes by name).
 - *Configuration*: `kinds` (what values a field of each type has), `frozen` (lists and dicts that stay as
-  they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text), `configbase`
-  and `config` (typed, immutable, with a history of `callers` and files), `configurable` (replaceable
+  they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text),
+  `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable` (replaceable
   subtasks), `fields` (dataset types as config fields), `identities` (what makes two tasks the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).

@@ -83,9 +83,7 @@ def truth_of(node, row):
     if value is NULL:
         return NULL
     if isinstance(node, In):
-        return value in node.values or any(
-            value in range(r.first, r.last + 1, r.step) for r in node.ranges
-        )
+        return value in node.values or any(value in range(r.first, r.last + 1, r.step) for r in node.ranges)
     return fnmatch.fnmatchcase(value, node.pattern)
 
 
@@ -93,9 +91,7 @@ small = st.integers(-4, 4)
 halves = st.integers(-6, 6).map(lambda n: n / 2)
 words = st.sampled_from(["g", "r", "i", "gr", ""])
 
-leaves = st.one_of(
-    st.just(COUNT), st.just(SIZE), small.map(Constant), halves.map(Constant)
-)
+leaves = st.one_of(st.just(COUNT), st.just(SIZE), small.map(Constant), halves.map(Constant))
 numbers = st.recursive(
     leaves,
     lambda inner: st.one_of(
@@ -150,10 +146,12 @@ def test_columns_are_judged_as_kleene_judges_each_row(condition, rows, text_of_n
 
 
 def test_what_lacks_a_band_is_not_constrained_by_it():
-    condition = And((
-        In(COUNT, ranges=(Range(1, 10),)),
-        Compare(Comparison.EQ, WORD, Constant("r")),
-    ))
+    condition = And(
+        (
+            In(COUNT, ranges=(Range(1, 10),)),
+            Compare(Comparison.EQ, WORD, Constant("r")),
+        )
+    )
     rows = [
         {COUNT: 3, WORD: "r"},
         {COUNT: 3, WORD: "g"},
@@ -209,8 +207,12 @@ def test_no_condition_has_no_conjuncts():
 
 
 def test_names_are_found_wherever_they_stand():
-    condition = Not(And((
-        Or((In(Negative(COUNT), (1,)), Like(WORD, "*"))),
-        Between(Constant(1), Arithmetic("+", SIZE, Constant(2)), Constant(3)),
-    )))
+    condition = Not(
+        And(
+            (
+                Or((In(Negative(COUNT), (1,)), Like(WORD, "*"))),
+                Between(Constant(1), Arithmetic("+", SIZE, Constant(2)), Constant(3)),
+            )
+        )
+    )
     assert names(condition) == {COUNT, SIZE, WORD}
