@@ -32,6 +32,8 @@ __all__ = ["TEMPORARY_PREFIX", "Datastore", "WrittenFile"]
 TEMPORARY_PREFIX = ".tmp-"
 
 _HDU = "#hdu="
+_ROOM = 1 << 16
+"""Bytes; with fewer free a disk is full."""
 _counter = itertools.count()
 _REASONS = {
     errno.ENOSPC: "the disk is full: make room",
@@ -179,27 +181,23 @@ class Datastore:
                 if folder not in self._folders:
                     self._make_folder(folder)
                 return self._write(value, storage, temporary, final)
+            except StorageError as error:
+                raise StorageError(f"{what} cannot be written as {storage.name}: {error}") from error
             except FileNotFoundError:
                 # Somebody removed the last file of the folder, and the folder with it, since it was made.
                 self._make_folder(folder)
                 return self._write(value, storage, temporary, final)
-        except OSError as error:
+        except BaseException as error:
+            # Asked while what was written still takes its place.
+            full = _is_full(folder)
             _unlink_quietly(temporary)
-            raise StorageError(f"{what} cannot be written to {final}: {_why(error)}") from error
-        except StorageError as error:
-            _unlink_quietly(temporary)
-            raise StorageError(f"{what} cannot be written as {storage.name}: {error}") from error
-        except SuperTaskError:
-            _unlink_quietly(temporary)
-            raise
-        except Exception as error:
-            _unlink_quietly(temporary)
-            raise StorageError(
-                f"{what} cannot be written as {storage.name}: {type(error).__name__}: {error}"
-            ) from error
-        except BaseException:
-            _unlink_quietly(temporary)
-            raise
+            if isinstance(error, OSError) or (full and isinstance(error, Exception)):
+                why = f"{error} ({_REASONS[errno.ENOSPC]})" if full else _why(error)
+                raise StorageError(f"{what} cannot be written to {final}: {why}") from error
+            if isinstance(error, SuperTaskError) or not isinstance(error, Exception):
+                raise
+            said = f"{type(error).__name__}: {error}"
+            raise StorageError(f"{what} cannot be written as {storage.name}: {said}") from error
 
     def _make_folder(self, folder: str) -> None:
         missing = []
@@ -323,9 +321,18 @@ class Datastore:
             yield from (os.path.join(folder, n) for n in names if n.startswith(TEMPORARY_PREFIX))
 
 
-def _why(error: OSError) -> str:
-    reason = _REASONS.get(error.errno or 0)
-    return f"{error.strerror} ({reason})" if reason else str(error)
+def _is_full(folder: str) -> bool:
+    """Tell whether a disk has no room to speak of: not every library passes on that this is what failed."""
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < _ROOM
+
+
+def _why(error: BaseException) -> str:
+    reason = _REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{error} ({reason})" if reason else str(error)
 
 
 def _sync_folder(folder: str) -> None:
