@@ -8,11 +8,13 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -34,7 +36,6 @@ _PATIENCE = 0.05
 _DEATHS = 3
 """So many workers in a row may die before one has run anything."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_PRELOAD = ["__main__", "executors.worker"]
 
 
 @attrs.define(eq=False)
@@ -92,8 +93,10 @@ class Crew:
         self._size = processes
         self._threads = threads
         self._context: Any = multiprocessing.get_context(method)
+        self._forks = method == "fork"
         if method == "forkserver":
-            self._context.set_forkserver_preload(_PRELOAD)
+            modules = {node.class_path.partition(":")[0] for node in driver.plan.tasks}
+            self._context.set_forkserver_preload(["executors.worker", *sorted(modules)])
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
         self._seconds: dict[str, float] = {}
@@ -112,10 +115,12 @@ class Crew:
 
     def _hire(self) -> None:
         ours, theirs = self._context.Pipe()
+        spec = self._spec
+        if self._context.get_start_method() == "fork":
+            pipes = [ours.fileno(), *(m.pipe.fileno() for m in self._members)]
+            spec = attrs.evolve(spec, inherited=(*self._driver.open_files(), *pipes), parent=os.getpid())
         with _environment(self._threads):
-            process = self._context.Process(
-                target=worker.main, args=(theirs, self._spec), name="supertask-worker"
-            )
+            process = self._context.Process(target=worker.main, args=(theirs, spec), name="supertask-worker")
             process.start()
         theirs.close()
         header = attrs.evolve(self._driver.header, role="worker", pid=process.pid, host=socket.gethostname())
@@ -371,3 +376,18 @@ def _environment(threads: int) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep new processes from importing the user's script again, which they have no use for.
+
+    Otherwise each of them runs the script's top level, and a script without the usual
+    ``if __name__ == "__main__":`` would start pools within pools.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

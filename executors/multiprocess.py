@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import sys
 
 import attrs
 
@@ -11,6 +11,7 @@ from executors.crew import Crew
 from executors.driver import Driver
 from executors.port import ExecutionFramework
 from executors.worker import WorkerSpec
+from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 
 __all__ = ["MultiprocessFramework"]
@@ -26,16 +27,17 @@ class MultiprocessFramework(ExecutionFramework):
     processes : int, optional
         How many; as many as this process may use cores unless given.
     start_method : str, optional
-        How they are started: ``forkserver`` (the default where there is one), ``spawn`` or ``fork``.
+        How they are started: ``forkserver``, ``spawn`` or ``fork``. Unless given it is the first
+        that there is, but ``fork`` for a plan with tasks that are defined in the script itself,
+        which no new process could import.
     threads : int, optional
         How many threads numerical libraries may use in each process; what the environment says
         (``OMP_NUM_THREADS`` and its like) comes first.
 
     Notes
     -----
-    As with all Python programs that start processes, a script that calls this does so under
-    ``if __name__ == "__main__":``. A process that dies fails the quantum that it ran, and no other, and is
-    replaced.
+    Workers do not run the script that calls this again, so it needs no ``if __name__ == "__main__":``.
+    A process that dies fails the quantum that it ran, and no other, and is replaced.
     """
 
     def __init__(
@@ -47,16 +49,16 @@ class MultiprocessFramework(ExecutionFramework):
             )
         if processes < 1:
             raise ExecutionError(f"a pool needs 1 process or more, not {processes}")
-        method = start_method or ("forkserver" if sys.platform == "linux" else "spawn")
-        if method not in _METHODS:
+        if start_method is not None and start_method not in _METHODS:
             raise ExecutionError(f"start_method is one of {', '.join(_METHODS)}, not {start_method!r}")
         self.processes = processes
-        self.start_method = method
+        self.start_method = start_method
         self.threads = threads
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
-        crew = Crew(driver, self._spec(driver), self.processes, self.start_method, self.threads)
+        method = self.start_method or _method_for(driver.plan)
+        crew = Crew(driver, self._spec(driver), self.processes, method, self.threads)
         try:
             self._feed(driver, crew)
         except BaseException:
@@ -84,3 +86,9 @@ class MultiprocessFramework(ExecutionFramework):
                 return
             crew.listen()
             driver.pulse()
+
+
+def _method_for(plan: ScienceDag) -> str:
+    methods = multiprocessing.get_all_start_methods()
+    in_script = any(node.class_path.startswith("__main__:") for node in plan.tasks)
+    return "fork" if in_script and "fork" in methods else next(m for m in _METHODS if m in methods)
