@@ -1,4 +1,4 @@
-"""Raw frame and plate solution → image of the sky, for a camera without calibrations; and when it was taken."""
+"""Raw frame and plate solution → image of the sky, for a camera without calibrations; and its time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,12 @@ def attach_solution(raw: CCDData, wcs: WCS, *, saturation: float, gain: float | 
     if gain is not None:
         variance += np.maximum(data - level, 0.0) / gain
     return CCDData(
-        data, unit=u.adu, mask=mask, uncertainty=VarianceUncertainty(variance), wcs=wcs, meta=raw.header.copy()
+        data,
+        unit=u.adu,
+        mask=mask,
+        uncertainty=VarianceUncertainty(variance),
+        wcs=wcs,
+        meta=raw.header.copy(),
     )
 
 

@@ -44,15 +44,12 @@ class ZeroPoint:
     """What turns a flux into a magnitude: mag = value - 2.5 log10(flux)."""
 
     value: float
+    error: float
+    """Standard error, mag."""
     scatter: float
     """Robust standard deviation of one star, mag."""
     n: int
     """Stars used."""
-
-    @property
-    def error(self) -> float:
-        """Standard error, mag."""
-        return self.scatter / max(self.n, 1) ** 0.5
 
 
 def match(first: SkyCoord, second: SkyCoord, radius: float) -> Match:
@@ -79,7 +76,10 @@ def astrometric_offset(pairs: Match, *, minimum: int = 3) -> tuple[float, float]
     """
     if len(pairs) < minimum:
         return None
-    bad = sigma_clip(pairs.east, sigma=3.0, masked=True).mask | sigma_clip(pairs.north, sigma=3.0, masked=True).mask
+    bad = (
+        sigma_clip(pairs.east, sigma=3.0, masked=True).mask
+        | sigma_clip(pairs.north, sigma=3.0, masked=True).mask
+    )
     good = ~np.broadcast_to(bad, pairs.east.shape)
     if good.sum() < minimum:
         return None
@@ -94,32 +94,42 @@ def moved(wcs: WCS, east: float, north: float) -> WCS:
     return result
 
 
-def photometric_zero_point(stars: Table, reference: Table, pairs: Match, *, minimum: int = 3) -> ZeroPoint | None:
+def photometric_zero_point(
+    stars: Table, reference: Table, pairs: Match, *, minimum: int = 3, floor: float = 0.01
+) -> ZeroPoint | None:
     """Return the zero point of fluxes against magnitudes.
 
     Parameters
     ----------
     stars : astropy.table.Table
-        With columns flux and, to leave out what is masked, bad.
+        With columns flux, flux_err and bad; stars with anything bad in their apertures are left out.
     reference : astropy.table.Table
         With a column mag.
     pairs : Match
         Rows of the one and of the other.
     minimum : int, optional
         Least number of stars.
+    floor : float, optional
+        Error of a reference magnitude, which no star's own error counts below.
 
     Returns
     -------
     ZeroPoint or None
-        The median over stars, clipped at three sigma; None if there are too few.
+        The mean over stars weighted by inverse variance, without those three deviations or more from
+        the median; None if there are too few.
     """
     flux = np.asarray(stars["flux"][pairs.first], dtype=float)
+    error = np.asarray(stars["flux_err"][pairs.first], dtype=float)
     mag = np.asarray(reference["mag"][pairs.second], dtype=float)
-    good = (flux > 0) & np.isfinite(mag)
-    if "bad" in stars.colnames:
-        good &= np.asarray(stars["bad"][pairs.first]) == 0
+    good = (flux > 3 * error) & np.isfinite(mag) & (np.asarray(stars["bad"][pairs.first]) == 0)
     if good.sum() < minimum:
         return None
     each = mag[good] + 2.5 * np.log10(flux[good])
-    kept = sigma_clip(each, sigma=3.0, masked=False)
-    return ZeroPoint(float(np.median(kept)), float(mad_std(kept)), len(kept))
+    sigma = np.hypot(2.5 / np.log(10) * error[good] / flux[good], floor)
+    off = each - np.median(each)
+    scatter = float(mad_std(each))
+    kept = np.abs(off) < 3 * np.maximum(sigma, scatter)
+    weight = kept / sigma**2
+    return ZeroPoint(
+        float((weight * each).sum() / weight.sum()), float(weight.sum() ** -0.5), scatter, int(kept.sum())
+    )

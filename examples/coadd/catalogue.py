@@ -21,7 +21,7 @@ AB_ZERO_POINT = 31.4
 
 
 def detection_image(coadds: Sequence[CCDData]) -> CCDData:
-    """Return the mean of coadds of several bands, weighted by inverse variance: white light, to find sources on."""
+    """Return white light to find sources on: the mean of coadds of all bands, weighted by inverse variance."""
     data = np.stack([np.asarray(c.data, dtype=float) for c in coadds])
     variance = np.stack([variance_of(c) for c in coadds])
     good = np.stack([np.ones(c.shape, bool) if c.mask is None else ~c.mask for c in coadds]) & (variance > 0)
@@ -33,7 +33,9 @@ def detection_image(coadds: Sequence[CCDData]) -> CCDData:
     return CCDData(
         (weighted * data).sum(axis=0) / divisor,
         unit=coadds[0].unit,
-        uncertainty=VarianceUncertainty((weighted**2 * np.where(good, variance, 0.0)).sum(axis=0) / divisor**2),
+        uncertainty=VarianceUncertainty(
+            (weighted**2 * np.where(good, variance, 0.0)).sum(axis=0) / divisor**2
+        ),
         mask=total == 0,
         wcs=coadds[0].wcs,
     )
@@ -74,7 +76,7 @@ def measure_patch(
     """
     white = detection_image(list(coadds.values()))
     found = find_stars(white, fwhm=fwhm, threshold=threshold)
-    x, y = centroids(white, found["x"], found["y"], box=2 * round(fwhm) + 1)
+    x, y = centroids(white, found["x"], found["y"], fwhm=fwhm)
     keep = patch.owns(x, y) & ~_twins(x, y, fwhm / 2)
     x, y = x[keep], y[keep]
     order = np.lexsort((x, y))
@@ -92,7 +94,7 @@ def measure_patch(
 
 
 def merge_patches(patches: Sequence[Table]) -> Table:
-    """Return the catalogue of a tract: the sources of all patches, numbered from 1 in order of declination."""
+    """Return the catalogue of a tract: sources of all patches, numbered from 1 in order of declination."""
     filled = [p for p in patches if len(p)] or list(patches[:1])
     table = vstack(filled, join_type="outer", metadata_conflicts="silent")
     table.sort(["dec", "ra"])

@@ -21,7 +21,7 @@ def forced_fluxes(
     *,
     radius: float,
     annulus: tuple[float, float] | None = None,
-    recentre: int = 0,
+    recentre: float = 0.0,
 ) -> Table:
     """Return fluxes in apertures at the positions of targets.
 
@@ -33,8 +33,8 @@ def forced_fluxes(
         With columns ra and dec (deg, ICRS), and source (a number) or else numbered from 0.
     radius, annulus
         For `aperture_fluxes`, pixels.
-    recentre : int, optional
-        Odd width of a box in which the centre is found again; 0 to trust the WCS.
+    recentre : float, optional
+        Width of a star in pixels, to find the centre again; 0 to trust the WCS.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def forced_fluxes(
     here = np.isfinite(x) & np.isfinite(y) & (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     x, y = x[here], y[here]
     if recentre:
-        x, y = centroids(_above_sky(image, annulus), x, y, box=recentre)
+        x, y = centroids(_above_sky(image, annulus), x, y, fwhm=recentre)
     table = Table({"source": np.asarray(names)[here], "x": x, "y": y})
     fluxes = aperture_fluxes(image, x, y, radius=radius, annulus=annulus)
     for name in fluxes.colnames:

@@ -13,10 +13,10 @@ from astropy.stats import SigmaClip, sigma_clipped_stats
 from astropy.table import Table
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture, aperture_photometry
 from photutils.background import Background2D, MedianBackground
-from photutils.centroids import centroid_2dg, centroid_sources
 from photutils.detection import DAOStarFinder
 from photutils.psf import fit_fwhm
 from photutils.utils.exceptions import NoDetectionsWarning
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 __all__ = [
     "Sky",
@@ -42,8 +42,11 @@ class Sky:
     """Standard deviation of the sky at each pixel."""
 
 
-def fit_sky(image: CCDData, *, box: int = 64) -> Sky:
-    """Return the sky of an image: the median in boxes, without stars, smoothed over three boxes.
+def fit_sky(image: CCDData, *, box: int = 64, fwhm: float = 3.0) -> Sky:
+    """Return the sky of an image: the median in boxes, smoothed over three boxes.
+
+    It is done twice, the second time without the pixels that are above the first sky after smoothing:
+    the wings of stars, and stars too faint to be seen one by one, would make the sky too bright.
 
     Parameters
     ----------
@@ -51,17 +54,30 @@ def fit_sky(image: CCDData, *, box: int = 64) -> Sky:
         Masked pixels are not used.
     box : int, optional
         Width of the boxes in pixels; several times the size of a star's halo.
+    fwhm : float, optional
+        Width of a star, pixels.
     """
-    found = Background2D(
-        np.asarray(image.data, dtype=float),
+    data = np.asarray(image.data, dtype=np.float32)
+    mask = np.zeros(image.shape, bool) if image.mask is None else image.mask
+    first = _boxes(data, mask, box)
+    above = np.where(mask, 0.0, (data - first.background) / max(float(first.background_rms_median), 1e-30))
+    sigma = fwhm / np.sqrt(8 * np.log(2))
+    # Smoothing by a Gaussian divides white noise by 2 sqrt(pi) times its width.
+    stars = gaussian_filter(above, sigma) * (2 * np.sqrt(np.pi) * sigma) > 2.5
+    found = _boxes(data, mask | binary_dilation(stars, iterations=max(round(fwhm), 1)), box)
+    return Sky(found.background, found.background_rms)
+
+
+def _boxes(data: Array, mask: Array, box: int) -> Background2D:
+    return Background2D(
+        data,
         box,
-        mask=image.mask,
-        exclude_percentile=80.0,
+        mask=mask,
+        exclude_percentile=90.0,
         filter_size=3,
         sigma_clip=SigmaClip(sigma=3.0),
         bkg_estimator=MedianBackground(),
     )
-    return Sky(found.background, found.background_rms)
 
 
 def variance_of(image: CCDData) -> Array:
@@ -101,7 +117,9 @@ def find_stars(image: CCDData, *, fwhm: float, threshold: float, noise: Any = No
     noise = np.sqrt(variance_of(image)) if noise is None else np.broadcast_to(noise, image.shape)
     usable = ~mask & np.isfinite(image.data) & (noise > 0)
     significance = np.where(usable, image.data, 0.0) / np.where(usable, noise, 1.0)
-    finder = DAOStarFinder(threshold=threshold, fwhm=fwhm, sharpness_range=(0.2, 1.0), roundness_range=(-1.0, 1.0))
+    finder = DAOStarFinder(
+        threshold=threshold, fwhm=fwhm, sharpness_range=(0.2, 1.0), roundness_range=(-1.0, 1.0)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)
         found = finder(significance)
@@ -115,37 +133,46 @@ def find_stars(image: CCDData, *, fwhm: float, threshold: float, noise: Any = No
     return stars
 
 
-def centroids(image: CCDData, x: Array, y: Array, *, box: int) -> tuple[Array, Array]:
-    """Return centres of stars by a two-dimensional Gaussian, from positions near them.
+def centroids(image: CCDData, x: Array, y: Array, *, fwhm: float) -> tuple[Array, Array]:
+    """Return centres of stars, from positions near them, by weighting with a Gaussian that follows the star.
 
-    Where the fit fails or leaves the box, the position stays what it was.
+    This is SExtractor's windowed position, nearly as precise as a fit of the star's shape. A position
+    that moves by more than `fwhm`, or has no light around it, stays what it was.
 
     Parameters
     ----------
     image : CCDData
-        Image whose sky is 0.
+        Image whose sky is 0. Masked pixels count as 0.
     x, y : numpy.ndarray
-        Positions near the stars, pixels.
-    box : int
-        Odd width of the box that is fitted.
+        Positions near the stars, pixels; shape (n,).
+    fwhm : float
+        Width of a star, pixels.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if not len(x):
-        return x, y
-    ny, nx = image.shape
-    inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    half = int(np.ceil(2 * fwhm))
+    light = np.asarray(image.data, dtype=float)
+    dead = ~np.isfinite(light) if image.mask is None else image.mask | ~np.isfinite(light)
+    light = np.pad(np.where(dead, 0.0, light), half)
+    column = np.clip(np.rint(x), 0, image.shape[1] - 1).astype(int)
+    row = np.clip(np.rint(y), 0, image.shape[0] - 1).astype(int)
+    step = np.arange(-half, half + 1)
+    rows, columns = (
+        (row[:, np.newaxis] + step)[:, :, np.newaxis],
+        (column[:, np.newaxis] + step)[:, np.newaxis],
+    )
+    stamps = light[rows + half, columns + half]
     new_x, new_y = x.copy(), y.copy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit that fails is seen in its result
-        new_x[inside], new_y[inside] = centroid_sources(
-            np.asarray(image.data, dtype=float),
-            x[inside],
-            y[inside],
-            box_size=box,
-            mask=image.mask,
-            centroid_func=centroid_2dg,
-        )
-    stray = ~(np.hypot(new_x - x, new_y - y) <= box / 2)
+    sigma = fwhm / np.sqrt(8 * np.log(2))
+    for _ in range(12):
+        dx, dy = columns - new_x[:, np.newaxis, np.newaxis], rows - new_y[:, np.newaxis, np.newaxis]
+        square = dx**2 + dy**2
+        weighted = stamps * np.exp(-square / (2 * sigma**2)) * (square <= half**2)
+        total = weighted.sum(axis=(1, 2))
+        safe = np.where(total > 0, total, np.inf)
+        # Twice: a star as wide as the weight gives half of how far it is off.
+        new_x += 2 * (weighted * dx).sum(axis=(1, 2)) / safe
+        new_y += 2 * (weighted * dy).sum(axis=(1, 2)) / safe
+    stray = ~(np.hypot(new_x - x, new_y - y) <= fwhm)
     return np.where(stray, x, new_x), np.where(stray, y, new_y)
 
 
@@ -205,7 +232,7 @@ def aperture_fluxes(
 
 
 def star_width(image: CCDData, x: Array, y: Array, *, guess: float, most: int = 12) -> float:
-    """Return the median full width at half maximum, pixels, of the first stars by a Gaussian; NaN without any.
+    """Return the median width at half maximum, pixels, of the first stars by a Gaussian; NaN without any.
 
     Parameters
     ----------
@@ -227,7 +254,11 @@ def star_width(image: CCDData, x: Array, y: Array, *, guess: float, most: int = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that fails is one of many
         widths = fit_fwhm(
-            np.asarray(image.data, dtype=float), xypos=positions, fwhm=guess, fit_shape=2 * half + 1, mask=image.mask
+            np.asarray(image.data, dtype=float),
+            xypos=positions,
+            fwhm=guess,
+            fit_shape=2 * half + 1,
+            mask=image.mask,
         )
     return float(np.nanmedian(widths))
 

@@ -61,7 +61,9 @@ def stack(
     good = np.stack([np.ones(w.shape, bool) if w.mask is None else ~w.mask for w in warps])
     good &= np.isfinite(data) & np.isfinite(variance)
     coverage = good.sum(axis=0)
-    weights = np.array([_weight(v, g) if inverse_variance else 1.0 for v, g in zip(variance, good, strict=True)])
+    weights = np.array(
+        [_weight(v, g) if inverse_variance else 1.0 for v, g in zip(variance, good, strict=True)]
+    )
     good &= _near_median(data, variance, good, sigma, tolerance) | (coverage < 3)
     weighted = np.where(good, weights[:, np.newaxis, np.newaxis], 0.0)
     total = weighted.sum(axis=0)
@@ -86,9 +88,19 @@ def _weight(variance: Array, good: Array) -> float:
 
 
 def _near_median(data: Array, variance: Array, good: Array, sigma: float, tolerance: float) -> Array:
-    middle = np.ma.median(np.ma.array(data, mask=~good), axis=0).filled(0.0)
+    middle = _median(data, good)
     # The typical variance, not the pixel's own: what a cosmic ray hit has the variance of its electrons.
-    expected = np.ma.median(np.ma.array(variance, mask=~good), axis=0).filled(np.inf)
-    limit = sigma * np.sqrt(expected) + tolerance * np.abs(middle)
+    limit = sigma * np.sqrt(_median(variance, good)) + tolerance * np.abs(middle)
     near: Array = np.abs(data - middle) <= limit
     return near
+
+
+def _median(stack: Array, good: Array) -> Array:
+    """Return the median over the good values of each pixel, 0 where there is none."""
+    ordered = np.sort(np.where(good, stack, np.inf), axis=0)
+    count = good.sum(axis=0)
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    high = np.minimum(high, len(stack) - 1)
+    both = [np.take_along_axis(ordered, k[np.newaxis], axis=0)[0] for k in (low, high)]
+    middle: Array = np.where(count > 0, (both[0] + both[1]) / 2, 0.0)
+    return middle

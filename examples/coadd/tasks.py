@@ -1,7 +1,7 @@
 """SuperTasks of coaddition.
 
-All are declared but two: `VisitSummaryTask` groups in its `defineQuanta`, `MergeTask` makes its quanta by hand.
-Both could be declared too; the plans would be the same.
+All are declared but two: `VisitSummaryTask` groups in its `defineQuanta`, and `MergeTask` makes its
+quanta by hand. Both could be declared too; the plans would be the same.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class AttachConfig(SuperTaskConfig):
     plate_solution = InputField(FRAME, "text", prerequisite=True, doc="WCS, a FITS header as text.")
     isr_image = OutputField(FRAME, "fits_image", doc="Image of the sky, ADU.")
     saturation: float = field(65535.0, doc="Value from which on a pixel is saturated.", unit="adu")
-    gain: float | None = field(None, doc="For photon noise; the sky's noise is measured.", unit="electron/adu")
+    gain: float | None = field(
+        None, doc="For photon noise; the sky's noise is measured.", unit="electron/adu"
+    )
     time_card: str = field("DATE-OBS", doc="Card with the UTC of the beginning of an exposure.")
 
 
@@ -83,7 +85,9 @@ class CalibrateConfig(SuperTaskConfig):
 
     quantum_units = IMAGE
     isr_images = InputField(FRAME, "fits_image", name="isr_image", doc="Images of the visit's exposures.")
-    refcat = InputField("patch", "fits_table", minimum=0, prerequisite=True, doc="Reference stars: ra, dec, mag.")
+    refcat = InputField(
+        "patch", "fits_table", minimum=0, prerequisite=True, doc="Reference stars: ra, dec, mag."
+    )
     calexp = OutputField(IMAGE, "fits_image", doc="Image without sky, on the reference's zero points.")
     stars = OutputField(IMAGE, "fits_table", doc="Stars on it.")
     calibration = OutputField(IMAGE, "json", doc="What was measured of it.")
@@ -103,14 +107,16 @@ class CalibrateTask(SuperTask):
     ConfigClass = CalibrateConfig
     _DefaultName = "calibrate"
 
-    def run(self, isr_images: Sequence[CCDData], refcat: Sequence[Table], dataId: Mapping[str, Any]) -> Struct:
+    def run(
+        self, isr_images: Sequence[CCDData], refcat: Sequence[Table], dataId: Mapping[str, Any]
+    ) -> Struct:
         """Calibrate one detector of a visit."""
         config = self.config
         image = _mean_of(isr_images)
-        sky = fit_sky(image, box=config.sky_box)
+        sky = fit_sky(image, box=config.sky_box, fwhm=config.fwhm)
         image.data = image.data - sky.level
         found = find_stars(image, fwhm=config.fwhm, threshold=config.threshold, noise=sky.noise)
-        x, y = centroids(image, found["x"], found["y"], box=2 * round(config.fwhm) + 1)
+        x, y = centroids(image, found["x"], found["y"], fwhm=config.fwhm)
         stars = aperture_fluxes(image, x, y, radius=config.radius)
         stars.add_columns([x, y], names=["x", "y"], indexes=[0, 0])
         noted: dict[str, Any] = {
@@ -127,7 +133,9 @@ class CalibrateTask(SuperTask):
                 image.wcs = self._astrometry(image, stars, reference, noted)
             if config.photometric:
                 image = self._photometry(image, stars, reference, noted)
-        stars["ra"], stars["dec"] = image.wcs.all_pix2world(stars["x"], stars["y"], 0) if len(stars) else (x, y)
+        stars["ra"], stars["dec"] = (
+            image.wcs.all_pix2world(stars["x"], stars["y"], 0) if len(stars) else (x, y)
+        )
         image.meta = _short_header(isr_images[0].header, image.header)
         return Struct(calexp=_compact(image), stars=stars, calibration=noted)
 
@@ -181,7 +189,9 @@ class VisitSummaryTask(SuperTask):
     def defineQuanta(self, repoGraph: Any) -> Sequence[Quantum]:
         """Group the detectors by visit."""
         config = self.config
-        quanta: Sequence[Quantum] = repoGraph.group(config.calibrations, "visit").produce(config.visit_summary)
+        quanta: Sequence[Quantum] = repoGraph.group(config.calibrations, "visit").produce(
+            config.visit_summary
+        )
         return quanta
 
     def run(self, calibrations: Sequence[Mapping[str, Any]]) -> Struct:
@@ -193,13 +203,13 @@ class WarpConfig(SuperTaskConfig):
     """Configuration of `WarpTask`."""
 
     quantum_units = ("visit", "patch")
-    calexps = InputField(IMAGE, "fits_image", name="calexp", doc="Images of the visit that overlap the patch.")
+    calexps = InputField(
+        IMAGE, "fits_image", name="calexp", doc="Images of the visit that overlap the patch."
+    )
     sky_map = InputField("skymap", "text", prerequisite=True, doc="The sky map, as YAML.")
     visit_summary = InputField("visit", "ecsv", minimum=0, doc="What is known of the visit.")
     warp = OutputField(("visit", "patch"), "fits_image", doc="The visit on the pixels of the patch.")
-    order: str = field(
-        "bilinear", doc="Interpolation.", choices=("nearest-neighbor", "bilinear", "bicubic")
-    )
+    order: str = field("bilinear", doc="Interpolation.", choices=("nearest-neighbor", "bilinear", "bicubic"))
     max_fwhm: float | None = field(None, doc="Visits of worse seeing are left out.", unit="pix")
 
 
@@ -232,7 +242,9 @@ class CoaddConfig(SuperTaskConfig):
     """Configuration of `CoaddTask`."""
 
     quantum_units = ("patch", "band")
-    warps = InputField(("visit", "patch"), "fits_image", name="warp", doc="Visits on the pixels of the patch.")
+    warps = InputField(
+        ("visit", "patch"), "fits_image", name="warp", doc="Visits on the pixels of the patch."
+    )
     coadd = OutputField(("patch", "band"), "fits_image", doc="Their mean, with variance.")
     coadd_depth = OutputField(("patch", "band"), "fits_image", doc="Visits that went into each pixel, int16.")
     sigma: float = field(5.0, doc="Where values are clipped, in standard deviations.", min=1.0)
@@ -268,7 +280,7 @@ class CatalogueConfig(SuperTaskConfig):
     sky_map = InputField("skymap", "text", prerequisite=True, doc="The sky map, as YAML.")
     patch_catalogue = OutputField("patch", "fits_table", doc="Sources, measured in all bands.")
     fwhm: float = field(3.0, doc="Width of a star.", unit="pix", min=1.0)
-    threshold: float = field(7.0, doc="Least significance of a source in all bands together.", min=1.0)
+    threshold: float = field(5.0, doc="Least significance of a source in all bands together.", min=1.0)
     radius: float = field(6.0, doc="Radius of apertures.", unit="pix", min=0.5)
     annulus: tuple[float, float] | None = field(
         None, doc="Ring for the sky around a source; none where the sky is 0.", unit="pix"
@@ -333,11 +345,15 @@ class ForcedConfig(SuperTaskConfig):
 
     quantum_units = IMAGE
     calexp = InputField(IMAGE, "fits_image", doc="Image of a visit.")
-    targets = InputField("patch", "fits_table", name="patch_catalogue", doc="Where to measure: ra, dec, source.")
+    targets = InputField(
+        "patch", "fits_table", name="patch_catalogue", doc="Where to measure: ra, dec, source."
+    )
     forced = OutputField(IMAGE, "fits_table", doc="Fluxes at the positions of targets.")
     radius: float = field(6.0, doc="Radius of apertures.", unit="pix", min=0.5)
     annulus: tuple[float, float] | None = field(None, doc="Ring for the sky around a target.", unit="pix")
-    recentre: int = field(0, doc="Odd box in which the centre is found again; 0 for none.", unit="pix", min=0)
+    recentre: float = field(
+        0.0, doc="Width of a star, to find its centre again; 0 to trust the WCS.", unit="pix", min=0.0
+    )
 
 
 class ForcedTask(SuperTask):

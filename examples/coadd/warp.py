@@ -92,7 +92,9 @@ def _clip(values: Array, size: int, margin: int) -> slice | None:
     return slice(start, stop) if start < stop else None
 
 
-def _warp_one(image: CCDData, patch: PatchGrid, order: str) -> tuple[tuple[slice, slice], Array, Array] | None:
+def _warp_one(
+    image: CCDData, patch: PatchGrid, order: str
+) -> tuple[tuple[slice, slice], Array, Array] | None:
     window = window_on(image, patch)
     if window is None:
         return None

@@ -109,10 +109,11 @@ def _sky_and_stars(exposure: Exposure, number: int, stars: Table) -> npt.NDArray
     rate = 10 ** (-0.4 * (np.asarray(stars[f"mag_{exposure.band}"]) - zero))
     flux = rate * exposure.exposure_time * exposure.transparency
     near = (star_x > -40) & (star_x < SIZE + 40) & (star_y > -40) & (star_y < SIZE + 40)
-    light += stars_on_pixels(
-        light.shape, star_x[near], star_y[near], flux[near], exposure.seeing / PIXEL_SCALE
+    width = exposure.seeing / PIXEL_SCALE
+    total: npt.NDArray[np.float64] = light + stars_on_pixels(
+        light.shape, star_x[near], star_y[near], flux[near], width
     )
-    return light
+    return total
 
 
 def raw_header(exposure: Exposure, number: int) -> fits.Header:

@@ -41,7 +41,9 @@ def true_stars(field: Field, seed: int) -> Table:
     mag_r[-1], colour[-1] = 12.8, 0.5
     dec = field.dec + north / 3600
     ra = field.ra + east / 3600 / np.cos(np.deg2rad(dec))
-    table = Table({"source": np.arange(1, n + 1), "ra": ra, "dec": dec, "mag_g": mag_r + colour, "mag_r": mag_r})
+    table = Table(
+        {"source": np.arange(1, n + 1), "ra": ra, "dec": dec, "mag_g": mag_r + colour, "mag_r": mag_r}
+    )
     table["ra"].unit = table["dec"].unit = "deg"
     return table
 

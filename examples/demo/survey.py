@@ -48,7 +48,7 @@ class Exposure:
 def exposures(
     field: Field, seed: int, *, visits: int = 6, biases: int = 5, darks: int = 3, flats: int = 4
 ) -> list[Exposure]:
-    """Return the exposures of one night: calibrations in the afternoon, then dithered visits, band by band."""
+    """Return the exposures of a night: calibrations in the afternoon, then dithered visits, band by band."""
     rng = np.random.default_rng([seed, 3])
     clock = Time("2026-01-05T18:00:00", scale="utc")
     plan: list[Exposure] = []

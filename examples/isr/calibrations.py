@@ -81,7 +81,9 @@ def combine_frames(
     )
 
 
-def master_bias(raws: Sequence[CCDData], detector: Detector, *, median: bool = True, sigma: float = 5.0) -> CCDData:
+def master_bias(
+    raws: Sequence[CCDData], detector: Detector, *, median: bool = True, sigma: float = 5.0
+) -> CCDData:
     """Return the master bias of a detector in ADU: what is left of biases after overscan."""
     frames = [assemble(raw, detector, median=median) for raw in raws]
     noise = amplifier_map(frames[0], detector, "read_noise") / amplifier_map(frames[0], detector, "gain")
@@ -192,7 +194,11 @@ def _shared_header(frames: Sequence[CCDData]) -> fits.Header:
     shared = fits.Header()
     for card in fits.Header(first).cards:
         blank = card.keyword in ("", "COMMENT", "HISTORY")
-        if not blank and card.keyword not in shared and all(o.get(card.keyword) == card.value for o in others):
+        if (
+            not blank
+            and card.keyword not in shared
+            and all(o.get(card.keyword) == card.value for o in others)
+        ):
             shared.append(card)
     shared["NCOMBINE"] = (len(frames), "number of frames combined")
     return shared

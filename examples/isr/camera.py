@@ -35,7 +35,9 @@ class Detector(Config):
 
     number: int = field(doc="Number of the detector within the camera.", min=0)
     amplifiers: list[Amplifier] = field(doc="Amplifiers by increasing column of the image.")
-    pedestal: float = field(0.0, doc="Constant to subtract where there is neither overscan nor bias.", unit="adu")
+    pedestal: float = field(
+        0.0, doc="Constant to subtract where there is neither overscan nor bias.", unit="adu"
+    )
 
 
 class Camera(Config):
@@ -72,7 +74,9 @@ def number(value: float | str, header: Mapping[str, Any]) -> float:
     try:
         return float(header[value])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"header card {value!r} with a number is needed, got {header.get(value)!r}") from None
+        raise ValueError(
+            f"header card {value!r} with a number is needed, got {header.get(value)!r}"
+        ) from None
 
 
 def section(value: str, header: Mapping[str, Any]) -> tuple[slice, slice]:
@@ -83,8 +87,8 @@ def section(value: str, header: Mapping[str, Any]) -> tuple[slice, slice]:
     ValueError
         There is no such card, or it holds no section.
     """
-    text = value if value.startswith("[") else header.get(value)
-    if not isinstance(text, str):
+    text = value if value.startswith("[") else str(header.get(value, ""))
+    if not text.strip().startswith("["):
         raise ValueError(f"header card {value!r} with a FITS section is needed, got {text!r}")
     rows, columns = slice_from_string(text.replace(" ", ""), fits_convention=True)
     return rows, columns

@@ -105,7 +105,9 @@ def divide_by_flat(image: CCDData, flat: CCDData, *, minimum: float = 0.1) -> CC
     return _keep_header(result, image)
 
 
-def mask_cosmic_rays(image: CCDData, *, sigma: float = 5.0, contrast: float = 5.0, noise: float = 5.0) -> CCDData:
+def mask_cosmic_rays(
+    image: CCDData, *, sigma: float = 5.0, contrast: float = 5.0, noise: float = 5.0
+) -> CCDData:
     """Return an image in electrons with pixels masked that cosmic rays hit; values are not changed.
 
     Parameters

@@ -21,7 +21,16 @@ from examples.isr.correct import (
 )
 from examples.isr.readout import amplifier_map, assemble
 from examples.isr.transfer import photon_transfer, read_noise
-from supertask import CalibrationField, InputField, NoWork, OutputField, Struct, SuperTask, SuperTaskConfig, field
+from supertask import (
+    CalibrationField,
+    InputField,
+    NoWork,
+    OutputField,
+    Struct,
+    SuperTask,
+    SuperTaskConfig,
+    field,
+)
 
 __all__ = [
     "BiasConfig",
@@ -46,7 +55,9 @@ class BiasConfig(SuperTaskConfig):
     camera = InputField("instrument", "yaml", prerequisite=True, doc="Description of the camera.")
     raws = InputField(RAW, "fits_image", name="raw", select={"exposure.obs_type": "bias"}, doc="Biases.")
     bias = OutputField("detector", "fits_image", doc="Master bias, ADU.")
-    median_overscan: bool = field(True, doc="Whether the level of a row's overscan is its median, not its mean.")
+    median_overscan: bool = field(
+        True, doc="Whether the level of a row's overscan is its median, not its mean."
+    )
     sigma: float = field(5.0, doc="Where values are clipped, in expected deviations.", min=1.0)
 
 
@@ -205,7 +216,9 @@ class TransferConfig(SuperTaskConfig):
         RAW, "fits_image", name="raw", select={"exposure.obs_type": ["bias", "flat"]}, doc="Biases and flats."
     )
     transfer = OutputField("detector", "ecsv", doc="Gain and read noise of each amplifier.")
-    rows: tuple[int, int] | None = field(None, doc="First and one past the last illuminated row; all unless given.")
+    rows: tuple[int, int] | None = field(
+        None, doc="First and one past the last illuminated row; all unless given."
+    )
     max_saturated: float = field(
         0.001, doc="Frames with a larger fraction of saturated pixels are left out.", min=0.0, max=1.0
     )
