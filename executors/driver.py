@@ -326,6 +326,10 @@ class Driver:
         for sync in self._syncs:
             sync()
 
+    def open_files(self) -> list[int]:
+        """Return the files that are this process's alone: its lock and its journal."""
+        return [self._lock.fileno(), *self.journal.filenos()]
+
     def stop(self) -> None:
         """Begin nothing more: somebody wants this to end."""
         self.interrupted = True

@@ -177,11 +177,14 @@ class Journal:
                 raise self._failed(error) from error
             self._unsynced = False
 
+    def filenos(self) -> list[int]:
+        """Return the files that are open."""
+        return [fd for fd in (self._fd, self._log_fd) if fd >= 0]
+
     def close(self) -> None:
         """Close the file: its writer is gone."""
-        for fd in (self._fd, self._log_fd):
-            if fd >= 0:
-                os.close(fd)
+        for fd in self.filenos():
+            os.close(fd)
         self._fd = self._log_fd = -1
 
     def _failed(self, error: OSError) -> ExecutionError:

@@ -141,6 +141,10 @@ class DriverLock:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(me).encode(), 0)
 
+    def fileno(self) -> int:
+        """Return the open file that holds the lock."""
+        return self._fd
+
     def release(self) -> None:
         """Let another driver have the run."""
         if self._fd >= 0:

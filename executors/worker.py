@@ -53,11 +53,17 @@ class WorkerSpec:
     """Fields of the run's journal `Header`."""
     init_inputs: list[tuple[str, str, str]]
     """Init inputs from outside of the plan: name, storage format, location."""
+    inherited: tuple[int, ...] = ()
+    """Of a forked worker: the driver's open files, which would keep its locks and pipes alive after it."""
+    parent: int = 0
+    """Of a forked worker: the driver's process."""
 
 
 def main(pipe: Connection, spec: WorkerSpec) -> None:
     """Run quanta until told to stop; what a worker process is started with."""
-    _end_with_parent()
+    for fd in spec.inherited:
+        os.close(fd)
+    _end_with_parent(spec.parent)
     # The driver heeds signals for all. Not SIG_IGN, which a task's own children would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -92,10 +98,12 @@ def _flush_streams() -> None:
             continue
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Ask the kernel to end this process with the one that started it, even while it runs C code."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        os._exit(1)  # it ended before it was asked
 
 
 class _Worker:
