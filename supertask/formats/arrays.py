@@ -50,7 +50,7 @@ class Numpy(StorageFormat):
                 f"{type(value).__qualname__} with objects in it"
             )
         if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
-            raise StorageError(f"numpy does not keep masks; {where} is a masked array: use hdf5 or a table")
+            raise StorageError(f"numpy keeps arrays without masks; {where} is a masked array: use hdf5 or a table")
         return array
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:

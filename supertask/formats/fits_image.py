@@ -55,7 +55,9 @@ class FitsImage(StorageFormat):
         flags = getattr(value, "flags", None) if not isinstance(value, np.ndarray) else None
         if mask is not None and np.asarray(mask).dtype != bool and flags is None:
             mask, flags = np.asarray(mask) != 0, mask
-        primary = fits.PrimaryHDU(_storable(data, "the image"), _header(meta, unit, wcs))
+        primary = fits.PrimaryHDU(_storable(data, "the image"))
+        # (Given to the constructor, blank cards would be lost.)
+        primary.header.extend(_header(meta, unit, wcs).cards, strip=False, useblanks=False, end=True)
         if data.dtype == bool:
             primary.header[_BOOL] = True
         hdus = fits.HDUList([primary])
@@ -73,7 +75,9 @@ class FitsImage(StorageFormat):
             hdus.append(plane)
         if flags is not None:
             if not isinstance(flags, np.ndarray):
-                raise StorageError(f"fits_image keeps flags that are one array, not {type(flags).__qualname__}")
+                raise StorageError(
+                    f"fits_image keeps flags that are one array, not {type(flags).__qualname__}"
+                )
             hdus.append(_plane(flags, "FLAGS"))
         write_fits(hdus, path)
 
@@ -169,8 +173,8 @@ def _header(meta: Any, unit: Any, wcs: Any) -> Any:
         header.extend(
             [card for card in meta.cards if card.keyword not in STRUCTURE],
             strip=False,
-            bottom=True,
             useblanks=False,
+            end=True,
         )
     else:
         for key, value in (meta or {}).items():
@@ -191,7 +195,7 @@ def _header(meta: Any, unit: Any, wcs: Any) -> Any:
         *cards,
     ]
     for card in made:
-        header.append(card, bottom=True, useblanks=False)
+        header.append(card, useblanks=False, end=True)
     return header
 
 

@@ -31,7 +31,9 @@ class Hdf5(StorageFormat):
         import h5py
 
         if not isinstance(value, Mapping):
-            raise StorageError(f"hdf5 keeps a dict of arrays, numbers and text, not {type(value).__qualname__}")
+            raise StorageError(
+                f"hdf5 keeps a dict of arrays, numbers and text, not {type(value).__qualname__}"
+            )
         plain = _check(value, "value")
         with h5py.File(path, "w", track_order=True) as file:
             _write_group(file, plain)
