@@ -21,7 +21,7 @@ AB_ZERO_POINT = 31.4
 
 
 def detection_image(coadds: Sequence[CCDData]) -> CCDData:
-    """Return white light to find sources on: the mean of coadds of all bands, weighted by inverse variance."""
+    """Return white light to find sources on: the mean of all bands' coadds, weighted by inverse variance."""
     data = np.stack([np.asarray(c.data, dtype=float) for c in coadds])
     variance = np.stack([variance_of(c) for c in coadds])
     good = np.stack([np.ones(c.shape, bool) if c.mask is None else ~c.mask for c in coadds]) & (variance > 0)

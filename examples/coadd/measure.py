@@ -46,7 +46,8 @@ def fit_sky(image: CCDData, *, box: int = 64, fwhm: float = 3.0) -> Sky:
     """Return the sky of an image: the median in boxes, smoothed over three boxes.
 
     It is done twice, the second time without the pixels that are above the first sky after smoothing:
-    the wings of stars, and stars too faint to be seen one by one, would make the sky too bright.
+    stars and their wings would make the sky too bright. What is left out must be well above the noise,
+    or the noise would be cut on one side and the sky be too dark.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def fit_sky(image: CCDData, *, box: int = 64, fwhm: float = 3.0) -> Sky:
     above = np.where(mask, 0.0, (data - first.background) / max(float(first.background_rms_median), 1e-30))
     sigma = fwhm / np.sqrt(8 * np.log(2))
     # Smoothing by a Gaussian divides white noise by 2 sqrt(pi) times its width.
-    stars = gaussian_filter(above, sigma) * (2 * np.sqrt(np.pi) * sigma) > 2.5
+    stars = gaussian_filter(above, sigma) * (2 * np.sqrt(np.pi) * sigma) > 4.0
     found = _boxes(data, mask | binary_dilation(stars, iterations=max(round(fwhm), 1)), box)
     return Sky(found.background, found.background_rms)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.nddata import CCDData, VarianceUncertainty
+from scipy.ndimage import maximum_filter
 
 from examples.coadd.measure import variance_of
 
@@ -31,7 +32,7 @@ class Coadd:
 
 
 def stack(
-    warps: Sequence[CCDData], *, sigma: float = 5.0, tolerance: float = 0.3, inverse_variance: bool = True
+    warps: Sequence[CCDData], *, sigma: float = 5.0, tolerance: float = 0.7, inverse_variance: bool = True
 ) -> Coadd:
     """Return the clipped, weighted mean of warps.
 
@@ -43,8 +44,9 @@ def stack(
         Values this many standard deviations from the median of the visits are left out, where three
         visits or more have data.
     tolerance : float, optional
-        Part of the median by which a visit may differ besides: in the flank of a star the seeing alone
-        changes values by that much, and clipping it would take flux from bright stars.
+        How much a visit may differ besides, as a part of the largest median within two pixels: in the
+        core and the flanks of a star the seeing alone changes values by that much, and clipping them
+        would take flux from bright stars.
     inverse_variance : bool, optional
         Whether a visit's weight is the inverse of the median of its variance, or 1. One weight for a
         whole warp, since weights that follow the photons of each pixel make bright stars fainter.
@@ -90,7 +92,8 @@ def _weight(variance: Array, good: Array) -> float:
 def _near_median(data: Array, variance: Array, good: Array, sigma: float, tolerance: float) -> Array:
     middle = _median(data, good)
     # The typical variance, not the pixel's own: what a cosmic ray hit has the variance of its electrons.
-    limit = sigma * np.sqrt(_median(variance, good)) + tolerance * np.abs(middle)
+    around = maximum_filter(np.maximum(middle, 0.0), size=5)
+    limit = sigma * np.sqrt(_median(variance, good)) + tolerance * around
     near: Array = np.abs(data - middle) <= limit
     return near
 

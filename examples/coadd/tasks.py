@@ -248,7 +248,9 @@ class CoaddConfig(SuperTaskConfig):
     coadd = OutputField(("patch", "band"), "fits_image", doc="Their mean, with variance.")
     coadd_depth = OutputField(("patch", "band"), "fits_image", doc="Visits that went into each pixel, int16.")
     sigma: float = field(5.0, doc="Where values are clipped, in standard deviations.", min=1.0)
-    tolerance: float = field(0.3, doc="Part of the median by which a value may differ besides.", min=0.0)
+    tolerance: float = field(
+        0.7, doc="By which part of the largest median around a value may differ besides.", min=0.0
+    )
     inverse_variance: bool = field(True, doc="Whether visits are weighted by their noise.")
 
 

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 
 __all__ = ["draw_coadds", "draw_colour", "draw_light_curve", "draw_truth"]
 
+_PLAIN: dict[str, Any] = {"Software": None}
+
 
 def draw_coadds(path: Path, coadds: Mapping[str, CCDData], depths: Mapping[str, CCDData]) -> None:
     """Draw the coadd of each band, and beside it how many visits each pixel has.
@@ -55,14 +57,16 @@ def draw_colour(path: Path, red: CCDData, blue: CCDData) -> None:
     from matplotlib.image import imsave
 
     whole = [_shown(red), (_shown(red) + _shown(blue)) / 2, _shown(blue)]
-    # One stretch of the whole light, so that colours stay what they are from faint to bright (Lupton et al. 2004).
+    # One stretch of the whole light, so that colours stay what they are from faint to bright (Lupton et al.
+    # 2004, PASP 116, 133).
     light = np.mean(whole, axis=0)
     noise = _noise(red)
     stretched = np.arcsinh(np.maximum(light + noise, 0) / (3 * noise)) / np.arcsinh(1000.0)
     factor = stretched / np.maximum(light, noise / 10)
     colours = np.stack([np.maximum(w + noise / 2, 0) * factor for w in whole], axis=-1)
     colours /= np.maximum(colours.max(axis=-1, keepdims=True), 1.0)
-    imsave(path, np.flipud(np.clip(colours, 0, 1)), metadata={"Software": None})
+    # Without the version of matplotlib, so that equal pictures are equal files.
+    imsave(path, np.flipud(np.clip(colours, 0, 1)), metadata=_PLAIN)
 
 
 def draw_truth(path: Path, table: Table, bands: Sequence[str]) -> None:
@@ -94,8 +98,11 @@ def draw_truth(path: Path, table: Table, bands: Sequence[str]) -> None:
     complete.set(xlabel="true magnitude", ylabel="part found", ylim=(0, 1.05), title="completeness")
     complete.legend()
     for row, band in enumerate(bands):
-        magnitude = found[f"{band}_mag_true"]
-        flux, true, error = (found[f"{band}_{name}"] for name in ("flux", "flux_true", "flux_err"))
+        whole = found[found[f"{band}_bad"] == 0]
+        magnitude = whole[f"{band}_mag_true"]
+        flux, true, error = (
+            np.asarray(whole[f"{band}_{name}"]) for name in ("flux", "flux_true", "flux_err")
+        )
         ratio = figure.add_subplot(rows, 2, 3 + 2 * row)
         ratio.errorbar(magnitude, flux / true, error / true, fmt=".", ms=3, lw=0.4, alpha=0.6)
         ratio.axhline(1, lw=0.5, color="k")
@@ -103,8 +110,7 @@ def draw_truth(path: Path, table: Table, bands: Sequence[str]) -> None:
             ylim=(0.7, 1.3), xlabel=f"{band}, true", ylabel="flux, measured / true", title=f"{band}: fluxes"
         )
         pull = figure.add_subplot(rows, 2, 4 + 2 * row)
-        values = np.asarray((flux - true) / error, dtype=float)
-        pull.hist(values[np.isfinite(values)], bins=np.arange(-5, 5.1, 0.25), density=True, alpha=0.6)
+        pull.hist((flux - true) / error, bins=np.arange(-5, 5.1, 0.25).tolist(), density=True, alpha=0.6)
         x = np.linspace(-5, 5, 200)
         pull.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="k", lw=0.8)
         pull.set(xlabel="(measured - true) / error", title=f"{band}: are errors right?")
@@ -171,5 +177,4 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # Without the version of matplotlib, so that equal pictures are equal files.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=110, metadata=_PLAIN)
