@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a plan, or what is left of it."),
     "status": ("status", "Show how a run stands, while it goes on or after."),
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
+    "demo": ("demo", "Simulate a small survey, or take real frames, and do everything with it."),
 }
 
 
