@@ -10,11 +10,12 @@ names one HDU of a FITS file that holds several datasets, and is that parameter 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,16 @@ class WrittenFile:
         self.size = size
         self.checksum = checksum
 
-    def publish(self) -> None:
+    def publish(self, *, sync_folder: bool = True) -> None:
         """Give the file its name, for good: after a crash of the machine it is there.
 
         Whatever had the name is replaced at once; that nothing of value has it is the caller's care.
+
+        Parameters
+        ----------
+        sync_folder : bool, optional
+            Whether to see to the "for good" now. If not, `Datastore.sync_folders` does so for many files at
+            a fraction of the cost, and must before they are registered.
 
         Raises
         ------
@@ -70,17 +77,15 @@ class WrittenFile:
         try:
             os.replace(self._temporary, self._final)
             self._temporary = ""
-            _sync_folder(os.path.dirname(self._final))
+            if sync_folder:
+                _sync_folder(os.path.dirname(self._final))
         except OSError as error:
             raise StorageError(f"{self._final} cannot be written: {_why(error)}") from error
 
     def drop(self) -> None:
         """Delete the file if it was not published."""
         if self._temporary:
-            try:
-                os.unlink(self._temporary)
-            except OSError:
-                pass
+            _unlink_quietly(self._temporary)
             self._temporary = ""
 
 
@@ -261,7 +266,8 @@ class Datastore:
             if os.path.exists(path):
                 raise StorageError(f"{what} cannot be read from {path}: {error}") from error
             raise StorageError(
-                f"{what} is registered, but its file {path} is gone; remove and make it again, or bring it back"
+                f"{what} is registered, but its file {path} is gone; bring it back, or remove the dataset "
+                "and make it again"
             ) from None
         except OSError as error:
             raise StorageError(f"{what} cannot be read from {path}: {error}") from error
@@ -315,6 +321,22 @@ class Datastore:
             folder = os.path.dirname(folder)
         return True
 
+    def sync_folders(self, locations: Iterable[str]) -> None:
+        """See to it that the names of files that were published outlive the machine.
+
+        Raises
+        ------
+        StorageError
+            The disk does not take it.
+        """
+        for folder in {os.path.dirname(self.path(location)) for location in locations}:
+            try:
+                _sync_folder(folder)
+            except FileNotFoundError:  # removed meanwhile, with what was in it
+                continue
+            except OSError as error:
+                raise StorageError(f"{folder} cannot be written: {_why(error)}") from error
+
     def temporary_files(self) -> Iterator[str]:
         """Find what interrupted writes left over, anywhere under the root; absolute paths."""
         for folder, _, names in os.walk(self.root):
@@ -344,7 +366,5 @@ def _sync_folder(folder: str) -> None:
 
 
 def _unlink_quietly(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass

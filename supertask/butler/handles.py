@@ -107,6 +107,6 @@ class DataIds:
             values = {**(dataId or {}), **units}
         else:
             raise DatasetTypeError(
-                f"{dataset!r} is no dataset: give a Dataset, a dataset type with a data ID, or its name with one"
+                f"{dataset!r} is no dataset: give a Dataset, or a dataset type or its name with a data ID"
             )
         return dataset_type(self.complete(dataset_type, values))

@@ -43,7 +43,8 @@ class LimitedButler(DatasetSource):
     Notes
     -----
     An output's file that is there already is what an attempt left that was interrupted or has
-    failed; it is replaced, whole. Putting one output twice in one attempt is refused.
+    failed; it is replaced, whole. Putting one output twice in one attempt is refused. Who registers
+    outputs calls `Datastore.sync_folders` before.
     """
 
     def __init__(
@@ -168,14 +169,14 @@ class LimitedButler(DatasetSource):
         location = self._outputs.get(handle)
         if location is None:
             raise RepositoryError(
-                f"{self._task} may not write {handle}: it is not among the outputs of this quantum, which are "
-                f"{self._list(self._outputs)}"
+                f"{self._task} may not write {handle}: it is not among the outputs of this quantum, which "
+                f"are {self._list(self._outputs)}"
             )
         if handle in self._written:
             raise DatasetExistsError(f"{self._task} has put {handle} already, and an output is written once")
         written = self._datastore.write(value, type(handle), location, what=handle)
         try:
-            written.publish()
+            written.publish(sync_folder=False)
         finally:
             written.drop()
         identity = self._identities.get(handle)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-import uuid
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -95,13 +95,9 @@ class InMemoryButler(AbstractButler):
     def register_type(self, dataset_type: type[Dataset]) -> bool:
         """Make a dataset type known; return whether it was new."""
         self.model.closure(dataset_type.units)
-        known = self._types.setdefault(dataset_type.name, dataset_type)
-        if known != dataset_type:
-            raise DatasetTypeError(
-                f"{dataset_type!r} is not {known!r}, which the repository knows by that name"
-            )
-        new = known is dataset_type and dataset_type.name not in self._contents.registered
-        self._contents.registered.add(dataset_type.name)
+        self._check_same(dataset_type)
+        new = dataset_type.name not in self._types
+        self._types.setdefault(dataset_type.name, dataset_type)
         return new
 
     def dataset_types(self) -> dict[str, type[Dataset]]:
@@ -115,9 +111,15 @@ class InMemoryButler(AbstractButler):
         units: Mapping[str, Any],
     ) -> Dataset:
         handle = self._data_ids.handle(dataset, dataId, units, self._types)
-        if self._types.get(handle.name, type(handle)) != type(handle):
-            raise DatasetTypeError(f"{type(handle)!r} is not {self._types[handle.name]!r}")
+        self._check_same(type(handle))
         return handle
+
+    def _check_same(self, dataset_type: type[Dataset]) -> None:
+        known = self._types.get(dataset_type.name, dataset_type)
+        if known != dataset_type:
+            raise DatasetTypeError(
+                f"{dataset_type!r} is not {known!r}, which the repository knows by that name"
+            )
 
     # -- datasets -----------------------------------------------------------------------------
 

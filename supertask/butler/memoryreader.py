@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,6 @@ class Contents:
     model: UnitModel
     units: dict[str, dict[Keys, Instance]] = attrs.field(init=False)
     relations: dict[str, set[tuple[int, ...]]] = attrs.field(init=False)
-    registered: set[str] = attrs.field(factory=set)
     last_id: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Contents:
     def follow(self, way: Sequence[str], keys: Keys) -> Keys | None:
         """Return the keys of the last unit of a way that begins at an instance of the first."""
         at: Keys | None = keys
-        for unit, following in zip(way, way[1:], strict=False):
+        for unit, following in itertools.pairwise(way):
             if at is None:
                 return None
             if following in self.model.unit(unit).parents:
@@ -171,8 +171,7 @@ class MemoryReader(Reader):
     def _follow(
         self, leaves: tuple[str, ...], rows: Sequence[Mapping[str, Keys]], unit: str
     ) -> list[Keys | None]:
-        way = self._model.route(leaves, unit)
-        assert way is not None
+        way = self._model.route(leaves, unit) or ()
         return [self._contents.follow(way, row[way[0]]) for row in rows]
 
     def _column(
@@ -234,7 +233,7 @@ class MemoryReader(Reader):
         found: dict[Dataset, Stored] = {}
         for collection in self._collections:
             for handle, stored in collection.items():
-                if type(handle) == dataset_type:
+                if type(handle) == dataset_type:  # noqa: E721 - types of equal value are one
                     found.setdefault(handle, stored)
         return self._rows(dataset_type, list(found.values()))[0]
 
@@ -259,7 +258,7 @@ class MemoryReader(Reader):
         """Return, for each CALIBRATION collection searched and in its order, what is valid when."""
         out = []
         for dated in self._dated:
-            mine = [d for d in dated if type(d.stored.record.dataset) == dataset_type]
+            mine = [d for d in dated if d.stored.record.dataset.name == dataset_type.name]
             if not mine:
                 continue
             rows, admitted = self._rows(dataset_type, [d.stored for d in mine])

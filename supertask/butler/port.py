@@ -209,7 +209,7 @@ class Reader(abc.ABC):
     def restrict(self, unit: str, ids: npt.NDArray[np.int64]) -> None:
         """Admit from now on only these row IDs of a unit (and rows where it is null)."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not every reader holds something
         """Let go of what the reader holds in the repository; it is not used after."""
 
     def __enter__(self) -> Self:
@@ -323,8 +323,9 @@ class AbstractButler(DatasetSource):
     def register(self, run: str, records: Iterable[FileRecord], *, skip_existing: bool = False) -> int:
         """Register datasets whose files are in place already, all or none.
 
-        Units named by the data IDs must be known; types and the run are made known. With `skip_existing` those that are registered
-        in the run already are passed over, so that doing it twice does no harm.
+        Units named by the data IDs must be known; types and the run are made known. With
+        `skip_existing` those that are registered in the run already are passed over, so that doing it
+        twice does no harm.
 
         Returns
         -------

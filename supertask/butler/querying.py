@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,10 +74,9 @@ class _Keys:
 
     def follow(self, leaves: tuple[str, ...], ids: Mapping[str, npt.NDArray[np.int64]], unit: str) -> Any:
         """Return the row IDs of a unit that leaf IDs determine, -1 where null."""
-        way = self._model.route(leaves, unit)
-        assert way is not None
+        way = self._model.route(leaves, unit) or ()
         found = ids[way[0]]
-        for at, following in zip(way, way[1:], strict=False):
+        for at, following in itertools.pairwise(way):
             rows, position = self._positions(at, found)
             found = np.where(position < 0, -1, _at(rows.links[following], position, -1))
         return found

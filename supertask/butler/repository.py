@@ -374,7 +374,8 @@ class Butler(AbstractButler):
 def _sqlite_path(url: str, root: str) -> str:
     if not url.startswith(_SQLITE):
         raise RepositoryError(
-            f"registry {url!r}: only SQLite is known so far; write 'sqlite:' and a path, absolute or relative to {root}"
+            f"registry {url!r}: only SQLite is known so far; write 'sqlite:' and a path, absolute or "
+            f"relative to {root}"
         )
     return os.path.join(root, url.removeprefix(_SQLITE).removeprefix("///"))
 

@@ -38,7 +38,7 @@ _WORDS = ("run", "type", "folders", "dataId", "ext")
 
 def check_run_name(name: str) -> str | None:
     """Return what is wrong with the name of a collection, or None. A RUN's is a folder, too."""
-    if not isinstance(name, str) or not _RUN.match(name) or len(name) > _LONGEST:
+    if not _RUN.match(name) or len(name) > _LONGEST:
         return (
             "use letters, digits and any of '_.+@:=,-', in parts joined by '/', none of which may begin "
             f"with a '.', in all at most {_LONGEST} characters (as in 'u/me/run1')"
@@ -52,8 +52,7 @@ def _safe(value: Key) -> str:
         return text
     if text.startswith("."):
         # Neither '..' nor a hidden file, which temporary files are.
-        text = "%2E" + _UNSAFE.sub(_escape, text[1:])
-        return text
+        return "%2E" + _UNSAFE.sub(_escape, text[1:])
     return _UNSAFE.sub(_escape, text)
 
 

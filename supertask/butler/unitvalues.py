@@ -64,7 +64,7 @@ class CheckedRows:
 
     def keys(self, unit: str, *, required: bool) -> list[Any]:
         """Return the typed keys of a unit in each row; None where it is not given and need not be."""
-        values = [row.get(unit) for row in self.rows]
+        values: list[Any] = [row.get(unit) for row in self.rows]
         kind = self.model.unit(unit).key
         quick = int if kind is KeyKind.INT else str
         if kind is not KeyKind.DATE and set(map(type, values)) <= {quick}:
@@ -136,7 +136,7 @@ def _float(value: Any, field: UnitField) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _int(value: Any, field: UnitField) -> int:
+def _int(value: Any, _: UnitField) -> int:
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"must be an int, got {value!r}")
     number = int(value.__index__())
@@ -145,13 +145,13 @@ def _int(value: Any, field: UnitField) -> int:
     return number
 
 
-def _str(value: Any, field: UnitField) -> str:
+def _str(value: Any, _: UnitField) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise TypeError(f"must be a str, got {value!r}")
     return str(value)
 
 
-def _bool(value: Any, field: UnitField) -> bool:
+def _bool(value: Any, _: UnitField) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"must be True or False, got {value!r}")
     return bool(value)

@@ -25,6 +25,7 @@ class Numpy(StorageFormat):
     parameters = frozenset({"arrays", "mmap"})
 
     def write(self, value: Any, path: str) -> None:
+        """Write an array, or several by name."""
         if isinstance(value, Mapping):
             arrays = {}
             for key, item in value.items():
@@ -50,10 +51,13 @@ class Numpy(StorageFormat):
                 f"{type(value).__qualname__} with objects in it"
             )
         if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
-            raise StorageError(f"numpy keeps arrays without masks; {where} is a masked array: use hdf5 or a table")
+            raise StorageError(
+                f"numpy keeps arrays without masks; {where} is a masked array: use hdf5 or a table"
+            )
         return array
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """Read what there is, map it, or read some of it."""
         wanted = parameters.get("arrays")
         try:
             found = np.load(path, allow_pickle=False, mmap_mode="r" if parameters.get("mmap") else None)

@@ -23,6 +23,7 @@ _SHIPPED = {
     "json": "text:Json",
     "numpy": "arrays:Numpy",
     "parquet": "tables:Parquet",
+    "spectrum": "spectrum:SpectrumFits",
     "text": "text:Text",
     "yaml": "text:Yaml",
 }

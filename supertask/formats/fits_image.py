@@ -18,7 +18,7 @@ __all__ = ["FitsImage"]
 _VERSION = "ST_IMAGE"
 """Card that says: written here, in this version of the layout."""
 _N_WCS = "ST_NWCS"
-"""Card that stands before the WCS, with its number of cards; 0 if the header has it anyway, -1 if there is none."""
+"""Card before the WCS, with its number of cards; 0 if the header has it anyway, -1 if there is none."""
 _UNIT = "ST_UNIT"
 """Card with the exact unit; BUNIT is for others, and stays as an instrument wrote it if it says the same."""
 _BOOL = "ST_BOOL"
@@ -67,7 +67,8 @@ class FitsImage(StorageFormat):
             kind = uncertainty.uncertainty_type
             if kind not in _UNCERTAINTIES:
                 raise StorageError(
-                    f"fits_image keeps uncertainties as variance, standard deviation or inverse variance, not {kind!r}"
+                    f"fits_image keeps uncertainties as variance, standard deviation or inverse variance, "
+                    f"not {kind!r}"
                 )
             plane = _plane(np.broadcast_to(uncertainty.array, data.shape), _UNCERTAINTIES[kind])
             if uncertainty.unit is not None and not _follows(uncertainty, unit):
@@ -273,8 +274,8 @@ def _wcs_cards(wcs: Any, header: Any) -> list[Any]:
     """Return the cards of a WCS to double precision, and take those of the header that say the same away."""
     if not hasattr(wcs, "to_header") or not hasattr(wcs, "wcs"):
         raise StorageError(
-            f"fits_image keeps a FITS WCS (astropy.wcs.WCS), not {type(wcs).__module__}.{type(wcs).__qualname__}; "
-            "make an approximation with to_fits_sip()"
+            f"fits_image keeps a FITS WCS (astropy.wcs.WCS), not a {type(wcs).__module__}."
+            f"{type(wcs).__qualname__}; make an approximation with to_fits_sip()"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -345,7 +346,7 @@ def _cutout(cutout: Any, shape: tuple[int, ...], path: str) -> tuple[slice, ...]
     height, width = shape[-2:] if len(shape) > 1 else (1, shape[0])
     if len(shape) != 2 or not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
         raise StorageError(
-            f"{path}: cutout {(y0, y1, x0, x1)} is not within the image, which is {' x '.join(map(str, shape))}"
+            f"{path}: cutout {(y0, y1, x0, x1)} is not within its {' x '.join(map(str, shape))} pixels"
         )
     return (slice(y0, y1), slice(x0, x1))
 

@@ -12,8 +12,11 @@ from supertask.errors import StorageError, did_you_mean
 __all__ = ["STRUCTURE", "find_hdu", "native", "open_fits", "write_fits"]
 
 STRUCTURE = frozenset(
-    "SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 NAXIS3 NAXIS4 NAXIS5 NAXIS6 NAXIS7 NAXIS8 NAXIS9 EXTEND XTENSION "
-    "PCOUNT GCOUNT GROUPS BSCALE BZERO BLANK CHECKSUM DATASUM ZIMAGE ZCMPTYPE END".split()
+    (
+        *("SIMPLE", "XTENSION", "BITPIX", "NAXIS", *(f"NAXIS{i}" for i in range(1, 10)), "EXTEND", "END"),
+        *("PCOUNT", "GCOUNT", "GROUPS", "BSCALE", "BZERO", "BLANK"),
+        *("CHECKSUM", "DATASUM", "ZIMAGE", "ZCMPTYPE"),
+    )
 )
 """Cards that describe the file rather than what is in it; a writer makes its own."""
 

@@ -53,7 +53,8 @@ class Hdf5(StorageFormat):
                     there: list[str] = []
                     file.visit(there.append)
                     raise StorageError(
-                        f"{path} has no dataset {wanted!r}{did_you_mean(str(wanted), there)}; it has {', '.join(there)}"
+                        f"{path} has no dataset {wanted!r}{did_you_mean(str(wanted), there)}; "
+                        f"it has {', '.join(there)}"
                     )
                 return _read(file[wanted], parameters.get("rows"))
         except FileNotFoundError:

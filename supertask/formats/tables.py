@@ -38,7 +38,8 @@ class _TableFormat(StorageFormat):
         for name in wanted:
             if name not in there:
                 raise StorageError(
-                    f"{path} has no column {name!r}{did_you_mean(str(name), there)}; it has {', '.join(there)}"
+                    f"{path} has no column {name!r}{did_you_mean(str(name), there)}; "
+                    f"it has {', '.join(there)}"
                 )
         return list(wanted)
 
@@ -96,7 +97,9 @@ class Ecsv(_TableFormat):
     def write(self, value: Any, path: str) -> None:
         """Write a table."""
         table = _with_masks(self._table(value), "ecsv")
-        texts = [c for c in table.columns.values() if getattr(c, "dtype", None) is not None and c.dtype.kind == "U"]
+        texts = [
+            c for c in table.columns.values() if getattr(c, "dtype", None) is not None and c.dtype.kind == "U"
+        ]
         if any((c == "").any() for c in texts):
             # Elsewhere what is empty is missing.
             table.meta[_EMPTY] = True
@@ -126,9 +129,11 @@ class Parquet(_TableFormat):
 
     def _need(self) -> None:
         try:
-            import pyarrow  # noqa: F401 - astropy's message does not say which extra has it
+            import pyarrow as pa  # noqa: F401 - astropy's message does not say which extra has it
         except ImportError:
-            raise StorageError("storage format 'parquet' needs pyarrow: pip install 'supertask[parquet]'") from None
+            raise StorageError(
+                "storage format 'parquet' needs pyarrow: pip install 'supertask[parquet]'"
+            ) from None
 
     def write(self, value: Any, path: str) -> None:
         """Write a table, as astropy does."""
@@ -139,13 +144,13 @@ class Parquet(_TableFormat):
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
         """Read the table, or some of its columns and no more."""
         self._need()
-        import pyarrow
+        import pyarrow as pa
 
         try:
             return self._read(path, parameters)
         except (FileNotFoundError, StorageError):
             raise
-        except (pyarrow.ArrowException, ValueError, KeyError, OSError) as error:
+        except (pa.ArrowException, ValueError, KeyError, OSError) as error:
             raise StorageError(f"{path} is not Parquet, or truncated: {error}") from error
 
     def _read(self, path: str, parameters: Mapping[str, Any]) -> Any:
@@ -155,7 +160,11 @@ class Parquet(_TableFormat):
 
         schema = parquet.read_schema(path)
         notes = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
-        head = meta.get_header_from_yaml(notes["table_meta_yaml"].split("\n")) if "table_meta_yaml" in notes else {}
+        head = (
+            meta.get_header_from_yaml(notes["table_meta_yaml"].split("\n"))
+            if "table_meta_yaml" in notes
+            else {}
+        )
         table_meta = head.get("meta", {})
         compound = table_meta.get("__serialized_columns__", {})
         # A time, a quantity or a column with a mask is several columns in the file.

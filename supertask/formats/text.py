@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,10 +44,13 @@ def _plain(value: Any, where: str, name: str) -> Any:
 class _TextFormat(StorageFormat):
     """A format whose files are UTF-8 text, read and written whole."""
 
+    @abc.abstractmethod
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of the file."""
+
     def write(self, value: Any, path: str) -> None:
-        data = self.encode(value)
-        assert data is not None
-        Path(path).write_bytes(data)
+        """Write the value."""
+        Path(path).write_bytes(self.encode(value))
 
     def _text(self, path: str) -> str:
         try:
@@ -67,6 +71,7 @@ class Json(_TextFormat):
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """Read the value."""
         try:
             return json.loads(self._text(path))
         except ValueError as error:
@@ -86,6 +91,7 @@ class Yaml(_TextFormat):
         return dump(_plain(value, "value", self.name)).encode()
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """Read the value."""
         from supertask.yamltext import YamlError, load
 
         try:
@@ -107,4 +113,5 @@ class Text(_TextFormat):
         return value.encode()
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """Read the value."""
         return self._text(path)

@@ -44,7 +44,11 @@ class BulkColumn:
 
     expression: sa.ColumnElement[Any]
     kind: ColumnKind = ColumnKind.INT
-    nullable: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be null; what is not known never to be is taken to be."""
+        return bool(getattr(self.expression, "nullable", True))
 
 
 class Backend(abc.ABC):

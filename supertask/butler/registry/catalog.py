@@ -101,8 +101,8 @@ def check_same_type(new: type[Dataset], known: type[Dataset]) -> None:
     """Raise a `DatasetTypeError` if two types of one name disagree."""
     if new != known:
         raise DatasetTypeError(
-            f"dataset type {new.name!r} is ({', '.join(new.units)}) as {new.storage!r} here, but the repository "
-            f"knows it as ({', '.join(known.units)}) as {known.storage!r}; rename one of them"
+            f"dataset type {new.name!r} is ({', '.join(new.units)}) as {new.storage!r} here, but the "
+            f"repository knows it as ({', '.join(known.units)}) as {known.storage!r}; rename one of them"
         )
 
 
@@ -201,14 +201,16 @@ class Catalog:
             return known, False
         leaves = self._schema.model.leaves(dataset_type.units)
         table = self._schema.dataset_type
-        type_id = connection.execute(
-            sa.insert(table).values(
+        type_id: int = connection.execute(
+            sa.insert(table)
+            .values(
                 name=dataset_type.name,
                 units=json.dumps(dataset_type.units),
                 storage=dataset_type.storage,
                 doc=dataset_type.doc,
             )
-        ).inserted_primary_key[0]
+            .returning(table.c.id)
+        ).scalar_one()
         tables = self._schema.dataset_tables(type_id, leaves)
         self._schema.metadata.create_all(connection, tables=tables.all(), checkfirst=False)
         self.touch(connection)
@@ -222,10 +224,9 @@ class Catalog:
         if wrong:
             raise CollectionError(f"{name!r} is no name for a collection: {wrong}")
         table = self._schema.collection
-        made = connection.execute(sa.insert(table).values(name=name, kind=kind.value, doc=doc))
-        entry = CollectionEntry(
-            made.inserted_primary_key[0], CollectionInfo(name, kind, doc, tuple(children))
-        )
+        insert = sa.insert(table).values(name=name, kind=kind.value, doc=doc)
+        number: int = connection.execute(insert.returning(table.c.id)).scalar_one()
+        entry = CollectionEntry(number, CollectionInfo(name, kind, doc, tuple(children)))
         if children:
             self.set_children(connection, entry, children)
         self.touch(connection)

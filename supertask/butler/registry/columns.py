@@ -41,8 +41,8 @@ class IdFilter:
     """Sorted."""
     total: int
     """Of how many."""
-    nullable: bool = False
-    """Whether the column may be null, which passes."""
+    null_passes: bool = False
+    """Whether rows pass where the column is null."""
 
     @property
     def part(self) -> float:
@@ -52,11 +52,11 @@ class IdFilter:
     def admits(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which values are admitted."""
         admitted = ids_in(values, self.ids)
-        return admitted | (values < 0) if self.nullable else admitted
+        return admitted | (values < 0) if self.null_passes else admitted
 
 
 def ids_in(values: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which of `values` (-1 is null) are among sorted `ids`, by a table of flags if it is not too long."""
+    """Return which of `values` (-1 is null) are among `ids`, sorted; by a table of flags if that is short."""
     if not len(ids):
         return np.zeros(len(values), bool)
     last = int(ids[-1])
@@ -85,7 +85,7 @@ def concatenate(
         if column.kind is ColumnKind.TEXT:
             out[name] = TextColumn.concatenate([p for p in pages if isinstance(p, TextColumn)])
         elif pages:
-            out[name] = pages[0] if len(pages) == 1 else np.concatenate(pages)  # type: ignore[arg-type]
+            out[name] = pages[0] if len(pages) == 1 else np.concatenate(pages)
         else:
             out[name] = _EMPTY[column.kind]
     return out
@@ -131,7 +131,7 @@ def read_table(
     """
     wanted = dict(columns)
     for f in filters:
-        wanted.setdefault(f.name, BulkColumn(f.column, nullable=f.nullable))
+        wanted.setdefault(f.name, BulkColumn(f.column))
     last = connection.execute(sa.select(sa.func.max(key))).scalar() or 0
     driver = _driver(filters, last) if not indexed else None
     if driver is not None:
@@ -145,8 +145,9 @@ def read_table(
     for page in pages:
         if rest:
             keep = np.logical_and.reduce([f.admits(np.asarray(page[f.name])) for f in rest])
-            page = take(page, keep) if not keep.all() else page
-        kept.append({name: page[name] for name in columns})
+            kept.append(take({name: page[name] for name in columns}, keep))
+        else:
+            kept.append({name: page[name] for name in columns})
     return concatenate(kept, columns)
 
 
@@ -220,7 +221,7 @@ def _by_driver(
             page = backend.read(connection, columns, joined, [*where, picked.c.n > low, picked.c.n <= high])
             found.append(_length(page))
             yield page
-    if driver.nullable:
+    if driver.null_passes:
         for found, low, high in _steps(last, _PAGE):
             within = [*where, driver.column.is_(None), key > low, key <= high]
             page = backend.read(connection, columns, source, within)

@@ -83,11 +83,12 @@ class Database:
             connection = self._here.connect().execution_options(writing=True)
             try:
                 connection.begin()
-                return connection
             except sa.exc.DBAPIError as error:
                 connection.close()
                 if not self.backend.is_busy(error) or time.monotonic() > deadline:
                     raise
+            else:
+                return connection
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 

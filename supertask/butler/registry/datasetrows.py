@@ -213,7 +213,7 @@ class DatasetRowsWriter:
         self, connection: sa.Connection, run: CollectionEntry, datasets: Iterable[Dataset]
     ) -> list[str]:
         """Remove datasets of a run with their tags and validity; return their locations."""
-        locations = []
+        locations: list[str] = []
         for entry, rows in self._ids_in_run(connection, run, datasets).items():
             data = entry.tables.data
             by_id = {row[2]: row[3] for row in rows}

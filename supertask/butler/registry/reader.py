@@ -39,7 +39,7 @@ def _said(
     """Have errors of the database said in our words."""
 
     @wraps(method)
-    def saying(self: RegistryReader, *args: P.args, **kwargs: P.kwargs) -> R:
+    def saying(self: RegistryReader, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._errors():
             return method(self, *args, **kwargs)
 
@@ -112,10 +112,10 @@ class RegistryReader(Reader):
         kind = ColumnKind.INT if declared.key is KeyKind.INT else ColumnKind.TEXT
         columns = {"id": BulkColumn(table.c.id), "key": BulkColumn(table.c[unit], kind)}
         columns |= {f"link {p}": BulkColumn(table.c[link(p)]) for p in declared.parents}
-        columns |= {f"link {u}": BulkColumn(table.c[link(u)], nullable=True) for u in declared.implies}
+        columns |= {f"link {u}": BulkColumn(table.c[link(u)]) for u in declared.implies}
         for f in wanted:
             column = table.c[f.name]
-            columns[f"field {f.name}"] = BulkColumn(column, _FIELD_KINDS[f.kind], nullable=True)
+            columns[f"field {f.name}"] = BulkColumn(column, _FIELD_KINDS[f.kind])
             if f.kind is not FieldKind.FLOAT:
                 columns[f"null {f.name}"] = BulkColumn(column, ColumnKind.NULL)
         by_leaf, several = self._selection.on((unit,))
@@ -325,8 +325,7 @@ def _first(
 def _dataset_rows(
     dataset_type: type[Dataset], leaves: Sequence[str], found: Mapping[str, Column]
 ) -> DatasetRows:
-    locations = found["location"]
-    assert isinstance(locations, TextColumn)
+    locations: Any = found["location"]
     return DatasetRows(
         dataset_type,
         ids=_array(found["id"]),

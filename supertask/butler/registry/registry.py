@@ -96,8 +96,8 @@ class Registry:
         version = int(found.get("schema_version", 0))
         if version > SCHEMA_VERSION:
             raise RepositoryVersionError(
-                f"{self._backend.where} is of schema version {version}, and this SuperTask knows versions up to "
-                f"{SCHEMA_VERSION}; install a newer SuperTask to use it"
+                f"{self._backend.where} is of schema version {version}, and this SuperTask knows versions up "
+                f"to {SCHEMA_VERSION}; install a newer SuperTask to use it"
             )
         if version < 1:
             raise RepositoryError(f"{self._backend.where} is no registry: it states no schema version")
@@ -180,7 +180,7 @@ class Registry:
             chains = [n for n, e in state.collections.items() if name in e.info.children]
             if chains:
                 raise CollectionError(
-                    f"collection {name!r} is in {', '.join(chains)}; take it out of there first, with set_chain"
+                    f"{name!r} is in {', '.join(chains)}; take it out of there first (set_chain)"
                 )
             run = entry.info.kind is CollectionKind.RUN
             locations = self._rows.remove_run(connection, entry) if run else []

@@ -169,7 +169,7 @@ class Schema:
         def columns() -> list[sa.Column[Any]]:
             return [sa.Column(link(u), _Id, nullable=False) for u in leaves]
 
-        def indices(name: str, group: str) -> list[sa.SchemaItem]:
+        def indices(name: str, group: str) -> list[sa.Index]:
             # The unique index begins with the first leaf; each of the others gets one of its own.
             return [sa.Index(f"{name}_by_{u}", link(u), group) for u in leaves[1:]]
 

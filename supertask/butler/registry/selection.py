@@ -8,6 +8,7 @@ gives bands, those give filters (through the index on a filter's band), those vi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -203,7 +204,7 @@ class Selection:
         return operand.field is None or check_name(self._model, operand) in (FieldKind.STR, FieldKind.TIME)
 
     def _joins(self, unit: str, conditions: Sequence[Condition]) -> tuple[sa.FromClause, Any]:
-        """Return the unit's table with those that conditions speak of joined, and what finds their columns."""
+        """Return the unit's table joined with those that conditions speak of, and what finds columns."""
         table = self._schema.units[unit]
         source: sa.FromClause = table
         at: dict[tuple[str, ...], sa.FromClause] = {(unit,): table}
@@ -230,7 +231,7 @@ class Selection:
         """Return what a name stands for in rows of leaf IDs, and where it is null."""
         way = self._model.route(leaves, name.unit) or ()
         ids = columns[way[0]]
-        for unit, following in zip(way, way[1:], strict=False):
+        for unit, following in itertools.pairwise(way):
             ids, _ = self._look_up(unit, ids, link(following), ColumnKind.INT)
         kind = check_name(self._model, name)
         text = kind.value in ("str", "date")
@@ -246,7 +247,7 @@ class Selection:
             self._backend,
             {
                 "id": BulkColumn(table.c.id),
-                "value": BulkColumn(expression, kind, nullable=True),
+                "value": BulkColumn(expression, kind),
                 "null": BulkColumn(expression, ColumnKind.NULL),
             },
             source=table,

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from supertask.butler.registry.backend import Backend
 from supertask.conditions import (
     And,
-    Arithmetic,
     Between,
     Compare,
     Comparison,
@@ -133,12 +132,12 @@ class Translator:
         operand = self._operand(node.operand)
         if not node.values and not node.ranges:
             # False for every value, but null for null, which SQL's own empty list is not.
-            return operand != operand
+            return sa.and_(operand.is_(None), sa.null())
         parts: list[Sql] = []
         if node.values:
             parts.append(operand.in_([_bound(v) for v in node.values]))
         for r in node.ranges:
-            inside = operand.between(_literal(r.first), _literal(r.last))
+            inside: Sql = operand.between(_literal(r.first), _literal(r.last))
             if r.step != 1:
                 inside = sa.and_(inside, (operand - r.first) % r.step == 0)
             parts.append(inside)

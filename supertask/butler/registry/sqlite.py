@@ -154,7 +154,10 @@ class SqliteBackend(Backend):
         """Read each column as one long text that NumPy parses."""
         select = sa.select(*(_aggregate(column) for column in columns.values())).select_from(source)
         row = connection.execute(select.where(*where)).one()
-        return {name: _parse(column, text) for (name, column), text in zip(columns.items(), row, strict=True)}
+        read = {name: _parse(column, text) for (name, column), text in zip(columns.items(), row, strict=True)}
+        if len({len(column) for column in read.values()}) > 1:
+            raise RuntimeError(f"columns of different length were read: {select}")
+        return read
 
     def fill(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> sa.TableClause:
         """Return a new temporary table with these IDs."""
@@ -197,7 +200,7 @@ class _CrossJoin(sa.Join):
     inherit_cache = True
 
 
-@compiles(_CrossJoin)  # type: ignore[no-untyped-call, untyped-decorator]
+@compiles(_CrossJoin)
 def _cross_join(join: sa.Join, compiler: Any, **kwargs: Any) -> str:
     kwargs["asfrom"] = True
     left = compiler.process(join.left, **kwargs)
@@ -214,11 +217,11 @@ def _aggregate(column: BulkColumn) -> sa.ColumnElement[Any]:
         return sa.func.group_concat(value.is_(None))
     if column.kind is ColumnKind.FLOAT:
         # 17 significant digits should give back every float64; SQLite needs a few more.
-        text = sa.func.printf("%!.20g", value)
-        return sa.func.group_concat(sa.case((value.is_(None), "nan"), else_=text))
+        digits = sa.func.printf("%!.20g", value)
+        return sa.func.group_concat(sa.case((value.is_(None), "nan"), else_=digits))
     if column.kind is ColumnKind.DIGEST:
         return sa.cast(sa.func.group_concat(value, ""), sa.LargeBinary)
-    text = sa.func.coalesce(value, "") if column.nullable else value
+    text: sa.ColumnElement[Any] = sa.func.coalesce(value, "") if column.nullable else value
     return sa.cast(sa.func.group_concat(text, sa.func.char(0)), sa.LargeBinary)
 
 

@@ -92,9 +92,9 @@ class UnitIds:
                 if _MISSING in parent_ids:
                     continue
                 given = select.where(*(c == i for c, i in zip(parents, parent_ids, strict=True)))
-                own = [k for k in own if k is not None and fits_64_bits(k)]
-                for start in range(0, len(own), _CHUNK):
-                    rows += connection.execute(given.where(key.in_(own[start : start + _CHUNK]))).all()
+                some = [k for k in own if k is not None and fits_64_bits(k)]
+                for i in range(0, len(some), _CHUNK):
+                    rows += connection.execute(given.where(key.in_(some[i : i + _CHUNK]))).all()
         return {tuple(r[:-1]): r[-1] for r in rows} if parents else {r[0]: r[1] for r in rows}
 
     def of_data_ids(
@@ -229,7 +229,7 @@ def _fill_in(
             updates.append({"_id": row[-1], **{f"_{n}": v for n, v in zip(names, there, strict=True)}})
     checked.problems.raise_if_any(DataIdError)
     if updates:
-        changes = {n: sa.bindparam(f"_{n}") for n in names}
+        changes: dict[str, Any] = {n: sa.bindparam(f"_{n}") for n in names}
         connection.execute(
             sa.update(table).where(table.c.id == sa.bindparam("_id")).values(**changes), updates
         )
@@ -264,7 +264,8 @@ def insert_relation_rows(
     leaves = schema.relation_leaves(schema.model.relation(rows.relation))
     if set(rows.units) != set(leaves):
         raise DataIdError(
-            f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}; got {', '.join(rows.units)}"
+            f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}; "
+            f"they have {', '.join(rows.units)}"
         )
     columns = [np.asarray(rows.units[u], np.int64) for u in leaves]
     for unit, column in zip(leaves, columns, strict=True):

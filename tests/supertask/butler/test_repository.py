@@ -74,7 +74,9 @@ def test_every_kind_of_field_and_key_comes_back(tmp_path):
     from astropy import units as u
     from astropy.time import Time
 
-    fields = tuple(UnitField(f"f_{kind.value}", kind, "s" if kind is FieldKind.FLOAT else "") for kind in FieldKind)
+    fields = tuple(
+        UnitField(f"f_{kind.value}", kind, "s" if kind is FieldKind.FLOAT else "") for kind in FieldKind
+    )
     model = UnitModel("all", (Unit("night", KeyKind.DATE), Unit("shot", parents=("night",), fields=fields)))
     row = {
         "night": "2026-01-05",
@@ -107,8 +109,12 @@ def test_what_is_no_repository_is_said(tmp_path):
     (tmp_path / ROOT_FILE).write_text("a: [1\n")
     with pytest.raises(RepositoryError, match="cannot be read"):
         Butler(tmp_path)
-    (tmp_path / ROOT_FILE).write_text("repository: 1\nunit_model: imaging\nregistri: x\ntemplates: {default: '../x'}\n")
-    with pytest.raises(RepositoryError, match=r"(?s)did you mean 'registry'.*'registry' must be text.*stay within"):
+    (tmp_path / ROOT_FILE).write_text(
+        "repository: 1\nunit_model: imaging\nregistri: x\ntemplates: {default: '../x'}\n"
+    )
+    with pytest.raises(
+        RepositoryError, match=r"(?s)did you mean 'registry'.*'registry' must be text.*stay within"
+    ):
         Butler(tmp_path)
 
 
@@ -322,7 +328,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(butler, tmp_path):
             fill_with_survey(full)
             full.run = "run"
             handle = Big(instrument="Cam", detector=0)
-            with pytest.raises(StorageError, match=r"big\{.*cannot be written to .*big_Cam_0\.npy.*disk is full"):
+            with pytest.raises(
+                StorageError, match=r"big\{.*cannot be written to .*big_Cam_0\.npy.*disk is full"
+            ):
                 full.put(np.zeros(2**18), handle)
             assert not list(full.datastore.temporary_files())
             assert not full.exists(handle)
@@ -390,7 +398,9 @@ def work(root, number, n, queue):
         counts = {"units": 0, "registered": 0, "put": 0, "relations": 0}
         with Butler(root, run="shared") as butler:
             for i in range(n):
-                visits = [{"instrument": "Cam", "visit": 1000 + (i + k) % (2 * n), "ra": 1.0} for k in range(5)]
+                visits = [
+                    {"instrument": "Cam", "visit": 1000 + (i + k) % (2 * n), "ra": 1.0} for k in range(5)
+                ]
                 counts["units"] += butler.insert_units("visit", visits)
                 detectors = [{"instrument": "Cam", "detector": 100 + number * n + i}]
                 counts["units"] += butler.insert_units("detector", detectors)
@@ -408,7 +418,8 @@ def work(root, number, n, queue):
                     pass
                 Kind = Dataset.subclass(f"kind{i}", ("visit",), "json")
                 records = [
-                    FileRecord(Kind(instrument="Cam", visit=v["visit"]), f"/x/{i}", 1, "", bytes(16)) for v in visits
+                    FileRecord(Kind(instrument="Cam", visit=v["visit"]), f"/x/{i}", 1, "", bytes(16))
+                    for v in visits
                 ]
                 counts["registered"] += butler.register("shared", records, skip_existing=True)
         queue.put(counts)
@@ -482,7 +493,10 @@ def grow(root, n_visits, n_detectors=10, runs=1):
     butler.insert_units("band", [{"band": "r"}])
     butler.insert_units("physical_filter", [{"instrument": "Cam", "physical_filter": "R", "band": "r"}])
     butler.insert_units("detector", [{"instrument": "Cam", "detector": d} for d in range(n_detectors)])
-    visits = [{"instrument": "Cam", "visit": v, "physical_filter": "R", "night": f"n{v // 10}"} for v in range(n_visits)]
+    visits = [
+        {"instrument": "Cam", "visit": v, "physical_filter": "R", "night": f"n{v // 10}"}
+        for v in range(n_visits)
+    ]
     butler.insert_units("visit", visits)
     butler.insert_units(
         "exposure",
@@ -583,7 +597,10 @@ def test_an_unreadable_page_is_said_as_an_error_of_the_repository(butler):
 
 def test_templates_of_the_root_file_say_where_files_lie(butler):
     path = Path(butler.root) / ROOT_FILE
-    path.write_text(path.read_text() + "  raw: '{run}/raw/{instrument}/{exposure:05d}-{detector}{ext}'\n  count: '{run}/x'\n")
+    path.write_text(
+        path.read_text()
+        + "  raw: '{run}/raw/{instrument}/{exposure:05d}-{detector}{ext}'\n  count: '{run}/x'\n"
+    )
     with Butler(butler.root, run="run") as other:
         other.put([1], raw())
         assert other.locate(raw()).location == "run/raw/Cam/00101-0.json"
@@ -596,7 +613,8 @@ def test_importing_the_limited_butler_and_datastore_imports_no_database_and_no_a
     script = textwrap.dedent("""
         import json, sys
         import supertask.butler.limited, supertask.butler.datastore
-        print(json.dumps([m for m in ("sqlalchemy", "astropy", "h5py", "pyarrow", "networkx") if m in sys.modules]))
+        heavy = ("sqlalchemy", "astropy", "h5py", "pyarrow", "networkx")
+        print(json.dumps([m for m in heavy if m in sys.modules]))
     """)
     done = run_script(script)
     assert done.returncode == 0, done.stderr

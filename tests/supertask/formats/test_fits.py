@@ -83,8 +83,19 @@ def cards(made):
 
 class TestFitsImage(FormatContract):
     format = IMAGE
-    values = (full, plain, lambda: image("f8", unit=""), lambda: image("f4", uncertainty=InverseVariance(np.ones((30, 20)))))
-    refused = ("text", np.array(["a"]), np.zeros((2, 2), complex), np.zeros((2, 2), np.float16), np.float64(1))
+    values = (
+        full,
+        plain,
+        lambda: image("f8", unit=""),
+        lambda: image("f4", uncertainty=InverseVariance(np.ones((30, 20)))),
+    )
+    refused = (
+        "text",
+        np.array(["a"]),
+        np.zeros((2, 2), complex),
+        np.zeros((2, 2), np.float16),
+        np.float64(1),
+    )
 
     def same(self, a, b):
         def equal(x, y):
@@ -147,7 +158,9 @@ def test_a_cutout_moves_all_planes_and_the_wcs_along(tmp_path):
     assert np.array_equal(part.mask, whole.mask[2:10, 3:9])
     assert np.array_equal(part.flags, whole.flags[2:10, 3:9])
     assert part.uncertainty.array.shape == (8, 6)
-    assert np.allclose(part.wcs.all_pix2world([[0, 0]], 0), whole.wcs.all_pix2world([[3, 2]], 0), rtol=0, atol=1e-12)
+    assert np.allclose(
+        part.wcs.all_pix2world([[0, 0]], 0), whole.wcs.all_pix2world([[3, 2]], 0), rtol=0, atol=1e-12
+    )
     for bad in ((0, 31, 0, 5), (5, 5, 0, 5), (-1, 5, 0, 5), (1, 2), "all"):
         with pytest.raises(StorageError, match="cutout"):
             IMAGE.read(path, {"cutout": bad})
@@ -182,7 +195,9 @@ def test_other_programs_find_unit_and_wcs(tmp_path):
     with fits.open(path) as hdus:
         assert [h.name for h in hdus] == ["PRIMARY", "MASK", "VARIANCE", "FLAGS"]
         assert hdus[0].header["BUNIT"] == "adu"
-        assert np.allclose(WCS(hdus[0].header).all_pix2world([[5, 5]], 0), sip_wcs().all_pix2world([[5, 5]], 0))
+        assert np.allclose(
+            WCS(hdus[0].header).all_pix2world([[5, 5]], 0), sip_wcs().all_pix2world([[5, 5]], 0)
+        )
 
 
 def test_what_cannot_stand_in_a_header_is_named(tmp_path):
@@ -190,7 +205,12 @@ def test_what_cannot_stand_in_a_header_is_named(tmp_path):
     for key, value in {"A": float("nan"), "B": object(), "C": [1, 2]}.items():
         with pytest.raises(StorageError, match=f"'{key}' is"):
             IMAGE.write(CCDData(np.ones((2, 2)), unit="adu", meta={key: value}), path)
-    IMAGE.write(CCDData(np.ones((2, 2)), unit="adu", meta={"a long key of mine": np.float32(0.5), "HISTORY": ["x", "y"]}), path)
+    IMAGE.write(
+        CCDData(
+            np.ones((2, 2)), unit="adu", meta={"a long key of mine": np.float32(0.5), "HISTORY": ["x", "y"]}
+        ),
+        path,
+    )
     found = IMAGE.read(path, {}).header
     assert found["a long key of mine"] == 0.5
     assert list(found["HISTORY"]) == ["x", "y"]
@@ -217,7 +237,8 @@ def test_files_of_others_are_read_with_their_whole_header(tmp_path):
 
 def hdu_list():
     return fits.HDUList(
-        [fits.PrimaryHDU(header=header()), fits.ImageHDU(np.arange(900, dtype="u2").reshape(30, 30), name="AMP1"),
+        [fits.PrimaryHDU(header=header()),
+         fits.ImageHDU(np.arange(900, dtype="u2").reshape(30, 30), name="AMP1"),
          fits.BinTableHDU.from_columns([fits.Column("x", "D", array=np.arange(3.0))], name="T")]
     )  # fmt: skip
 
@@ -243,7 +264,9 @@ class TestFitsHdus(FormatContract):
 
 
 def frames(folder):
-    return sorted(p for part in ("isr", "coadd") for p in (folder / part).rglob("*.f*") if ".fit" in p.name.lower())
+    return sorted(
+        p for part in ("isr", "coadd") for p in (folder / part).rglob("*.f*") if ".fit" in p.name.lower()
+    )
 
 
 def test_real_frames_keep_every_pixel_and_card(shared_data, tmp_path):

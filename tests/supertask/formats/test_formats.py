@@ -16,7 +16,7 @@ from supertask.testing.formats import FormatContract
 
 def table(masked=False):
     from astropy import units as u
-    from astropy.table import QTable, Table
+    from astropy.table import Table
 
     t = Table(
         {"id": np.arange(4), "flux": np.array([1.5, 2.5, np.nan, 4]), "name": ["a", "bb", "", "d"]},
@@ -27,7 +27,7 @@ def table(masked=False):
     if masked:
         t = Table(t, masked=True)
         t["flux"].mask = [False, True, False, False]
-    return t if not masked else t
+    return t
 
 
 class TableContract(FormatContract):
@@ -88,7 +88,9 @@ class TestJson(FormatContract):
 
     def test_numbers_of_numpy_tuples_and_structs_become_plain(self, tmp_path):
         path = str(tmp_path / "x.json")
-        self.format.write({"a": np.float32(0.5), "b": np.arange(2), "c": (1,), "d": Struct(x=np.int8(1))}, path)
+        self.format.write(
+            {"a": np.float32(0.5), "b": np.arange(2), "c": (1,), "d": Struct(x=np.int8(1))}, path
+        )
         assert self.format.read(path, {}) == {"a": 0.5, "b": [0, 1], "c": [1], "d": {"x": 1}}
 
     def test_what_cannot_be_kept_is_named_by_its_place(self, tmp_path):
@@ -199,7 +201,8 @@ def test_formats_of_other_packages_are_found_by_entry_point(tmp_path, monkeypatc
     info.mkdir()
     (info / "METADATA").write_text("Name: other-package\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
-        "[supertask.formats]\nlines = other_package:Lines\nodd = other_package:NoFormat\ngone = no_such_module:X\n"
+        "[supertask.formats]\nlines = other_package:Lines\nodd = other_package:NoFormat\n"
+        "gone = no_such_module:X\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     find.find_format.cache_clear()
