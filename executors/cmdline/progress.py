@@ -11,7 +11,7 @@ from typing import Any, Self
 import attrs
 
 from executors.cmdline import terminal
-from executors.events import Event, QuantaBlocked, QuantumEnded, RunStarted
+from executors.events import Event, QuantaBlocked, QuantumEnded, RunFinished, RunStarted
 from executors.outcome import Attempt, QuantumStatus
 
 __all__ = ["Progress", "Stages"]
@@ -89,7 +89,9 @@ class Progress:
             before = sum(event.finished.values())
             if before:
                 self._say(f"{terminal.counted(before, 'quantum')} finished before, skipped")
-        if not self._live and self._clock() - self._told >= _SECONDS:
+        elif isinstance(event, RunFinished):
+            self._tasks = {}
+        if not self._live and self._tasks and self._clock() - self._told >= _SECONDS:
             self._told = self._clock()
             terminal.note(self._line())
 
@@ -145,6 +147,8 @@ class Progress:
                 Text(f"{task.done:,}/{task.total:,}"),
                 _troubles(task),
             )
+        if not self._tasks:
+            return grid
         done, failed, blocked, total = self._sums()
         seconds = self._clock() - self._began
         ended = done + failed + blocked

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from executors.cmdline import terminal
 from executors.cmdline.progress import Progress
-from executors.events import QuantaBlocked, QuantumEnded, RunStarted
+from executors.events import QuantaBlocked, QuantumEnded, RunFinished, RunStarted
 from executors.outcome import Attempt, Failure, QuantumStatus
 
 
@@ -68,3 +68,11 @@ def test_terminal_shows_a_bar_for_each_task(monkeypatch: pytest.MonkeyPatch) -> 
     shown = screen.file.getvalue()
     for words in ("isr", "coadd", "1/4", "0/2", "1 failed", "1 blocked", "too [bold]bright[/bold]", "1/6"):
         assert words in shown
+
+
+def test_bars_go_away_when_the_run_ends() -> None:
+    with Progress(live=False, clock=Clock()) as progress:
+        progress(STARTED)
+        assert progress._bars().row_count == 3
+        progress(RunFinished(None))
+        assert progress._bars().row_count == 0
