@@ -6,5 +6,6 @@
   that `templates` work out; `content` says what checksums and identities are; `layout` reads the
   root's ``supertask.yaml``).
 - `limited` is what a task sees while a quantum runs: its datasets and no database.
-- `memory` is a model in plain dicts that the others are tested against.
+- `memory` (with `memorycontents` and `memoryreader`) is a model in plain dicts that the others are
+  tested against; `unitvalues` checks what is given for units, for every Butler.
 """

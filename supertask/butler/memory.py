@@ -19,11 +19,11 @@ import attrs
 from supertask.butler.content import checksum_bytes, content_identity
 from supertask.butler.datastore import Datastore
 from supertask.butler.handles import DataIds, type_by_name
-from supertask.butler.memoryreader import Contents, Dated, Instance, Keys, MemoryReader, Stored
+from supertask.butler.memorycontents import Contents, Dated, Stored
+from supertask.butler.memoryreader import MemoryReader
 from supertask.butler.port import AbstractButler, CollectionInfo, CollectionKind, Reader
 from supertask.butler.querying import handles, narrow, required_keys, unit_dicts
 from supertask.butler.templates import DEFAULT_TEMPLATE, PathTemplate, check_run_name
-from supertask.butler.unitvalues import CheckedRows, merge
 from supertask.conditions import Condition
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
@@ -281,48 +281,7 @@ class InMemoryButler(AbstractButler):
 
     def insert_units(self, unit: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Make instances of a unit known; return how many were new."""
-        declared = self.model.unit(unit)
-        own = self.model.closure([unit])
-        given = list(rows)
-        spoken_of = tuple(
-            dict.fromkeys((*own, *(x for u in declared.implies for x in self.model.closure([u]))))
-        )
-        checked = CheckedRows(self.model, own, given, f"{unit} rows")
-        checked.allow((*spoken_of, *(f.name for f in declared.fields)))
-        keys = {u: checked.keys(u, required=u in own) for u in spoken_of}
-        fields = [checked.field(f) for f in declared.fields]
-        checked.problems.raise_if_any(DataIdError)
-        names = (*declared.implies, *(f.name for f in declared.fields))
-        known = self._contents.units[unit]
-        made: dict[Keys, list[Any]] = {}
-        for i in range(len(given)):
-            row = {u: keys[u][i] for u in spoken_of if keys[u][i] is not None}
-            for parent in declared.parents:
-                if self._contents.keys_of(parent, row) not in self._contents.units[parent]:
-                    checked.tell(i, f"{parent} {row.get(parent)!r} is not known; insert it first")
-            values: list[Any] = []
-            for u in declared.implies:
-                of_u = self._contents.keys_of(u, row) if u in row else None
-                if of_u is not None and of_u not in self._contents.units[u]:
-                    checked.tell(i, f"{u} {row[u]!r} is not known; insert it first")
-                values.append(of_u)
-            values += [column[i] for column in fields]
-            key = self._contents.keys_of(unit, row)
-            if key not in made:
-                there = known.get(key)
-                made[key] = [*there.implied.values(), *there.fields.values()] if there else list(values)
-            merge(checked, i, names, made[key], values, "what is known")
-        checked.problems.raise_if_any(DataIdError)
-        new = [key for key in made if key not in known]
-        n = len(declared.implies)
-        for key, values in sorted(made.items(), key=lambda item: item[0]):
-            number = known[key].id if key in known else len(known) + 1
-            known[key] = Instance(
-                number,
-                dict(zip(declared.implies, values[:n], strict=True)),
-                dict(zip(names[n:], values[n:], strict=True)),
-            )
-        return len(new)
+        return self._contents.insert_units(unit, list(rows))
 
     def units(self, unit: str, where: Condition | None = None) -> list[dict[str, Any]]:
         """Return instances of a unit as rows like those of `insert_units`, sorted by key."""
@@ -330,43 +289,11 @@ class InMemoryButler(AbstractButler):
 
     def insert_relation(self, relation: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Relate units by key; return how many rows were new."""
-        declared = self.model.relation(relation)
-        leaves = self._contents.relation_leaves(declared)
-        closure = self.model.closure(leaves)
-        given = list(rows)
-        checked = CheckedRows(self.model, closure, given, f"rows of relation {relation!r}")
-        checked.allow(closure)
-        keys = {u: checked.keys(u, required=True) for u in closure}
-        checked.problems.raise_if_any(DataIdError)
-        made = set()
-        for i in range(len(given)):
-            row = {u: keys[u][i] for u in closure}
-            instances = [self._contents.units[u].get(self._contents.keys_of(u, row)) for u in leaves]
-            for u, instance in zip(leaves, instances, strict=True):
-                if instance is None:
-                    checked.tell(i, f"{u} {row[u]!r} is not known; insert it first")
-            made.add(tuple(instance.id if instance else -1 for instance in instances))
-        checked.problems.raise_if_any(DataIdError)
-        there = self._contents.relations[relation]
-        new = len(made - there)
-        there |= made
-        return new
+        return self._contents.insert_relation(relation, list(rows))
 
     def insert_relation_rows(self, rows: RelationRows) -> int:
         """Relate units by row ID; return how many rows were new."""
-        leaves = self._contents.relation_leaves(self.model.relation(rows.relation))
-        if set(rows.units) != set(leaves):
-            raise DataIdError(f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}")
-        for u in leaves:
-            if any(not 1 <= i <= len(self._contents.units[u]) for i in rows.units[u].tolist()):
-                raise DataIdError(
-                    f"rows of relation {rows.relation!r}: there is no {u} of some of these row IDs"
-                )
-        made = set(zip(*(rows.units[u].tolist() for u in leaves), strict=True))
-        there = self._contents.relations[rows.relation]
-        new = len(made - there)
-        there |= made
-        return new
+        return self._contents.insert_relation_rows(rows)
 
     # -- collections --------------------------------------------------------------------------
 

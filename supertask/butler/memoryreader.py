@@ -1,27 +1,22 @@
-"""What an `InMemoryButler` holds, and a reader that makes columns of it."""
+"""A reader that makes columns of what an `InMemoryButler` holds."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
+from supertask.butler.memorycontents import Contents, Dated, Keys, Stored
 from supertask.butler.port import Reader
 from supertask.conditions import Condition, Name, conjuncts, evaluate, names
-from supertask.dataids import Key
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, did_you_mean
-from supertask.rows import DatasetRows, FileRecord, RelationRows, UnitRows, ValidityRows
-from supertask.units import FieldKind, KeyKind, Relation, UnitModel
+from supertask.rows import DatasetRows, RelationRows, UnitRows, ValidityRows
+from supertask.units import FieldKind, KeyKind
 
-__all__ = ["Contents", "Dated", "Instance", "Keys", "MemoryReader", "Stored"]
-
-Keys = tuple[Key, ...]
-"""Keys of a unit and its parents, in the model's order: what tells an instance from all others."""
+__all__ = ["MemoryReader"]
 
 _DTYPES: dict[FieldKind, Any] = {
     FieldKind.INT: np.int64,
@@ -37,82 +32,6 @@ _EMPTY: dict[FieldKind, Any] = {
     FieldKind.BOOL: True,
     FieldKind.STR: "",
 }
-
-
-@attrs.frozen
-class Instance:
-    """One instance of a unit."""
-
-    id: int
-    implied: dict[str, Keys | None]
-    fields: dict[str, Any]
-
-
-@attrs.frozen(eq=False)
-class Stored:
-    """One dataset."""
-
-    id: int
-    record: FileRecord
-    value: Any = None
-    has_value: bool = False
-
-
-@attrs.frozen
-class Dated:
-    """One calibration and when it is valid."""
-
-    stored: Stored
-    begin: int
-    end: int
-
-
-@attrs.define
-class Contents:
-    """Units and relations of a repository in memory."""
-
-    model: UnitModel
-    units: dict[str, dict[Keys, Instance]] = attrs.field(init=False)
-    relations: dict[str, set[tuple[int, ...]]] = attrs.field(init=False)
-    last_id: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        self.units = {unit.name: {} for unit in self.model}
-        self.relations = {relation.name: set() for relation in self.model.relations}
-
-    def copy(self) -> Contents:
-        """Return the contents as they are now."""
-        new = Contents(self.model)
-        new.units = {name: dict(instances) for name, instances in self.units.items()}
-        new.relations = {name: set(rows) for name, rows in self.relations.items()}
-        return new
-
-    def new_id(self) -> int:
-        """Return the next dataset ID."""
-        self.last_id += 1
-        return self.last_id
-
-    def keys_of(self, unit: str, values: Mapping[str, Key]) -> Keys:
-        """Return the keys that tell an instance of a unit; a parent that is not given is left out."""
-        return tuple(values[u] for u in self.model.closure([unit]) if u in values)
-
-    def relation_leaves(self, relation: Relation) -> tuple[str, ...]:
-        """Return the units that rows of a relation have, the left side first."""
-        left = self.model.leaves(relation.left)
-        return left + tuple(u for u in self.model.leaves(relation.right) if u not in left)
-
-    def follow(self, way: Sequence[str], keys: Keys) -> Keys | None:
-        """Return the keys of the last unit of a way that begins at an instance of the first."""
-        at: Keys | None = keys
-        for unit, following in itertools.pairwise(way):
-            if at is None:
-                return None
-            if following in self.model.unit(unit).parents:
-                at = self.keys_of(following, dict(zip(self.model.closure([unit]), at, strict=True)))
-            else:
-                instance = self.units[unit].get(at)
-                at = instance.implied[following] if instance else None
-        return at
 
 
 class MemoryReader(Reader):
