@@ -1,4 +1,4 @@
-"""Registers outputs in the repository, many at a time, after the journal has them for good.
+"""Registers outputs in the repository, many at a time, after disk and journal have them for good.
 
 A dataset becomes visible to others only here. Running takes no notice of it: quanta find each other's
 outputs by where the plan says that they lie.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from executors.journal import Journal
 from executors.outcome import Attempt
+from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler
 from supertask.errors import DataIdError, DatasetExistsError, DatasetTypeError
 
@@ -30,6 +31,8 @@ class Collector:
     ----------
     butler : AbstractButler
         The repository.
+    datastore : Datastore
+        Its files.
     run : str
         The RUN collection.
     journal : Journal
@@ -46,6 +49,7 @@ class Collector:
     def __init__(
         self,
         butler: AbstractButler,
+        datastore: Datastore,
         run: str,
         journal: Journal,
         sync: Callable[[], None],
@@ -55,6 +59,7 @@ class Collector:
         seconds: float = 2.0,
     ) -> None:
         self._butler = butler
+        self._datastore = datastore
         self._run = run
         self._journal = journal
         self._sync = sync
@@ -92,8 +97,11 @@ class Collector:
         ------
         ExecutionError
             The journal cannot be written.
+        StorageError
+            The disk does not take the outputs' names.
         """
         self._due = time.monotonic() + self._seconds
+        self._datastore.sync_folders(r.location for a in self._waiting for r in a.records)
         self._sync()
         if not self._waiting:
             return

@@ -116,10 +116,10 @@ class Crew:
     def _hire(self) -> None:
         ours, theirs = self._context.Pipe()
         spec = self._spec
-        if self._context.get_start_method() == "fork":
+        if self._forks:
             pipes = [ours.fileno(), *(m.pipe.fileno() for m in self._members)]
             spec = attrs.evolve(spec, inherited=(*self._driver.open_files(), *pipes), parent=os.getpid())
-        with _environment(self._threads):
+        with _environment(self._threads), nullcontext() if self._forks else _no_main_module():
             process = self._context.Process(target=worker.main, args=(theirs, spec), name="supertask-worker")
             process.start()
         theirs.close()

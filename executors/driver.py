@@ -165,7 +165,9 @@ class Driver:
             repository=plan.meta.repository,
         )
         self.journal = Journal(self.folder, self.header)
-        self.collector = Collector(self._butler, run, self.journal, self.sync, registered=self._registered)
+        self.collector = Collector(
+            self._butler, self.datastore, run, self.journal, self.sync, registered=self._registered
+        )
         self.tally = Tally()
         self._problems += found.problems
         numbers = found.numbers.copy()

@@ -82,7 +82,7 @@ class QuantumRunner:
 
     def run(
         self,
-        index: int,
+        record: QuantumRecord,
         *,
         number: int = 1,
         absent: Sequence[int] = (),
@@ -92,8 +92,8 @@ class QuantumRunner:
 
         Parameters
         ----------
-        index : int
-            Of the quantum.
+        record : QuantumRecord
+            The quantum, as the plan has it.
         number : int, optional
             Of the attempt; what an earlier one left behind is deleted first.
         absent : sequence of int, optional
@@ -102,7 +102,6 @@ class QuantumRunner:
             Of these, those that made some outputs → identities of the ones they left out.
         """
         self._meter.start()
-        record = self.plan.record(index)
         run = _Run(record, self.locations(record))
         try:
             task = self._tasks[record.label]
