@@ -23,7 +23,7 @@ __all__ = ["IdFilter", "concatenate", "ids_in", "read_table", "take"]
 
 _PAGE = 1 << 16
 """Rows aimed at for one page."""
-_SELECTIVE = 0.1
+_SELECTIVE = 0.5
 """Part of all IDs from which on scanning is cheaper than looking up."""
 _SMALL = 4_000
 """Rows of a table that is scanned in any case."""
