@@ -159,9 +159,7 @@ def _read_spec(hdus: Any) -> Any:
     if "model" in columns:
         meta["model"] = native(table[columns["model"]])
     catalogue = _first_row(hdus[2])
-    return _spectrum(
-        wavelength, flux, ivar, ivar == 0, "spec", hdus, _FLUX, **meta, catalogue=catalogue
-    )
+    return _spectrum(wavelength, flux, ivar, ivar == 0, "spec", hdus, _FLUX, **meta, catalogue=catalogue)
 
 
 def _first_row(hdu: Any) -> dict[str, Any]:

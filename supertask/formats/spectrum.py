@@ -24,7 +24,6 @@ _BOOL = "ST_BOOL"
 _PLANE = "META_"
 """Begins the names of planes that hold arrays of `meta`."""
 _UNCERTAINTIES = {"var": "VARIANCE", "std": "STDDEV", "ivar": "INVVAR"}
-_TEXT = {"header": "fits"}
 _DERIVED = ("original_wcs", "original_data")
 """What specutils puts into `meta` by itself, when it makes one spectrum of another."""
 
@@ -92,7 +91,7 @@ def _split(meta: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if not isinstance(key, str):
             raise StorageError(f"spectrum keeps meta with keys of type str, not {key!r}")
         if isinstance(value, fits.Header):
-            plain[key] = {_TEXT["header"]: value.tostring(sep="\n", endcard=False, padding=False)}
+            plain[key] = {"header": _text(value)}
         elif isinstance(value, np.ndarray) and value.ndim:
             arrays[key] = value
         else:
@@ -104,6 +103,15 @@ def _split(meta: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
                     f"{key!r} is {type(value).__module__}.{type(value).__qualname__}"
                 ) from None
     return plain, arrays
+
+
+def _text(header: Any) -> str:
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # cards against the standard stay as they are
+        text: str = header.tostring(sep="\n", endcard=False, padding=False)
+    return text
 
 
 def _plane(name: str, array: Any, unit: Any = None) -> Any:
@@ -148,7 +156,7 @@ def _read_own(hdus: Any, path: str) -> Any:
             uncertainty = classes[name](_array(hdus[name]), unit=units.Unit(hdus[name].header[_UNIT]))
     said = json.loads(_array(find_hdu(hdus, "META", path)).tobytes())
     meta: dict[str, Any] = {
-        key: v["value"] if "value" in v else fits.Header.fromstring(v[_TEXT["header"]], sep="\n")
+        key: v["value"] if "value" in v else fits.Header.fromstring(v["header"], sep="\n")
         for key, v in said["plain"].items()
     }
     meta |= {key: _array(find_hdu(hdus, f"{_PLANE}{i}", path)) for i, key in enumerate(said["arrays"])}
