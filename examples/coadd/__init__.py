@@ -8,5 +8,7 @@
 - `stack`: warps → coadd with variance and depth.
 - `catalogue`: coadds of all bands → catalogue of a patch; patches → catalogue of a tract.
 - `forced`: fluxes at given positions in the images of visits.
+- `mosaic`: patches of a tract put together, to look at.
+- `register`: shifts between frames without WCS; `psf_match`: images brought to one point-spread function.
 - `tasks`: all of it as SuperTasks; `pipeline.yaml` puts them together.
 """

@@ -64,6 +64,9 @@ def draw_colour(path: Path, red: CCDData, blue: CCDData) -> None:
     stretched = np.arcsinh(np.maximum(light + noise, 0) / (3 * noise)) / np.arcsinh(1000.0)
     factor = stretched / np.maximum(light, noise / 10)
     colours = np.stack([np.maximum(w + noise / 2, 0) * factor for w in whole], axis=-1)
+    for image in (red, blue):
+        if image.mask is not None:
+            colours[image.mask] = 0.0
     colours /= np.maximum(colours.max(axis=-1, keepdims=True), 1.0)
     # Without the version of matplotlib, so that equal pictures are equal files.
     imsave(path, np.flipud(np.clip(colours, 0, 1)), metadata=_PLAIN)
