@@ -8,7 +8,8 @@ from types import FrameType
 __all__ = ["calling_frame", "calling_line"]
 
 _MAKERS = frozenset(
-    f"supertask.{name}" for name in ("callers", "config", "configclasses", "fields", "pipeline", "taskdefs")
+    f"supertask.{name}"
+    for name in ("callers", "config", "configclasses", "fields", "grids", "pipeline", "taskdefs")
 )
 
 

@@ -259,21 +259,37 @@ class Config(ConfigBase):
         return cls.overlaid({} if document.value is None else document.value, document)
 
     @classmethod
-    def overlaid(cls, values: Any, document: Document, root: tuple[str | int, ...] = ()) -> Self:
-        """Return the defaults with values laid over them that stand at `root` in a YAML document.
+    def overlaid(
+        cls,
+        values: Any,
+        document: Document,
+        root: tuple[str | int, ...] = (),
+        base: Self | None = None,
+    ) -> Self:
+        """Return `base` or the defaults, with values laid over that stand at `root` in a YAML document.
 
         Raises
         ------
         ConfigError
             Names everything that is wrong, with file, line and column.
         """
-        return cls._from(values, Origin(document.source, document, root))
+        return cls._from(values, Origin(document.source, document, root), base)
+
+    def over(self, values: Mapping[str, Any], source: str) -> Self:
+        """Return a copy with values laid over it that `source` sets, for the history.
+
+        Raises
+        ------
+        ConfigError
+            Names every value that is unknown or not allowed.
+        """
+        return type(self)._from(values, Origin(source), self)
 
     @classmethod
-    def _from(cls, values: Any, origin: Origin) -> Self:
+    def _from(cls, values: Any, origin: Origin, base: Self | None = None) -> Self:
         problems = Problems(cls.__name__)
         at = At(problems, origin)
-        new = ConfigKind(cls).accept(values, at)
+        new = ConfigKind(cls).accept(values, at, MISSING if base is None else base)
         problems.raise_if_any(ConfigError)
         validate_all(new, at)
         problems.raise_if_any(ConfigError)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import attrs
@@ -11,16 +12,19 @@ import attrs
 from supertask import pipelinefiles
 from supertask.butler.port import DatasetSource
 from supertask.callers import calling_line
-from supertask.datasets import Dataset
-from supertask.errors import ConfigError, PipelineError, Problems, SuperTaskError, did_you_mean
-from supertask.fields import FieldRole
-from supertask.initsource import InitSource
-from supertask.overrides import Override, parse_override
-from supertask.pipelinechecks import check_tasks, is_ordered, sorted_tasks
+from supertask.contracts import Contract, make_contract
+from supertask.errors import ConfigError, PipelineError, Problems, did_you_mean
+from supertask.kinds.base import INVALID, MISSING
+from supertask.overrides import Override, parse_override, parse_path
+from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
+from supertask.pipelinechecks import check_content, is_ordered, sorted_tasks
+from supertask.pipelineedits import Origin, edited, read_origin, says
+from supertask.pipelineparts import Content, Step, Subset, merged, selected
+from supertask.pipelinetasks import made_tasks
 from supertask.supertask import SuperTask
-from supertask.taskdefs import DatasetUse, TaskDef, config_type, dataset_uses, make_task_def
+from supertask.taskdefs import DatasetUse, TaskDef, dataset_uses, make_task_def
 from supertask.units import UnitModel
-from supertask.yamltext import Document, YamlError, dump, load_file
+from supertask.yamltext import Document, dump
 
 __all__ = ["DatasetUse", "Pipeline", "TaskDef"]
 
@@ -45,6 +49,10 @@ class Pipeline(Mapping[str, TaskDef]):
     def __init__(self, description: str = "") -> None:
         self.description = description
         self._tasks: dict[str, TaskDef] = {}
+        self._parts = Content()
+        """All but description and tasks."""
+        self._origin: Origin | None = None
+        """The file that it was read from, for what is saved to look like it."""
 
     # -- as a mapping -------------------------------------------------------------------------
 
@@ -63,7 +71,9 @@ class Pipeline(Mapping[str, TaskDef]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pipeline):
             return NotImplemented
-        return self.description == other.description and list(self.values()) == list(other.values())
+        # References to parameters are a way of writing; two pipelines of equal values do the same.
+        mine, theirs = (attrs.evolve(p._content(), references={}) for p in (self, other))
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -110,8 +120,24 @@ class Pipeline(Mapping[str, TaskDef]):
             The configuration is not valid.
         """
         self._free(label)
-        self._tasks[label] = make_task_def(label, task_class, config)
+        self._tasks[label] = self._made(label, task_class, config)
         return self
+
+    def _made(self, label: str, task_class: type[SuperTask] | str, config: Any) -> TaskDef:
+        """Return a task, its references to parameters resolved and remembered."""
+        references = {}
+        if isinstance(config, Mapping):
+            references = {path: value for path, value in config.items() if has_references(value)}
+            problems = Problems(f"task {label!r}")
+            made = {k: resolve(v, self._parts.parameters, problems.add) for k, v in config.items()}
+            problems.raise_if_any(PipelineError)
+            config = {k: v for k, v in made.items() if v is not INVALID} if references else config
+        task = make_task_def(label, task_class, config)
+        others = {name: found for name, found in self._parts.references.items() if name != label}
+        self._parts = attrs.evolve(
+            self._parts, references={**others, label: references} if references else others
+        )
+        return task
 
     def insert(
         self,
@@ -127,42 +153,159 @@ class Pipeline(Mapping[str, TaskDef]):
             raise PipelineError(f"say where {label!r} goes: before='label' or after='label'")
         self._free(label)
         neighbour = self._known(before if before is not None else str(after)).label
-        new = make_task_def(label, task_class, config)
+        new = self._made(label, task_class, config)
         place = list(self._tasks).index(neighbour) + (before is None)
         tasks = list(self._tasks.values())
         self._set([*tasks[:place], new, *tasks[place:]])
         return self
 
     def delete(self, label: str) -> Self:
-        """Take a task out."""
-        del self._tasks[self._known(label).label]
-        return self
+        """Take a task out, of subsets too, and with it the contracts that speak of it."""
+        return self._take(selected(self._content(), exclude=[self._known(label).label]))
 
     def replace(
         self, label: str, task_class: type[SuperTask] | str | None = None, config: Any = None
     ) -> Self:
         """Give a label another class or configuration; a new class without one gets its defaults."""
         old = self._known(label)
-        self._tasks[label] = make_task_def(label, task_class or old.task_class, config)
+        self._tasks[label] = self._made(label, task_class or old.task_class, config)
         return self
 
     def rename(self, label: str, new: str) -> Self:
-        """Give a task another label; it keeps its place."""
-        old = self._known(label)
+        """Give a task another label; it keeps its place, and subsets and contracts follow."""
+        self._known(label)
         if new != label:
             self._free(new)
-        made = make_task_def(new, old.task_class, old.config)
-        self._set([made if t.label == label else t for t in self.values()])
-        return self
+        return self._take(selected(self._content(), rename={label: new}))
 
     def copy(self) -> Pipeline:
         """Return a pipeline of the same tasks that can be changed on its own."""
-        new = Pipeline(self.description)
-        new._tasks = dict(self._tasks)
+        new = Pipeline()._take(self._content())
+        new._origin = self._origin
         return new
+
+    def merge(
+        self,
+        other: Pipeline,
+        *,
+        include: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Take in the tasks of another pipeline, with its parameters, subsets, steps and contracts.
+
+        Parameters
+        ----------
+        other : Pipeline
+            The other.
+        include : iterable of str, optional
+            Labels and names of subsets to take; all unless given.
+        exclude : iterable of str, optional
+            Labels and names of subsets to leave out.
+        rename : Mapping, optional
+            Label → its label here.
+
+        Raises
+        ------
+        PipelineError
+            Labels, parameters or subsets of the two meet, or there are none such.
+        """
+        return self._take(merged(self._content(), selected(other._content(), include, exclude, rename)))
+
+    def select(self, *words: str) -> Pipeline:
+        """Return a pipeline of the tasks that some labels and names of subsets name, in their order."""
+        return Pipeline()._take(selected(self._content(), words))
+
+    def _content(self) -> Content:
+        return attrs.evolve(self._parts, description=self.description, tasks=tuple(self.values()))
+
+    def _take(self, content: Content) -> Self:
+        self.description = content.description
+        self._set(content.tasks)
+        self._parts = attrs.evolve(content, tasks=(), description="")
+        return self
 
     def _set(self, tasks: Iterable[TaskDef]) -> None:
         self._tasks = {t.label: t for t in tasks}
+
+    # -- parameters, subsets, steps, contracts ------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Named constants, to which values of configurations refer as ``$name``."""
+        return MappingProxyType(self._parts.parameters)
+
+    @property
+    def subsets(self) -> Mapping[str, Subset]:
+        """Tasks that have a name together, by that name."""
+        return MappingProxyType(self._parts.subsets)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Subsets in the order in which they are run, each as a whole."""
+        return self._parts.steps
+
+    @property
+    def contracts(self) -> tuple[Contract, ...]:
+        """What must hold between configurations."""
+        return self._parts.contracts
+
+    def add_parameter(self, name: str, default: Any = MISSING, **declared: Any) -> Self:
+        """Declare a parameter; takes what `supertask.parameters.make_parameter` takes."""
+        if name in self.parameters:
+            raise PipelineError(f"the pipeline has a parameter {name!r} already: set it with set_parameters")
+        made = make_parameter(name, default, source=calling_line(), **declared)
+        self._parts = attrs.evolve(self._parts, parameters={**self.parameters, name: made})
+        return self
+
+    def set_parameters(self, values: Mapping[str, Any], source: str = "") -> Self:
+        """Give parameters other values, and set anew what refers to them.
+
+        Parameters
+        ----------
+        values : Mapping
+            Name → value.
+        source : str, optional
+            What sets them, for the history; the line of code unless given.
+
+        Raises
+        ------
+        PipelineError
+            Names every parameter that is unknown, and every value that is not allowed.
+        """
+        here = source or calling_line()
+        given = {name: Given(value, here) for name, value in values.items()}
+        return self._take(pipelinefiles.with_values(self._content(), given))
+
+    def add_subset(self, name: str, labels: Iterable[str], description: str = "") -> Self:
+        """Give some tasks a name together; a subset of that name is replaced."""
+        made = Subset(tuple(self._known(label).label for label in labels), description)
+        if name in self._tasks:
+            raise PipelineError(f"{name!r} is the label of a task, so no subset can have that name")
+        self._parts = attrs.evolve(self._parts, subsets={**self.subsets, name: made})
+        return self
+
+    def set_steps(self, steps: Sequence[str | Step]) -> Self:
+        """Say in which order subsets are run, each as a whole."""
+        made = tuple(Step(s) if isinstance(s, str) else s for s in steps)
+        for name in (s.subset for s in made if s.subset not in self.subsets):
+            known = ", ".join(self.subsets) or "none"
+            hint = did_you_mean(name, self.subsets)
+            raise PipelineError(f"the pipeline has no subset {name!r}{hint}; it has {known}")
+        self._parts = attrs.evolve(self._parts, steps=made)
+        return self
+
+    def add_contract(self, expression: str, message: str = "") -> Self:
+        """Say what must hold between configurations; see `supertask.contracts` for the language.
+
+        Raises
+        ------
+        ExpressionError
+            The expression cannot be understood.
+        """
+        made = make_contract(expression, message, calling_line())
+        self._parts = attrs.evolve(self._parts, contracts=(*self.contracts, made))
+        return self
 
     def applyConfigOverrides(
         self, overrides: Iterable[str | tuple[str, Any]] | Mapping[str, Any], source: str = ""
@@ -173,7 +316,8 @@ class Pipeline(Mapping[str, TaskDef]):
         ----------
         overrides : iterable
             Each ``"label:field.sub=value"``, or a pair of ``"label:field.sub"`` and a value (a str
-            is text, whose meaning the field's type decides).
+            is text, whose meaning the field's type decides). ``parameters`` as a label means the
+            parameters of the pipeline.
         source : str, optional
             What sets them, for the history; the text of the override or the line of code unless given.
 
@@ -185,11 +329,17 @@ class Pipeline(Mapping[str, TaskDef]):
         here = source or calling_line()
         problems = Problems("config overrides")
         by_label: dict[str, list[Override]] = {}
+        given: dict[str, Given] = {}
         for item in overrides.items() if isinstance(overrides, Mapping) else overrides:
             text, pair = (item, None) if isinstance(item, str) else (item[0], item)
             label, colon, rest = text.partition(":")
             if not colon:
                 problems.add(f"override {text!r} names no task: write it as label:field=value")
+            elif label == "parameters":
+                name, _, value = rest.partition("=") if pair is None else (rest, "", pair[1])
+                given[name.strip()] = Given(
+                    value.strip() if isinstance(value, str) else value, source or text, text=True
+                )
             elif label not in self._tasks:
                 problems.add(f"override {text!r}: {self._unknown(label)}")
             elif pair is not None:
@@ -199,16 +349,27 @@ class Pipeline(Mapping[str, TaskDef]):
                     by_label.setdefault(label, []).append(parse_override(rest, source or text))
                 except ConfigError as error:
                     problems.take(error, f"override {text!r}: ")
-        new = dict(self._tasks)
+        content = self._content()
+        try:
+            content = pipelinefiles.with_values(content, given) if given else content
+        except PipelineError as error:
+            problems.take(error)
+        new = {t.label: t for t in content.tasks}
+        references = {label: dict(found) for label, found in content.references.items()}
         for label, changes in by_label.items():
             try:
                 config = new[label].config.apply_overrides(changes)
                 new[label] = attrs.evolve(new[label], config=config)
             except ConfigError as error:
                 problems.take(error, f"{label}:")
+                continue
+            # What is set by hand no longer follows its parameter.
+            touched = {parse_path(change.path)[0] for change in changes}
+            found = references.pop(label, {})
+            if kept := {p: v for p, v in found.items() if parse_path(p)[0] not in touched}:
+                references[label] = kept
         problems.raise_if_any(ConfigError)
-        self._tasks = new
-        return self
+        return self._take(attrs.evolve(content, tasks=tuple(new.values()), references=references))
 
     # -- order and consistency ----------------------------------------------------------------
 
@@ -239,9 +400,10 @@ class Pipeline(Mapping[str, TaskDef]):
         ------
         PipelineError
             Names every cycle, every dataset type with two producers, every dataset type whose
-            units or storage differ between two tasks, and every unit that the model lacks.
+            units or storage differ between two tasks, every unit that the model lacks, every step
+            out of order and every contract that does not hold.
         """
-        check_tasks(list(self.values()), model)
+        check_content(self._content(), model)
 
     def dataset_types(self) -> dict[str, DatasetUse]:
         """Return every dataset type by name, with the task that makes it and those that read it."""
@@ -266,42 +428,41 @@ class Pipeline(Mapping[str, TaskDef]):
         PipelineError
             A task cannot be constructed, or its schemas are not those it declares.
         """
-        init = InitSource(butler)
-        made: list[SuperTask] = []
-        for taskdef in self.values():
-            try:
-                task = taskdef.task_class(butler=init, config=taskdef.config, name=taskdef.label)
-                schemas = task.getDatasetSchemas()
-            except SuperTaskError as error:
-                raise PipelineError(f"task {taskdef.label!r} cannot be constructed: {error}") from error
-            except Exception as error:
-                raise PipelineError(
-                    f"task {taskdef.label!r} ({taskdef.class_path}) cannot be constructed: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            _check_schemas(taskdef, schemas)
-            for dataset_type, schema in schemas.items():
-                init.record(dataset_type, schema)
-            init.record(config_type(taskdef.label), taskdef.config.to_dict())
-            made.append(task)
-        return made
+        return made_tasks(list(self.values()), butler)
 
     # -- files --------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, path: str | Path) -> Pipeline:
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Pipeline:
         """Read a pipeline file; see `supertask.pipelinefiles`.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; ``file.yaml#subset`` is the part of it that the subset (or a label) names.
+        overrides : iterable of str, optional
+            Each ``label:field=value`` or ``parameters:name=value``. Parameters without a default can
+            be given only here.
 
         Raises
         ------
         PipelineError
             Names everything that is wrong, with file, line and column.
+        ConfigError
+            Overrides cannot be applied.
         """
-        try:
-            document = load_file(path)
-        except YamlError as error:
-            raise PipelineError(str(error)) from None
-        return cls._from(pipelinefiles.read(document))
+        given, others = {}, []
+        for text in overrides:
+            label, _, rest = text.partition(":")
+            name, equals, value = rest.partition("=")
+            if label == "parameters" and equals:
+                given[name.strip()] = Given(value.strip(), text, text=True)
+            else:
+                others.append(text)
+        content = pipelinefiles.load(path, given)
+        new = cls()._take(content)
+        new._origin = read_origin(path, content, given=bool(given))
+        return new.applyConfigOverrides(others) if others else new
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Pipeline:
@@ -312,33 +473,24 @@ class Pipeline(Mapping[str, TaskDef]):
         PipelineError
             Names everything that is wrong.
         """
-        return cls._from(pipelinefiles.read(Document(plain, "pipeline", {})))
-
-    @classmethod
-    def _from(cls, content: pipelinefiles.Content) -> Pipeline:
-        new = cls(content.description)
-        new._set(content.tasks)
-        return new
+        return cls()._take(pipelinefiles.read(Document(plain, "pipeline", {})))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pipeline as plain data with every value of every configuration."""
-        return pipelinefiles.write(self.description, list(self.values()), everything=True)
+        return pipelinefiles.write(self._content(), everything=True)
 
     def save(self, path: str | Path) -> None:
-        """Write a pipeline file, with those values of configurations that are not defaults."""
-        plain = pipelinefiles.write(self.description, list(self.values()), everything=False)
-        Path(path).write_text(dump(plain), encoding="utf-8")
+        """Write a pipeline file, with those values of configurations that are not defaults.
 
+        What was read from a file keeps the file's comments and order, and its imports.
+        """
+        Path(path).write_text(self.to_text(path), encoding="utf-8")
 
-def _check_schemas(taskdef: TaskDef, schemas: Mapping[type[Dataset], Any]) -> None:
-    declared = {
-        f.dataset_type: name for name, f in taskdef.dataset_fields.items() if f.role is FieldRole.INIT_OUTPUT
-    }
-    problems = Problems(f"getDatasetSchemas of task {taskdef.label!r}")
-    for dataset_type, name in declared.items():
-        if dataset_type not in schemas:
-            problems.add(f"nothing is returned for the InitOutputField {name!r} ({dataset_type.name!r})")
-    for dataset_type in schemas:
-        if dataset_type not in declared:
-            problems.add(f"{dataset_type!r} is not declared: add an InitOutputField to the configuration")
-    problems.raise_if_any(PipelineError)
+    def to_text(self, path: str | Path = "") -> str:
+        """Return what `save` writes, were it to the file `path`."""
+        content = self._content()
+        if self._origin is not None:
+            text = edited(self._origin, content, Path(path or self._origin.file))
+            if says(text, path or self._origin.file, content):
+                return text
+        return dump(pipelinefiles.write(content, everything=False))

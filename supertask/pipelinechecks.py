@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from supertask.contracts import broken
 from supertask.errors import PipelineError, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole
+from supertask.pipelineparts import Content
 from supertask.taskdefs import TaskDef
 from supertask.units import UnitModel
 
-__all__ = ["check_tasks", "is_ordered", "sorted_tasks"]
+__all__ = ["check_content", "check_tasks", "is_ordered", "sorted_tasks"]
 
 _WRITES = (FieldRole.OUTPUT, FieldRole.INIT_OUTPUT)
 
@@ -105,6 +107,49 @@ def check_tasks(tasks: Sequence[TaskDef], model: UnitModel | None = None) -> Non
         for task in tasks:
             _check_units(task, model, problems)
     problems.raise_if_any(PipelineError)
+
+
+def check_content(content: Content, model: UnitModel | None = None) -> None:
+    """Refuse a pipeline whose tasks do not fit each other or a unit model, or that breaks a contract.
+
+    Raises
+    ------
+    PipelineError
+        Names all that `check_tasks` names, every step out of order, and every broken contract.
+    """
+    problems = Problems("pipeline")
+    try:
+        check_tasks(content.tasks, model)
+    except PipelineError as error:
+        problems.take(error)
+    _check_steps(content, model, problems)
+    configs = {task.label: task.config for task in content.tasks}
+    for contract in content.contracts:
+        if problem := broken(contract, configs, content.parameters):
+            problems.add(problem)
+    problems.raise_if_any(PipelineError)
+
+
+def _check_steps(content: Content, model: UnitModel | None, problems: Problems) -> None:
+    place: dict[str, tuple[int, str]] = {}
+    for i, step in enumerate(content.steps):
+        for label in content.subsets[step.subset].labels:
+            other = place.setdefault(label, (i, step.subset))
+            if other[0] != i:
+                problems.add(f"task {label!r} is in two steps, {other[1]!r} and {step.subset!r}")
+        for unit in step.units:
+            if model is not None and unit not in model:
+                problems.add(
+                    f"step {step.subset!r}: unit model {model.name!r} has no unit {unit!r}"
+                    f"{did_you_mean(unit, model.names)}"
+                )
+    for label, following in _edges(content.tasks).items():
+        for reader, name in following.items():
+            if label in place and reader in place and place[label][0] > place[reader][0]:
+                problems.add(
+                    f"step {place[reader][1]!r} comes before {place[label][1]!r}, but {reader!r} in it reads "
+                    f"{name!r}, which {label!r} makes"
+                )
 
 
 def _check_producers(tasks: Sequence[TaskDef], problems: Problems) -> None:

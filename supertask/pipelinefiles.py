@@ -1,46 +1,161 @@
-"""Pipeline files: a description and labelled tasks, in YAML.
+"""Pipeline files: labelled tasks, and what belongs to them, in YAML.
 
     description: From raw frames to reduced ones.
+    parameters: {threshold: 5.0}    # configurations refer to it as $threshold
+    imports:
+      - location: common.yaml       # relative to this file, or mypackage:pipelines/common.yaml
+        exclude: [forced]
+        rename: {detect: detect_stars}
     tasks:
       isr:
         class: mypackage.isr:IsrTask
         config:
           saturation: 60000.0
-          detect.threshold: 5.0     # a field of a nested configuration or of a subtask
+          detect.threshold: $threshold    # a field of a nested configuration or of a subtask
       calibrate: mypackage.calibrate:CalibrateTask    # as it comes
+      detect_stars:
+        config: {deblend: false}    # an imported task, some of it changed
+    subsets:
+      frames: [isr, calibrate]      # selected as file.yaml#frames
+    steps: [frames]
+    contracts:
+      - contract: isr.image == calibrate.image
+        message: both must speak of one image
 
-Every mistake is named at once, each with file, line and column.
+Parameters, subsets and tasks of the file stand over those of its imports. Every mistake is named at once,
+each with file, line and column. The shape is published as a JSON Schema, `models/pipeline.schema.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from supertask.classpath import ClassPathError, load_class
-from supertask.errors import ConfigError, PipelineError, Problems, did_you_mean
+from supertask.contracts import make_contract
+from supertask.errors import ConfigError, ExpressionError, PipelineError, Problems, did_you_mean
+from supertask.kinds.base import INVALID, MISSING
+from supertask.parameters import Given, Parameter, escape, has_references, make_parameter, resolve
+from supertask.pipelineparts import Content, Step, Subset, merged, selected
 from supertask.supertask import SuperTask
 from supertask.taskdefs import TaskDef, check_label
-from supertask.yamltext import Document
+from supertask.yamlschema import load_schema, well_formed
+from supertask.yamltext import Document, YamlError, load_file
 
-__all__ = ["Content", "read", "write"]
-
-_TOP = ("description", "tasks")
-_TASK = ("class", "config")
+__all__ = ["imported", "load", "read", "split_location", "with_values", "write"]
 
 
-@attrs.frozen
-class Content:
-    """What a pipeline file says."""
+def split_location(location: str | Path) -> tuple[str, list[str]]:
+    """Return the file and the words after ``#`` of ``file.yaml#subset,label``."""
+    text = str(location)
+    file, mark, words = text.rpartition("#")
+    if not mark or Path(text).exists():
+        return text, []
+    return file, [word.strip() for word in words.split(",") if word.strip()]
 
-    description: str
-    tasks: tuple[TaskDef, ...]
+
+def load(path: str | Path, given: Mapping[str, Given] | None = None, above: tuple[str, ...] = ()) -> Content:
+    """Read a pipeline file, or the part of it that ``file.yaml#subset`` names.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    given : Mapping, optional
+        Values for parameters.
+    above : tuple of str, optional
+        The files that import it, the first of them first.
+
+    Raises
+    ------
+    PipelineError
+        Names everything that is wrong, with file, line and column.
+    """
+    file, words = split_location(path)
+    try:
+        document = load_file(file)
+    except YamlError as error:
+        raise PipelineError(str(error)) from None
+    content = read(document, Path(file).parent, given, (*above, file))
+    return selected(content, words) if words else content
 
 
-def read(document: Document) -> Content:
+def imported(document: Document, folder: Path, given: Mapping[str, Given], above: tuple[str, ...]) -> Content:
+    """Return what the imports of a document bring, by themselves.
+
+    Raises
+    ------
+    PipelineError
+        Names everything that is wrong with them.
+    """
+    problems = Problems(document.source)
+    shape = well_formed(document, load_schema("pipeline"), Problems(""))
+    content = Content()
+    rules = shape.get("imports", ()) if isinstance(shape, Mapping) else ()
+    for i, rule in enumerate(rules):
+        at = document.at("imports", i)
+        fields = {"location": rule} if isinstance(rule, str) else dict(rule)
+        try:
+            file = _locate(fields.pop("location"), folder)
+            whole = split_location(file)[0]
+            loop = [a for a in above if Path(a).resolve() == Path(whole).resolve()]
+            if loop:
+                chain = [*above[above.index(loop[0]) :], whole]
+                problems.add(f"{at}: imports form a loop: {' -> '.join(chain)}")
+                continue
+            other = load(file, given, above)
+        except PipelineError as error:
+            # What is wrong inside has its own place; what is wrong with the location has this one.
+            inner = error.problems or (str(error),)
+            for problem in inner:
+                problems.add(
+                    problem if ": " in problem and ":" in problem.split(": ")[0] else f"{at}: {problem}"
+                )
+            continue
+        try:
+            content = merged(content, selected(other, **fields))
+        except PipelineError as error:
+            problems.take(error, f"{at}: import of {file}: ")
+    problems.raise_if_any(PipelineError)
+    return content
+
+
+def _locate(location: str, folder: Path) -> str:
+    """Return the file that an import names: relative to a folder, or ``package:path``."""
+    package, colon, inner = location.partition(":")
+    if not colon or not all(part.isidentifier() for part in package.split(".")):
+        return str(folder / location)
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise PipelineError(f"import of {location!r}: there is no package {package!r}; is it installed?")
+    return str(Path(next(iter(spec.submodule_search_locations))) / inner)
+
+
+def read(
+    document: Document,
+    folder: Path | None = None,
+    given: Mapping[str, Given] | None = None,
+    above: tuple[str, ...] = (),
+) -> Content:
     """Return what a document says.
+
+    Parameters
+    ----------
+    document : Document
+        The document.
+    folder : Path, optional
+        What locations of imports are relative to; the current folder unless given.
+    given : Mapping, optional
+        Values for parameters, which stand over the document's own.
+    above : tuple of str, optional
+        The file itself, after those that import it.
 
     Raises
     ------
@@ -52,88 +167,290 @@ def read(document: Document) -> Content:
     if not isinstance(top, Mapping):
         problems.add(f"{document.at()}: a pipeline must be a mapping with a key 'tasks', got {top!r}")
         problems.raise_if_any(PipelineError)
-    _unknown_keys(top, _TOP, document, (), problems)
-    description = top.get("description", "")
-    if not isinstance(description, str):
-        problems.add(f"{document.at('description')}: 'description' must be text, got {description!r}")
-    tasks = top.get("tasks", {})
-    if not isinstance(tasks, Mapping):
-        problems.add(f"{document.at('tasks')}: 'tasks' must be a mapping from labels to tasks, got {tasks!r}")
-        tasks = {}
-    elif "tasks" not in top:
-        problems.add(f"{document.at()}: 'tasks' is missing")
-    made = [_task(label, value, document, problems) for label, value in tasks.items()]
-    problems.raise_if_any(PipelineError)
-    return Content(description, tuple(t for t in made if t is not None))
-
-
-def _unknown_keys(
-    value: Mapping[Any, Any],
-    known: Sequence[str],
-    document: Document,
-    path: tuple[str, ...],
-    problems: Problems,
-) -> None:
-    for key in value:
-        if key not in known:
-            problems.add(
-                f"{document.at(*path, key)}: unknown key {key!r}{did_you_mean(str(key), known)}; "
-                f"known are {', '.join(known)}"
-            )
-
-
-def _task(label: Any, value: Any, document: Document, problems: Problems) -> TaskDef | None:
-    """Return one task, or None with its problems noted."""
-    path = ("tasks", label)
-    before = len(problems)
+    shape = well_formed(document, load_schema("pipeline"), problems)
+    reading = _Reading(document, problems, dict(given or {}))
+    own = reading.parameters(shape.get("parameters", {}))
+    base = Content()
     try:
-        check_label(label)
+        base = imported(document, folder or Path(), reading.values(own), above)
     except PipelineError as error:
-        problems.take(error, f"{document.at(*path)}: ")
-    if isinstance(value, str):
-        value = {"class": value}
-    if not isinstance(value, Mapping):
-        problems.add(f"{document.at(*path)}: task {label!r} must be a class path, or a mapping with 'class'")
-        return None
-    _unknown_keys(value, _TASK, document, path, problems)
-    task_class = value.get("class")
-    if not isinstance(task_class, str):
-        problems.add(
-            f"{document.at(*path, 'class')}: task {label!r} needs 'class', a path as package.module:Class"
-        )
-        return None
-    try:
-        loaded = load_class(task_class, SuperTask)
-    except ClassPathError as error:
-        problems.take(error, f"{document.at(*path, 'class')}: task {label!r}: ")
-        return None
-    given = value.get("config")
-    at_task = f"{document.at(*path, 'config')}: task {label!r}: "
-    try:
-        config = loaded.ConfigClass.overlaid({} if given is None else given, document, (*path, "config"))
-    except ConfigError as error:
-        for problem in error.problems or (str(error),):
-            # What has no place of its own (a cross-check) gets that of the task's configuration.
-            problems.add(problem if problem.startswith(f"{document.source}:") else at_task + problem)
-        return None
-    return TaskDef(label, loaded, config) if len(problems) == before else None
+        problems.take(error)
+    parameters = reading.settled(own, base.parameters)
+    if not above[:-1]:
+        reading.complete(parameters)
+    tasks, references = reading.tasks(shape.get("tasks", {}), base, parameters)
+    labels = [*tasks, *(label for label in shape.get("tasks", ()) if label not in tasks)]
+    subsets = {**base.subsets, **reading.subsets(shape.get("subsets", {}), labels)}
+    steps = reading.steps(shape.get("steps", ()), subsets) if "steps" in shape else base.steps
+    contracts = reading.contracts(shape.get("contracts", ()))
+    problems.raise_if_any(PipelineError)
+    return Content(
+        shape.get("description", ""),
+        tuple(tasks.values()),
+        parameters,
+        subsets,
+        steps,
+        (*base.contracts, *(c for c in contracts if c not in base.contracts)),
+        references,
+    )
 
 
-def write(description: str, tasks: Sequence[TaskDef], *, everything: bool) -> dict[str, Any]:
-    """Return the content of a pipeline file as plain data.
+class _Reading:
+    """One reading of one document."""
+
+    def __init__(self, document: Document, problems: Problems, given: dict[str, Given]) -> None:
+        self.document = document
+        self.problems = problems
+        self.given = given
+
+    # -- parameters ---------------------------------------------------------------------------
+
+    def parameters(self, section: Mapping[Any, Any]) -> dict[str, Parameter | Given]:
+        """Return what the file says of parameters: declarations, and bare values."""
+        found: dict[str, Parameter | Given] = {}
+        for name, said in section.items():
+            at = self.document.at("parameters", name)
+            if not isinstance(said, Mapping):
+                found[name] = Given(said, at)
+                continue
+            fields = dict(said)
+            try:
+                found[name] = make_parameter(str(name), fields.pop("default", MISSING), source=at, **fields)
+            except PipelineError as error:
+                self.problems.take(error, f"{at}: ")
+        return found
+
+    def values(self, own: Mapping[str, Parameter | Given]) -> dict[str, Given]:
+        """Return the values that imported files are given."""
+        values = {
+            name: said
+            if isinstance(said, Given)
+            else Given(said.declared.kind.plain(said.value), said.source)
+            for name, said in own.items()
+            if isinstance(said, Given) or said.value is not MISSING
+        }
+        return {**values, **self.given}
+
+    def settled(
+        self, own: Mapping[str, Parameter | Given], inherited: Mapping[str, Parameter]
+    ) -> dict[str, Parameter]:
+        """Return all parameters with their values."""
+        made = dict(inherited)
+        for name, said in own.items():
+            try:
+                if isinstance(said, Parameter):
+                    made[name] = said
+                elif name not in made:
+                    made[name] = make_parameter(name, said.value, source=said.source)
+                if name in self.given:
+                    made[name] = made[name].given(self.given[name])
+            except PipelineError as error:
+                source = self.given[name].source if name in self.given and name in made else said.source
+                self.problems.take(error, f"{source}: ")
+        return made
+
+    def complete(self, parameters: Mapping[str, Parameter]) -> None:
+        """Note parameters that have no value, and values that no parameter takes."""
+        for parameter in parameters.values():
+            if parameter.value is MISSING:
+                self.problems.add(
+                    f"{parameter.source}: parameter {parameter.name!r} has no default, so it must be given: "
+                    f"-c parameters:{parameter.name}=…, or under 'parameters' of a file that imports this"
+                )
+        for name, given in self.given.items():
+            if name not in parameters:
+                self.problems.add(
+                    f"{given.source}: the pipeline has no parameter {name!r}"
+                    f"{did_you_mean(name, parameters)}; it has {', '.join(parameters) or 'none'}"
+                )
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def tasks(
+        self, section: Mapping[Any, Any], base: Content, parameters: Mapping[str, Parameter]
+    ) -> tuple[dict[str, TaskDef], dict[str, dict[str, Any]]]:
+        """Return all tasks, and which of their values refer to parameters."""
+        made = {t.label: t for t in base.tasks}
+        references = {label: dict(found) for label, found in base.references.items()}
+        for label, value in section.items():
+            fields: Mapping[str, Any] = {"class": value} if isinstance(value, str) else value
+            task = self._task(label, fields, made.get(label), parameters)
+            if task is None:
+                continue
+            made[label] = task
+            found = references.pop(label, {}) if "class" not in fields else {}
+            values: Mapping[str, Any] = fields.get("config") or {}
+            found = {path: v for path, v in found.items() if path not in values}
+            found.update((path, v) for path, v in values.items() if has_references(v))
+            if found:
+                references[label] = found
+        return made, references
+
+    def _task(
+        self, label: Any, fields: Mapping[str, Any], old: TaskDef | None, parameters: Mapping[str, Parameter]
+    ) -> TaskDef | None:
+        """Return one task, or None with its problems noted."""
+        document, problems = self.document, self.problems
+        path = ("tasks", label)
+        before = len(problems)
+        try:
+            check_label(label)
+        except PipelineError as error:
+            problems.take(error, f"{document.at(*path)}: ")
+        base = None
+        if "class" in fields:
+            try:
+                task_class = load_class(fields["class"], SuperTask)
+            except ClassPathError as error:
+                problems.take(error, f"{document.at(*path, 'class')}: task {label!r}: ")
+                return None
+        elif old is not None:
+            task_class, base = old.task_class, old.config
+        else:
+            problems.add(
+                f"{document.at(*path)}: task {label!r} needs 'class', a path as package.module:Class"
+            )
+            return None
+        given: Mapping[str, Any] = fields.get("config") or {}
+        resolved = {key: self._resolved(v, (*path, "config", key), parameters) for key, v in given.items()}
+        values = {key: v for key, v in resolved.items() if v is not INVALID}
+        at_task = f"{document.at(*path, 'config')}: task {label!r}: "
+        try:
+            config = task_class.ConfigClass.overlaid(values, document, (*path, "config"), base)
+        except ConfigError as error:
+            for problem in error.problems or (str(error),):
+                # What has no place of its own (a cross-check) gets that of the task's configuration.
+                problems.add(problem if problem.startswith(f"{document.source}:") else at_task + problem)
+            return None
+        return TaskDef(label, task_class, config) if len(problems) == before else None
+
+    def _resolved(self, value: Any, path: tuple[Any, ...], parameters: Mapping[str, Parameter]) -> Any:
+        at = self.document.at(*path)
+        return resolve(value, parameters, lambda message: self.problems.add(f"{at}: {message}"))
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def subsets(self, section: Mapping[Any, Any], labels: Iterable[str]) -> dict[str, Subset]:
+        """Return the file's own subsets."""
+        known = list(labels)
+        found = {}
+        for name, said in section.items():
+            fields = said if isinstance(said, Mapping) else {"labels": said}
+            inside = ("labels",) if isinstance(said, Mapping) else ()
+            for i, label in enumerate(fields["labels"]):
+                if label not in known:
+                    self.problems.add(
+                        f"{self.document.at('subsets', name, *inside, i)}: subset {name!r}: the pipeline has "
+                        f"no task {label!r}{did_you_mean(label, known)}; it has {', '.join(known) or 'none'}"
+                    )
+            if name in known:
+                self.problems.add(
+                    f"{self.document.at('subsets', name)}: {name!r} is the label of a task, so no subset "
+                    "can have that name"
+                )
+            found[name] = Subset(tuple(fields["labels"]), fields.get("description", ""))
+        return found
+
+    def steps(self, section: Iterable[Any], subsets: Mapping[str, Subset]) -> tuple[Step, ...]:
+        """Return the file's own steps."""
+        found = []
+        for i, said in enumerate(section):
+            fields = said if isinstance(said, Mapping) else {"subset": said}
+            if fields["subset"] not in subsets:
+                self.problems.add(
+                    f"{self.document.at('steps', i)}: the pipeline has no subset {fields['subset']!r}"
+                    f"{did_you_mean(fields['subset'], subsets)}; it has {', '.join(subsets) or 'none'}"
+                )
+            found.append(Step(fields["subset"], tuple(fields.get("units", ()))))
+        return tuple(found)
+
+    def contracts(self, section: Iterable[Any]) -> list[Any]:
+        """Return the file's own contracts."""
+        found = []
+        for i, said in enumerate(section):
+            fields = said if isinstance(said, Mapping) else {"contract": said}
+            at = self.document.at("contracts", i)
+            try:
+                found.append(make_contract(fields["contract"], fields.get("message", ""), at))
+            except ExpressionError as error:
+                self.problems.add(f"{at}: {error}")
+        return found
+
+
+def write(content: Content, *, everything: bool) -> dict[str, Any]:
+    """Return a pipeline as the plain data of a file, with nothing left to import.
 
     Parameters
     ----------
-    description : str
-        What the pipeline is for.
-    tasks : sequence of TaskDef
-        Its tasks.
+    content : Content
+        The pipeline.
     everything : bool
-        Whether to write all values of configurations, or only those that differ from defaults.
+        Whether to write all values of configurations, and none as a reference to a parameter; else only
+        those that differ from defaults.
     """
-    plain: dict[str, Any] = {"description": description} if description else {}
+    plain: dict[str, Any] = {"description": content.description} if content.description else {}
+    if content.parameters:
+        plain["parameters"] = {name: p.plain() for name, p in content.parameters.items()}
     plain["tasks"] = {}
-    for task in tasks:
-        values = task.config.to_dict() if everything else task.config.changes_from()
+    for task in content.tasks:
+        values = escape(task.config.to_dict() if everything else task.config.changes_from())
+        if not everything:
+            # Later paths stand over earlier ones, also over what leads to the same field.
+            values.update(content.references.get(task.label, {}))
         plain["tasks"][task.label] = {"class": task.class_path, **({"config": values} if values else {})}
+    if content.subsets:
+        plain["subsets"] = {
+            name: {"labels": list(s.labels), "description": s.description}
+            if s.description
+            else list(s.labels)
+            for name, s in content.subsets.items()
+        }
+    if content.steps:
+        plain["steps"] = [
+            {"subset": s.subset, "units": list(s.units)} if s.units else s.subset for s in content.steps
+        ]
+    if content.contracts:
+        plain["contracts"] = [
+            {"contract": c.expression, "message": c.message} if c.message else c.expression
+            for c in content.contracts
+        ]
     return plain
+
+
+def with_values(content: Content, given: Mapping[str, Given]) -> Content:
+    """Return a pipeline with other values of parameters, and all that refers to them set anew.
+
+    Raises
+    ------
+    PipelineError
+        Names every parameter that is unknown, and every value that is not allowed.
+    """
+    problems = Problems("parameters")
+    parameters = dict(content.parameters)
+    for name, value in given.items():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            problems.add(
+                f"the pipeline has no parameter {name!r}{did_you_mean(name, parameters)}; it has {known}"
+            )
+            continue
+        try:
+            parameters[name] = parameters[name].given(value)
+        except PipelineError as error:
+            problems.take(error, f"{name}: ")
+    problems.raise_if_any(PipelineError)
+    tasks = []
+    for task in content.tasks:
+        config = task.config
+        for path, raw in content.references.get(task.label, {}).items():
+            old, new = (resolve(raw, p, problems.add) for p in (content.parameters, parameters))
+            if old == new:
+                continue
+            sources = ", ".join(v.source for v in given.values())
+            try:
+                config = config.over({path: new}, sources)
+            except ConfigError as error:
+                problems.take(error, f"{task.label}:")
+        tasks.append(attrs.evolve(task, config=config))
+    problems.raise_if_any(PipelineError)
+    return attrs.evolve(content, tasks=tuple(tasks), parameters=parameters)

@@ -65,6 +65,8 @@ def check_label(label: str) -> None:
         raise PipelineError(
             f"{label!r} cannot be a label: use letters, digits, '_' and '-', and begin with a letter or '_'"
         )
+    if label == "parameters":
+        raise PipelineError("'parameters' cannot be a label: in overrides and contracts it means parameters")
 
 
 def make_task_def(label: str, task_class: type[SuperTask] | str, config: Any = None) -> TaskDef:

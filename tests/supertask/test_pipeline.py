@@ -498,7 +498,7 @@ def test_every_mistake_in_a_file_has_its_line_and_column(tmp_path):
     assert len(found) == 13
     said = "\n".join(found)
     for message in (
-        "1:1: unknown key 'descripton' (did you mean 'description'?); known are description, tasks",
+        "1:1: unknown key 'descripton' (did you mean 'description'?); known are description, parameters",
         "2:1: 'description' must be text, got 3",
         "5:5: task 'isr': cannot import 'M:IsrTas': 'M' has no class 'IsrTas' (did you mean 'IsrTask'?)",
         "8:5: unknown key 'konfig' (did you mean 'config'?); known are class, config",
@@ -506,9 +506,9 @@ def test_every_mistake_in_a_file_has_its_line_and_column(tmp_path):
         "11:7: levl: IsrConfig has no such field (did you mean 'level'?); it has raw, flat, image, level",
         "12:7: raw: must be the name of a dataset type (exposure, detector) as fits_image, got 3 (int)",
         "13:3: 'a b' cannot be a label",
-        "14:3: task 'c' must be a class path, or a mapping with 'class'",
+        "14:3: 'c' must be text or a mapping, got 3",
         "15:3: task 'd' needs 'class', a path as package.module:Class",
-        "must be a IsrConfig, got [1] (list)",
+        "'config' must be a mapping, got [1]",
         "17:3: task 'f': cannot import 'nowhere_at_all:Task'",
         "18:3: task 'g': 'M:IsrConfig' is no SuperTask: it derives from SuperTaskConfig",
     ):
@@ -521,8 +521,8 @@ def test_every_mistake_in_a_file_has_its_line_and_column(tmp_path):
         ("", "a pipeline must be a mapping"),
         ("- a", "a pipeline must be a mapping"),
         ("tasks: [", "not plain YAML"),
-        ("tasks: 3", "'tasks' must be a mapping from labels to tasks, got 3"),
-        ("description: x", "'tasks' is missing"),
+        ("tasks: 3", "'tasks' must be a mapping, got 3"),
+        ("description: x", "'tasks' or 'imports' is missing"),
         ("tasks:\n  a: x:Y\n  a: x:Y", "3:3: the key 'a' is here a second time"),
     ],
 )

@@ -1,0 +1,162 @@
+"""What a pipeline consists of besides its tasks, and how the parts of two pipelines come together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from supertask.contracts import Contract, labels_of, relabelled
+from supertask.errors import PipelineError, Problems, did_you_mean
+from supertask.parameters import Parameter
+from supertask.taskdefs import TaskDef, check_label
+
+__all__ = ["Content", "Step", "Subset", "merged", "selected"]
+
+
+@attrs.frozen
+class Subset:
+    """Tasks of a pipeline that have a name together."""
+
+    labels: tuple[str, ...]
+    description: str = ""
+
+
+@attrs.frozen
+class Step:
+    """A subset that is run as a whole before the next, and by which units its work may be divided."""
+
+    subset: str
+    units: tuple[str, ...] = ()
+    """Values of these units may be processed apart from each other; empty for all at once."""
+
+
+@attrs.frozen
+class Content:
+    """What a pipeline file says."""
+
+    description: str = ""
+    tasks: tuple[TaskDef, ...] = ()
+    parameters: dict[str, Parameter] = attrs.field(factory=dict)
+    subsets: dict[str, Subset] = attrs.field(factory=dict)
+    steps: tuple[Step, ...] = ()
+    contracts: tuple[Contract, ...] = ()
+    references: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    """Label → path of a field → its value as written, where that refers to parameters."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of its tasks, in order."""
+        return tuple(t.label for t in self.tasks)
+
+
+def selected(
+    content: Content,
+    include: Iterable[str] | None = None,
+    exclude: Iterable[str] = (),
+    rename: Mapping[str, str] | None = None,
+) -> Content:
+    """Return the part of a pipeline that some labels and subsets name.
+
+    Subsets and steps shrink with it; contracts stay whose tasks do.
+
+    Parameters
+    ----------
+    content : Content
+        The whole.
+    include : iterable of str, optional
+        Labels and names of subsets; all unless given.
+    exclude : iterable of str, optional
+        Labels and names of subsets that are left out of these.
+    rename : Mapping, optional
+        Label → its new label.
+
+    Raises
+    ------
+    PipelineError
+        Names everything that is not in the pipeline, and labels that would meet.
+    """
+    problems = Problems("selection")
+    rename = rename or {}
+
+    def labels(words: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for word in words:
+            if word in content.subsets:
+                found.update(content.subsets[word].labels)
+            elif word in content.labels:
+                found.add(word)
+            else:
+                known = [*content.labels, *content.subsets]
+                problems.add(
+                    f"the pipeline has no task or subset {word!r}{did_you_mean(word, known)}; "
+                    f"it has {', '.join(known) or 'none'}"
+                )
+        return found
+
+    kept = (set(content.labels) if include is None else labels(include)) - labels(exclude)
+    for label, new in rename.items():
+        if label not in kept:
+            problems.add(f"there is no task {label!r} to rename{did_you_mean(label, kept)}")
+        elif new in kept and new not in rename:
+            problems.add(f"task {label!r} cannot be renamed: there is another {new!r}")
+        try:
+            check_label(new)
+        except PipelineError as error:
+            problems.take(error)
+    problems.raise_if_any(PipelineError)
+
+    def named(label: str) -> str:
+        return rename.get(label, label)
+
+    subsets = {
+        name: attrs.evolve(s, labels=tuple(named(x) for x in s.labels if x in kept))
+        for name, s in content.subsets.items()
+        if any(x in kept for x in s.labels) or not s.labels
+    }
+    return attrs.evolve(
+        content,
+        tasks=tuple(attrs.evolve(t, label=named(t.label)) for t in content.tasks if t.label in kept),
+        subsets=subsets,
+        steps=tuple(s for s in content.steps if s.subset in subsets),
+        contracts=tuple(relabelled(c, rename) for c in content.contracts if labels_of(c) <= kept),
+        references={named(label): dict(r) for label, r in content.references.items() if label in kept},
+    )
+
+
+def merged(first: Content, second: Content) -> Content:
+    """Return two pipelines as one; the first's description stands.
+
+    Raises
+    ------
+    PipelineError
+        Names each task, parameter and subset that both have and that differ.
+    """
+    problems = Problems("pipelines")
+    tasks = {t.label: t for t in first.tasks}
+    for task in second.tasks:
+        other = tasks.setdefault(task.label, task)
+        if other != task:
+            problems.add(
+                f"both have a task {task.label!r} ({other.class_path} and {task.class_path}): "
+                "exclude or rename one of them"
+            )
+    parameters = dict(first.parameters)
+    for name, parameter in second.parameters.items():
+        if parameters.setdefault(name, parameter) != parameter:
+            problems.add(f"both have a parameter {name!r}, and they differ: say here which it is")
+    subsets = dict(first.subsets)
+    for name, subset in second.subsets.items():
+        if subsets.setdefault(name, subset) != subset:
+            problems.add(f"both have a subset {name!r}, and they differ: say here which it is")
+    problems.raise_if_any(PipelineError)
+    return Content(
+        first.description,
+        tuple(tasks.values()),
+        parameters,
+        subsets,
+        (*first.steps, *(s for s in second.steps if s not in first.steps)),
+        (*first.contracts, *(c for c in second.contracts if c not in first.contracts)),
+        {**second.references, **first.references},
+    )
