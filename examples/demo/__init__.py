@@ -3,5 +3,5 @@
 - `sky`: the stars that there are. `survey`: which exposures are taken, and when. `detector`: what a detector
   makes of light. `simulate` puts them together and writes raw frames as FITS.
 - `compare`: what was recovered against the truth. `pictures`: both for the eye.
-- `run`: ``supertask demo``.
+- `stage` is what simulated and real ones do alike (`simulated`, `real`); `run`: ``supertask demo``.
 """

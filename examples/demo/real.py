@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from examples.coadd.mosaic import mosaic
 from examples.demo.pictures import draw_coadds, draw_light_curve
-from examples.demo.run import Stage
+from examples.demo.stage import Stage
 from examples.hatp32 import repository as hatp32
 from examples.isr.tasks import IsrConfig
 from supertask.errors import RepositoryError

@@ -13,9 +13,9 @@ from astropy.table import Table
 from examples.coadd.mosaic import mosaic
 from examples.demo.compare import against_truth, summary
 from examples.demo.pictures import draw_coadds, draw_colour, draw_truth
-from examples.demo.run import Stage
 from examples.demo.simulate import Survey, simulate
 from examples.demo.sky import BANDS
+from examples.demo.stage import Stage
 from examples.demo.survey import CAMERA, PIXEL_SCALE
 from examples.hatp32.repository import put_reference, put_sky_map
 from examples.isr.tasks import IsrConfig

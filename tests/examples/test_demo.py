@@ -12,9 +12,10 @@ from astropy.table import Table
 from examples.demo import simulated
 from examples.demo.compare import against_truth, summary
 from examples.demo.detector import stars_on_pixels
-from examples.demo.run import Stage, demo
+from examples.demo.run import demo
 from examples.demo.simulate import simulate
 from examples.demo.sky import BANDS, Field, reference_catalogue, true_stars
+from examples.demo.stage import Stage
 from examples.demo.survey import DETECTORS, SIZE, detector_wcs, exposures
 from examples.isr.camera import Camera
 from supertask import Butler, Pipeline, RepositoryError
