@@ -57,7 +57,7 @@ class _Member:
     seconds: float | None = None
     """How long one of its quanta takes, as far as known."""
     asked: bool = False
-    """Whether it was asked to give back work and has not got new since."""
+    """Whether it was asked to give back work and had none, or has not answered, and has not got new since."""
     stopping: bool = False
 
     @property
@@ -65,7 +65,14 @@ class _Member:
         """Seconds of work that it has, as far as known."""
         if not self.left:
             return 0.0
-        return float("inf") if self.seconds is None else len(self.left) * self.seconds
+        if self.seconds is None or self.running > _PATIENCE:
+            return float("inf")
+        return len(self.left) * self.seconds
+
+    @property
+    def running(self) -> float:
+        """Seconds since it began what it runs."""
+        return (time.time_ns() - self.current[2]) / 1e9 if self.current else 0.0
 
 
 class Crew:
@@ -213,8 +220,7 @@ class Crew:
         richest = max(self._members, key=lambda m: 0 if m.asked or m.stopping else len(m.left))
         if richest.asked or richest.stopping or len(richest.left) < 2:
             return
-        running = time.time_ns() - richest.current[2] if richest.current else 0
-        if running / 1e9 > _PATIENCE or _PATIENCE < richest.ahead < float("inf"):
+        if richest.running > _PATIENCE or _PATIENCE < richest.ahead < float("inf"):
             richest.asked = True
             self._tell(richest, {"do": "return", "most": len(richest.left) // 2})
 
@@ -241,6 +247,7 @@ class Crew:
             member.seen = _first_line(member.journal)
             member.header = attrs.evolve(member.header, pid=message["pid"])
         elif said == "returned":
+            member.asked = not message["quanta"]
             for q in message["quanta"]:
                 member.left.pop(q, None)
             self._driver.give_back(message["quanta"])

@@ -32,7 +32,7 @@ def sweep(datastore: Datastore, locations: Iterable[str]) -> int:
     for location in locations:
         folder, _, name = location.rpartition("/")
         try:
-            beside = os.listdir(datastore.path(folder))  # noqa: PTH208 - names are all that is wanted
+            beside = os.listdir(datastore.path(folder))
         except OSError:
             continue
         found = [n for n in beside if n.startswith(TEMPORARY_PREFIX) and n.endswith(f"-{name}")]
@@ -73,7 +73,7 @@ class Presence:
             self._listed[folder] = None
             return self._datastore.exists(location)
         try:
-            names = frozenset(os.listdir(self._datastore.path(folder)))  # noqa: PTH208 - as above
+            names = frozenset(os.listdir(self._datastore.path(folder)))
         except OSError:
             names = frozenset()
         self._listed[folder] = names

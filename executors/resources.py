@@ -9,6 +9,7 @@ import resource
 import socket
 import sys
 import time
+from functools import cache
 from getpass import getuser
 from typing import Any
 
@@ -90,5 +91,12 @@ def environment() -> dict[str, Any]:
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": dict(sorted((d.name, d.version) for d in importlib.metadata.distributions())),
+        "packages": _packages(),
     }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Return name and version of every distribution; looked up once, since it reads a file for each."""
+    found = ((d.name, d.version) for d in importlib.metadata.distributions() if d.name)
+    return dict(sorted(found))

@@ -282,7 +282,7 @@ class _Run:
         for dataset, location in self._inputs.items():
             if dataset in self.butler.reads:
                 try:
-                    size += os.stat(datastore.path(location)).st_size  # noqa: PTH116 - once per input
+                    size += os.stat(datastore.path(location)).st_size
                 except OSError:
                     continue
             else:

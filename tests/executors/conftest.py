@@ -21,6 +21,12 @@ def framework(request):
 
 
 @pytest.fixture
+def here():
+    """A framework for what the driver does for all of them alike."""
+    return InProcessFramework()
+
+
+@pytest.fixture
 def pool():
     yield MultiprocessFramework(2)
     assert not multiprocessing.active_children()

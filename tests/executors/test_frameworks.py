@@ -39,7 +39,7 @@ def by_task(report):
 
 
 def nothing_left_over(root):
-    return not [p for p in root.rglob(".tmp-*")]
+    return not list(root.rglob(".tmp-*"))
 
 
 @pytest.fixture
@@ -70,16 +70,16 @@ def test_a_plan_runs_and_its_outputs_are_registered(framework, butler, control, 
     assert nothing_left_over(root)
 
 
-def test_a_plan_in_a_file_runs_too(framework, butler, control, tmp_path):
+def test_a_plan_in_a_file_runs_too(here, butler, control, tmp_path):
     file = tmp_path / "plan.h5"
     plan(butler, control).save(file)
-    assert framework.execute(file, butler).exit_code == 0
-    assert framework.execute(str(file), butler).finished_before == 17
+    assert here.execute(file, butler).exit_code == 0
+    assert here.execute(str(file), butler).finished_before == 17
 
 
-def test_identities_of_outputs_are_those_of_the_plan(framework, butler, control):
+def test_identities_of_outputs_are_those_of_the_plan(here, butler, control):
     dag = plan(butler, control)
-    framework.execute(dag, butler)
+    here.execute(dag, butler)
     for i in range(dag.n_quanta):
         record = dag.record(i)
         for datasets in record.quantum.outputs.values():
@@ -88,15 +88,15 @@ def test_identities_of_outputs_are_those_of_the_plan(framework, butler, control)
                     assert butler.locate(dataset).identity == record.identities[dataset]
 
 
-def test_schemas_and_configurations_are_recorded_once_for_the_run(framework, butler, control):
-    framework.execute(plan(butler, control, offset=2.5), butler)
+def test_schemas_and_configurations_are_recorded_once_for_the_run(here, butler, control):
+    here.execute(plan(butler, control, offset=2.5), butler)
     assert butler.get("schema") == {"value": "float"}
     assert butler.get("reduce_config")["offset"] == 2.5
 
 
-def test_what_made_the_run_is_recorded(framework, butler, control):
-    framework.execute(plan(butler, control, where="visit = 1"), butler)
-    framework.execute(plan(butler, control, where="visit = 1"), butler)
+def test_what_made_the_run_is_recorded(here, butler, control):
+    here.execute(plan(butler, control, where="visit = 1"), butler)
+    here.execute(plan(butler, control, where="visit = 1"), butler)
     found = butler.run_provenance(RUN)
     assert found["plan"]["where"] == "visit = 1"
     assert list(found["plan"]["pipeline"]["tasks"]) == ["reduce", "stack", "report"]
@@ -129,19 +129,19 @@ def test_events_come_once_and_in_order(framework, butler, control, events):
         assert events.index(e) < events.index(its_end)
     (blocked,) = of(QuantaBlocked, events)
     assert blocked.counts == {"stack": 1, "report": 1}
-    assert events[0] == RunStarted(RUN, {"reduce": 12, "stack": 4, "report": 1}, {})or events[0].run == RUN
+    assert events[0] == RunStarted(RUN, {"reduce": 12, "stack": 4, "report": 1}, {}) or events[0].run == RUN
     assert events[-1] == RunFinished(report)
     assert sum(e.datasets for e in of(Registered, events)) == report.registered
 
 
-def test_a_listener_that_raises_is_named_once_and_hurts_nothing(framework, butler, control, events, caplog):
+def test_a_listener_that_raises_is_named_once_and_hurts_nothing(here, butler, control, events, caplog):
     calls = []
 
     def broken(event):
         calls.append(event)
         raise RuntimeError("no screen")
 
-    report = framework.execute(plan(butler, control), butler, listeners=[broken, events.append])
+    report = here.execute(plan(butler, control), butler, listeners=[broken, events.append])
     assert len(calls) == 1
     assert len(of(QuantumEnded, events)) == 17
     assert report.exit_code == 0
@@ -194,9 +194,9 @@ def test_what_failed_is_tried_again_and_nothing_else_when_the_same_is_run_again(
     assert butler.get("report", instrument="Cam") == {"visits": 4, "total": 204.0}
 
 
-def test_failures_that_say_the_same_are_one_group(framework, butler, control):
+def test_failures_that_say_the_same_are_one_group(here, butler, control):
     (control / "reduce-@").write_text("raise")
-    report = framework.execute(plan(butler, control), butler)
+    report = here.execute(plan(butler, control), butler)
     (group,) = report.failures
     assert group.count == 12
     assert "cloudy" in group.traceback
@@ -289,7 +289,7 @@ def bundled(dag):
     """One bundle for each visit, its reductions and its stack; the report by itself."""
     members = [[*range(3 * v, 3 * v + 3), 12 + v] for v in range(4)] + [[16]]
     indptr = np.cumsum([0, *map(len, members)])
-    return dag.with_bundling(Bundling("by visit", indptr, np.array(sum(members, []), np.int32)))
+    return dag.with_bundling(Bundling("by visit", indptr, np.concatenate(members).astype(np.int32)))
 
 
 def test_bundles_run_whole_and_give_the_same(framework, butler, control, events, root):
@@ -346,10 +346,8 @@ def test_what_one_framework_begins_another_finishes(butler, control, root):
     assert len(ran(control)) == 19
 
 
-def test_what_succeeded_and_was_not_registered_is_registered_and_not_run_again(
-    framework, butler, control, root
-):
-    framework.execute(plan(butler, control), butler)
+def test_what_succeeded_and_was_not_registered_is_registered_and_not_run_again(here, butler, control, root):
+    here.execute(plan(butler, control), butler)
     images = butler.query("image", collections=[RUN])
     folder = RunFolder(str(root), RUN)
     kept = []
@@ -362,7 +360,7 @@ def test_what_succeeded_and_was_not_registered_is_registered_and_not_run_again(
     for path, data in moved.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    report = framework.execute(plan(butler, control), butler)
+    report = here.execute(plan(butler, control), butler)
     assert report.exit_code == 0
     assert report.registered == 12
     assert butler.query("image", collections=[RUN]) == images
@@ -381,59 +379,61 @@ def test_a_quantum_whose_file_is_gone_runs_again_alone(framework, butler, contro
     butler.verify(there)
 
 
-def test_a_whole_file_that_no_attempt_speaks_of_is_made_again(framework, butler, control, root):
+def test_a_whole_file_that_no_attempt_speaks_of_is_made_again(here, butler, control, root):
     place = root / RUN / "image/Cam/1/image_Cam_1_1.json"
     place.parent.mkdir(parents=True)
     place.write_text('{"value": -1}')
-    assert framework.execute(plan(butler, control), butler).exit_code == 0
+    assert here.execute(plan(butler, control), butler).exit_code == 0
     assert json.loads(place.read_text()) == {"value": 12.0}
 
 
-def test_a_lost_journal_is_made_good_by_what_is_registered(framework, butler, control, root):
+def test_a_lost_journal_is_made_good_by_what_is_registered(here, butler, control, root):
     dag = plan(butler, control, masks=False)
-    framework.execute(dag, butler)
+    here.execute(dag, butler)
     for path in RunFolder(str(root), RUN).journal.iterdir():
         path.unlink()
-    report = framework.execute(dag, butler)
+    report = here.execute(dag, butler)
     assert report.exit_code == 0
     # Reductions that may leave out a mask cannot be told from those that were broken off.
     assert set(ran(control)[17:]) == {f"reduce-{v}-{d}" for v in range(4) for d in range(3)}
     assert butler.get("report", instrument="Cam")["visits"] == 4
 
 
-def test_a_run_that_was_begun_is_refused_if_it_must_not_be_resumed(framework, butler, control):
-    framework.execute(plan(butler, control), butler)
+def test_a_run_that_was_begun_is_refused_if_it_must_not_be_resumed(here, butler, control):
+    here.execute(plan(butler, control), butler)
     with pytest.raises(ExecutionError, match="was begun before and is not to be resumed"):
-        framework.execute(plan(butler, control), butler, resume=False)
+        here.execute(plan(butler, control), butler, resume=False)
 
 
-def test_a_larger_plan_goes_on_in_the_same_run(framework, butler, control):
+def test_a_larger_plan_goes_on_in_the_same_run(here, butler, control):
     small = plan(butler, control).subset(["reduce"], dataId={"visit": 1})
-    framework.execute(small, butler)
-    report = framework.execute(plan(butler, control), butler)
+    here.execute(small, butler)
+    report = here.execute(plan(butler, control), butler)
     assert (report.exit_code, report.finished_before) == (0, 3)
     assert len(ran(control)) == 17
 
 
-def test_another_plan_that_would_write_over_what_is_there_is_refused(framework, butler, control, root):
-    framework.execute(plan(butler, control), butler)
+def test_another_plan_that_would_write_over_what_is_there_is_refused(here, butler, control, root):
+    here.execute(plan(butler, control), butler)
     before = outputs(root)
     with pytest.raises(ExecutionError, match="datasets of another plan that this one would write again"):
-        framework.execute(plan(butler, control, offset=5.0), butler)
+        here.execute(plan(butler, control, offset=5.0), butler)
     assert outputs(root) == before
 
 
 # -- what is refused -------------------------------------------------------------------------------
 
 
-def test_a_plan_of_another_repository_is_refused(framework, butler, control, tmp_path):
+def test_a_plan_of_another_repository_is_refused(here, butler, control, tmp_path):
     dag = plan(butler, control)
-    with make_repository(tmp_path / "other") as other:
-        with pytest.raises(ExecutionError, match="the plan was made from another repository: .*repo"):
-            framework.execute(dag, other)
+    with (
+        make_repository(tmp_path / "other") as other,
+        pytest.raises(ExecutionError, match=r"the plan was made from another repository: .*repo"),
+    ):
+        here.execute(dag, other)
 
 
-def test_a_second_driver_is_refused_while_the_first_works(framework, butler, control, root):
+def test_a_second_driver_is_refused_while_the_first_works(here, butler, control, root):
     (control / "reduce-@").write_text("sleep:0.3")
     dag = plan(butler, control).subset(["reduce"], dataId={"visit": 1})
     reports = []
@@ -447,7 +447,7 @@ def test_a_second_driver_is_refused_while_the_first_works(framework, butler, con
     while not ran(control):
         thread.join(0.01)
     with pytest.raises(ExecutionError, match="is being executed already, by process"):
-        framework.execute(dag, butler)
+        here.execute(dag, butler)
     now = status(root, RUN)
     assert now.active
     assert len(now.running) == 1
@@ -456,30 +456,30 @@ def test_a_second_driver_is_refused_while_the_first_works(framework, butler, con
     assert not status(root, RUN).active
 
 
-def test_a_damaged_plan_is_refused(framework, butler, control, tmp_path):
+def test_a_damaged_plan_is_refused(here, butler, control, tmp_path):
     file = tmp_path / "plan.h5"
     plan(butler, control).save(file)
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DagFileError):
-        framework.execute(file, butler)
+        here.execute(file, butler)
 
 
-def test_a_task_that_cannot_be_constructed_is_said_before_anything_runs(
-    framework, butler, control, monkeypatch
-):
+def test_a_task_that_cannot_be_constructed_is_said_before_anything_runs(here, butler, control, monkeypatch):
     dag = plan(butler, control)
     monkeypatch.delattr(frames, "StackTask")
     with pytest.raises(ExecutionError, match="task 'stack' cannot be constructed: .*no class 'StackTask'"):
-        framework.execute(dag, butler)
+        here.execute(dag, butler)
     assert not ran(control)
 
 
-def test_damage_in_the_journal_is_said_and_what_it_hid_is_run_again(framework, butler, control, root):
-    framework.execute(plan(butler, control), butler)
+def test_damage_in_the_journal_is_said_and_what_it_hid_is_run_again(here, butler, control, root):
+    here.execute(plan(butler, control), butler)
     paths = RunFolder(str(root), RUN).journal.glob("*.jsonl")
     path = next(p for p in paths if b'"index":5,"attempt":1,"status"' in p.read_bytes())
-    path.write_bytes(path.read_bytes().replace(b'"index":5,"attempt":1,"status"', b'"index":5,"attempt":2,"status"'))
-    report = framework.execute(plan(butler, control), butler)
+    path.write_bytes(
+        path.read_bytes().replace(b'"index":5,"attempt":1,"status"', b'"index":5,"attempt":2,"status"')
+    )
+    report = here.execute(plan(butler, control), butler)
     assert report.exit_code == 0
     assert len(ran(control)) == 18
     assert any("torn or altered" in p for p in report.problems)
@@ -495,7 +495,9 @@ def test_status_from_the_journal_says_what_the_report_said(framework, butler, co
     assert found.counts == report.counts
     assert by_task(found) == by_task(report)
     assert found.exit_code == report.exit_code == 1
-    assert [(f.message, f.dataIds) for f in found.failures] == [(f.message, f.dataIds) for f in report.failures]
+    assert [(f.message, f.dataIds) for f in found.failures] == [
+        (f.message, f.dataIds) for f in report.failures
+    ]
     assert not found.active
     assert found.to_dict()["counts"] == {"succeeded": 14, "failed": 1, "blocked": 2}
     json.dumps(found.to_dict())

@@ -87,7 +87,7 @@ def test_an_attempt_is_read_back_as_it_was_written(folder, journal):
     written = [
         attempt(3, records=()),
         attempt(4, NO_WORK, reason="all pixels are bad", log_span=(3, 9), metadata={"n": {"x": 1.5}}),
-        attempt(5, FAILED, failure=Failure("ValueError", 'say "ü\udc80"', "trace\nback"), dataId={"visit": 5}),
+        attempt(5, FAILED, failure=Failure("ValueError", '"ü\udc80"', "trace\nback"), dataId={"visit": 5}),
         attempt(16, missing=(b"m" * 16,), unread=(b"u" * 16,), host="elsewhere", pid=3, number=2),
     ]  # fmt: skip
     for a in written:
