@@ -158,6 +158,7 @@ def normalise(spectrum: Spectrum, continuum: Array) -> Spectrum:
     return Spectrum(
         flux=u.Quantity(flux, u.dimensionless_unscaled),
         spectral_axis=spectrum.spectral_axis,
+        spectral_axis_index=flux.ndim - 1,
         uncertainty=InverseVariance(ivar),
         mask=mask,
         meta={k: v for k, v in spectrum.meta.items() if k not in ("original_wcs", "original_data")},

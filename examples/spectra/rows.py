@@ -24,6 +24,7 @@ def take_rows(spectrum: Spectrum, rows: Any) -> Spectrum:
     What `meta` says of rows or pixels goes along.
     """
     flux = spectrum.flux
+    taken = flux[rows]
     meta = {}
     for key, value in spectrum.meta.items():
         if key in ("original_wcs", "original_data"):
@@ -34,8 +35,9 @@ def take_rows(spectrum: Spectrum, rows: Any) -> Spectrum:
         meta["rows"] = np.array(meta["rows"])[rows].tolist()
     kind = spectrum.uncertainty
     return Spectrum(
-        flux=flux[rows],
+        flux=taken,
         spectral_axis=spectrum.spectral_axis,
+        spectral_axis_index=taken.ndim - 1,
         uncertainty=None if kind is None else type(kind)(kind.array[rows], unit=kind.unit),
         mask=None if spectrum.mask is None else spectrum.mask[rows],
         meta=meta,

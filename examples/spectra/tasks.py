@@ -11,7 +11,7 @@ Each names what it reads in its configuration, so it serves other products of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +80,7 @@ class EstimateSNRofApVisitConfig(SNRConfig):
 class EstimateSNRofApVisit(SuperTask):
     """Spectrum of a visit → signal to noise of a pixel."""
 
-    ConfigClass = EstimateSNRofApVisitConfig
+    ConfigClass: ClassVar[type[Config]] = EstimateSNRofApVisitConfig
     _DefaultName = "snr_of_visit"
 
     def run(self, spectrum: Spectrum) -> Struct:
@@ -219,7 +219,7 @@ class NormaliseApVisitConfig(NormaliseConfig):
 class NormaliseApVisitTask(SuperTask):
     """Spectrum → spectrum over its continuum; all rows, if there are several."""
 
-    ConfigClass = NormaliseApVisitConfig
+    ConfigClass: ClassVar[type[Config]] = NormaliseApVisitConfig
     _DefaultName = "normalise_visit"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -64,6 +64,7 @@ def _spectrum(
     return Spectrum(
         flux=units.Quantity(flux, unit),
         spectral_axis=units.Quantity(wavelength, "Angstrom"),
+        spectral_axis_index=flux.ndim - 1,
         uncertainty=InverseVariance(ivar),
         mask=mask,
         meta={"header": hdus[0].header.copy(), "product": product, **meta},

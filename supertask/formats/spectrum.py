@@ -18,6 +18,7 @@ __all__ = ["SpectrumFits"]
 
 _VERSION = "ST_SPEC"
 """Card that says: written here, in this version of the layout."""
+_AXIS = "ST_AXIS"
 _UNIT = "ST_UNIT"
 _BOOL = "ST_BOOL"
 """Card of planes that are bool and stored as bytes."""
@@ -51,6 +52,7 @@ class SpectrumFits(StorageFormat):
             raise StorageError("spectrum keeps wavelengths as observed: put the redshift into meta")
         primary = fits.PrimaryHDU()
         primary.header[_VERSION] = (1, "spectrum with planes, laid out by SuperTask")
+        primary.header[_AXIS] = (int(value.spectral_axis_index), "axis of flux along wavelengths, from 0")
         hdus = [
             primary,
             _plane("FLUX", value.flux.value, value.flux.unit),
@@ -163,6 +165,7 @@ def _read_own(hdus: Any, path: str) -> Any:
     return Spectrum(
         flux=_quantity(find_hdu(hdus, "FLUX", path)),
         spectral_axis=_quantity(find_hdu(hdus, "SPECTRAL_AXIS", path)),
+        spectral_axis_index=int(hdus[0].header[_AXIS]),
         uncertainty=uncertainty,
         mask=_array(hdus["MASK"]) if "MASK" in hdus else None,
         meta=meta,
