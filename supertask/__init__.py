@@ -8,7 +8,7 @@ From the ground up, each floor importing only from those before it in this list:
   encoding of equal values), `classpath` (classes by name).
 - *Configuration*: `kinds` (what values a field of each type has), `frozen` (lists and dicts that stay as
   they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text),
-  `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable`
+  `grids`, `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable`
   (replaceable subtasks), `fields` (dataset types as config fields), `identities` (what makes two tasks
   the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky

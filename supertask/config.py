@@ -7,7 +7,7 @@ command. Two configurations are equal if their values are, whatever their histor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -25,6 +25,7 @@ from supertask.configbase import (
 from supertask.configclasses import declare_fields
 from supertask.configfields import Configurable, field
 from supertask.errors import ConfigError, Problems, did_you_mean
+from supertask.grids import combinations
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin, Put
 from supertask.overrides import Override, put_text, put_value
 from supertask.yamltext import Document, YamlError, dump, load_file
@@ -36,7 +37,13 @@ class Config(ConfigBase):
     """Base of all configurations.
 
     A subclass declares fields with `field`, nested configurations by their class, and replaceable
-    subtasks with `ConfigurableField`. It may define `validate` to check fields against each other.
+    subtasks with `ConfigurableField`. It may define `validate` to check fields against each other, and
+    `renamed_fields` for names that fields had before.
+
+    There is no `freeze`: a configuration is immutable from the moment it is made, with all that it
+    holds. `replace`, `apply_override` and `over` give another one. So a task may keep it, a plan may share it
+    among a million quanta, and a hash of it stays true. A path in a file that begins with
+    ``./`` or ``../`` is relative to that file; any other stays as it is given.
 
     Parameters
     ----------
@@ -171,6 +178,16 @@ class Config(ConfigBase):
         validate_all(new, At(problems, Origin("")))
         problems.raise_if_any(ConfigError)
         return new
+
+    def grid(self, axes: Mapping[str, Sequence[Any]]) -> dict[str, Self]:
+        """Return tag → configuration for every combination of values, such as ``{"order": [1, 2]}``.
+
+        Raises
+        ------
+        ConfigError
+            A field is unknown, or a value is not allowed.
+        """
+        return {tag: self.over(chosen, f"grid {tag}") for tag, chosen in combinations(axes)}
 
     # -- what set them, and how two differ ----------------------------------------------------
 

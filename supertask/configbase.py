@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -32,6 +33,8 @@ class ConfigBase:
 
     config_fields: ClassVar[Mapping[str, ConfigField]] = MappingProxyType({})
     """Field name → what is known of the field."""
+    renamed_fields: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Former name of a field → its name now; whoever uses the former is warned."""
     _history: dict[str, tuple[Setting, ...]]
 
     def validate(self) -> Iterable[str] | str | None:
@@ -131,6 +134,7 @@ def assemble(cls: type[ConfigBase], current: ConfigBase | None, puts: Mapping[st
     """Return a configuration of `current` (or defaults) and changes, not yet cross-checked."""
     fields = cls.config_fields
     problems_before = len(at.problems)
+    puts = _renamed(cls, puts, at)
     for name in puts:
         if name not in fields:
             at.inside(name).note(
@@ -150,6 +154,8 @@ def assemble(cls: type[ConfigBase], current: ConfigBase | None, puts: Mapping[st
             value = puts[name](declared.kind, value, here)
             if value is not INVALID and (problem := declared.problem(value)):
                 here.note(problem)
+            if declared.deprecated and not equal(value, declared.default):
+                _warn(here, f"{cls.__name__}.{name} is deprecated: {declared.deprecated}")
             # What is set inside a subtask's configuration is remembered there.
             if not (isinstance(value, Configurable) and settings and settings[-1].value is value.target):
                 settings = (*settings, Setting(_shown(value), here.source))
@@ -164,6 +170,29 @@ def assemble(cls: type[ConfigBase], current: ConfigBase | None, puts: Mapping[st
     new = cls.__new__(cls)
     new.__dict__.update(values, _history=history)
     return new
+
+
+def _renamed(cls: type[ConfigBase], puts: Mapping[str, Put], at: At) -> Mapping[str, Put]:
+    """Return what sets each field by the name that it has now."""
+    former = [name for name in puts if name in cls.renamed_fields and name not in cls.config_fields]
+    if not former:
+        return puts
+    made: dict[str, Put] = {}
+    for name, put in puts.items():
+        new = cls.renamed_fields[name] if name in former else name
+        if name in former:
+            here = at.inside(name)
+            if new in puts:
+                here.note(f"it is called {new!r} now, which is given too: leave out {name!r}")
+            _warn(here, f"{cls.__name__}.{name} is called {new!r} now")
+            put = _placed(put, here.source) if at.origin.document else put  # noqa: PLW2901 - one put
+        made[new] = put
+    return made
+
+
+def _warn(at: At, message: str) -> None:
+    """Warn of what still works, naming what uses it."""
+    warnings.warn(f"{at.source}: {message}", FutureWarning, stacklevel=2)
 
 
 def _shown(value: Any) -> Any:

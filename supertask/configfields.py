@@ -39,6 +39,8 @@ class ConfigField:
     """It changes no result, so it does not enter identity nor ever splits a bundle."""
     overhead: bool = False
     """It affects only what quanta share, see the overhead methods of a SuperTask."""
+    deprecated: str = ""
+    """What to do instead of setting it; whoever sets it is warned with this. Empty for a field in use."""
 
     @property
     def identity(self) -> bool:
@@ -143,6 +145,7 @@ def field(
     choices: Sequence[Any] = (),
     meta: bool = False,
     overhead: bool = False,
+    deprecated: str = "",
 ) -> Any:
     """Declare a field of a configuration.
 
@@ -162,6 +165,9 @@ def field(
         The field changes no result (verbosity, number of threads): it does not enter identity.
     overhead : bool, optional
         The field affects only what quanta share.
+    deprecated : str, optional
+        What to do instead, such as ``use threshold``: the field still works, and whoever sets it is
+        warned. A field that has only another name now stands in ``renamed_fields`` of its class.
 
     Examples
     --------
@@ -178,5 +184,6 @@ def field(
             "choices": tuple(choices),
             "meta": meta,
             "overhead": overhead,
+            "deprecated": deprecated,
         }
     )

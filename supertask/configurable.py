@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -11,20 +11,26 @@ from supertask.classpath import ClassPathError, class_path, load_class
 from supertask.config import Config
 from supertask.configbase import ConfigKind
 from supertask.configfields import ConfigField, Configurable, Declaration, Special, with_default
-from supertask.errors import ConfigError
+from supertask.errors import ConfigError, did_you_mean
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Put
 from supertask.kinds.scalars import StrKind
 
-__all__ = ["Configurable", "ConfigurableField"]
+__all__ = ["Configurable", "ConfigurableField", "Registry"]
+
+
+T = TypeVar("T")
 
 
 class ConfigurableKind(Kind):
     """A class of task that derives from `base`, with its configuration."""
 
-    def __init__(self, base: type) -> None:
+    def __init__(self, base: type, registry: Mapping[str, type[Any] | str] | None = None) -> None:
         self.base = base
+        self.registry = registry
 
     def say(self) -> str:
+        if self.registry is not None:
+            return f"one of {', '.join(self.registry)}, or the path of a task class"
         return (
             f"a task class derived from {self.base.__name__}" if self.base is not object else "a task class"
         )
@@ -35,8 +41,12 @@ class ConfigurableKind(Kind):
         if isinstance(value, type):
             return self._of(value, MISSING, at)
         if isinstance(value, str):
+            known = self.registry or {}
+            if self.registry is not None and value not in known and ":" not in value:
+                return at.note(f"must be {self.say()}, got {value!r}{did_you_mean(value, known)}")
+            named = known.get(value, value)
             try:
-                return self._of(load_class(value), MISSING, at)
+                return self._of(load_class(named) if isinstance(named, str) else named, MISSING, at)
             except ClassPathError as error:
                 return at.note(str(error))
         if isinstance(value, Mapping):
@@ -96,6 +106,33 @@ class ConfigurableKind(Kind):
         return INVALID if made is INVALID else Configurable(current.target, made)
 
 
+class Registry(dict[str, type[Any] | str]):
+    """Classes of task by name, for a `ConfigurableField` to choose from.
+
+    Examples
+    --------
+    >>> fitters = Registry()
+    >>> @fitters.register("moffat")
+    ... class MoffatTask(Task): ...
+    """
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Return a decorator that gives a class a name here.
+
+        Raises
+        ------
+        ConfigError
+            Another class has that name.
+        """
+
+        def decorate(cls: type[T]) -> type[T]:
+            if self.setdefault(name, cls) is not cls:
+                raise ConfigError(f"{name!r} is registered already, for {self[name]!r}: choose another name")
+            return cls
+
+        return decorate
+
+
 @attrs.frozen
 class ConfigurableField(Declaration):
     """Declare a replaceable subtask.
@@ -114,12 +151,16 @@ class ConfigurableField(Declaration):
         Configuration for the default class; its defaults unless given.
     base : type, optional
         What every target must derive from.
+    registry : Mapping, optional
+        Name → class of task or path of one: those to choose from by name, as in ``psf.fit=moffat``. A
+        `Registry`, or any mapping.
     """
 
     target: type[Any]
     doc: str = attrs.field(kw_only=True)
     config: Config | None = attrs.field(default=None, kw_only=True)
     base: type = attrs.field(default=object, kw_only=True)
+    registry: Mapping[str, type[Any] | str] | None = attrs.field(default=None, kw_only=True)
     overhead: bool = attrs.field(default=False, kw_only=True)
 
     if TYPE_CHECKING:  # what it is on instances of the configuration
@@ -131,7 +172,7 @@ class ConfigurableField(Declaration):
         """Return the field that this declares."""
         if not self.doc:
             raise ConfigError("it has no doc: say in a line what the subtask does")
-        kind = ConfigurableKind(self.base)
+        kind = ConfigurableKind(self.base, self.registry)
         default: Any = self.target if self.config is None else Configurable(self.target, self.config)
         declared = ConfigField(name, kind, Configurable, doc=self.doc, overhead=self.overhead)
         return with_default(declared, default)

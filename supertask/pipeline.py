@@ -14,6 +14,7 @@ from supertask.butler.port import DatasetSource
 from supertask.callers import calling_line
 from supertask.contracts import Contract, make_contract
 from supertask.errors import ConfigError, PipelineError, Problems, did_you_mean
+from supertask.grids import combinations
 from supertask.kinds.base import INVALID, MISSING
 from supertask.overrides import Override, parse_override, parse_path
 from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
@@ -371,6 +372,12 @@ class Pipeline(Mapping[str, TaskDef]):
         problems.raise_if_any(ConfigError)
         return self._take(attrs.evolve(content, tasks=tuple(new.values()), references=references))
 
+    def grid(self, axes: Mapping[str, Sequence[Any]]) -> dict[str, Pipeline]:
+        """Return tag → pipeline for every combination of values of ``label:field`` or ``parameters:name``."""
+        return {
+            tag: self.copy().applyConfigOverrides(chosen, f"grid {tag}") for tag, chosen in combinations(axes)
+        }
+
     # -- order and consistency ----------------------------------------------------------------
 
     def checkOrder(self) -> bool:
@@ -451,14 +458,7 @@ class Pipeline(Mapping[str, TaskDef]):
         ConfigError
             Overrides cannot be applied.
         """
-        given, others = {}, []
-        for text in overrides:
-            label, _, rest = text.partition(":")
-            name, equals, value = rest.partition("=")
-            if label == "parameters" and equals:
-                given[name.strip()] = Given(value.strip(), text, text=True)
-            else:
-                others.append(text)
+        given, others = pipelinefiles.split_overrides(overrides)
         content = pipelinefiles.load(path, given)
         new = cls()._take(content)
         new._origin = read_origin(path, content, given=bool(given))

@@ -253,7 +253,7 @@ def read_origin(path: str | Path, content: Content, *, given: bool) -> Origin | 
 def says(text: str, path: str | Path, content: Content) -> bool:
     """Tell whether a text, standing in the file `path`, says what a pipeline is."""
     try:
-        document = load(text, str(path))
+        document = attrs.evolve(load(text, str(path)), folder=str(Path(path).absolute().parent))
         found = read(document, Path(path).parent, None, (str(path),))
     except SuperTaskError:
         return False

@@ -46,7 +46,7 @@ from supertask.taskdefs import TaskDef, check_label
 from supertask.yamlschema import load_schema, well_formed
 from supertask.yamltext import Document, YamlError, load_file
 
-__all__ = ["imported", "load", "read", "split_location", "with_values", "write"]
+__all__ = ["imported", "load", "read", "split_location", "split_overrides", "with_values", "write"]
 
 
 def split_location(location: str | Path) -> tuple[str, list[str]]:
@@ -56,6 +56,20 @@ def split_location(location: str | Path) -> tuple[str, list[str]]:
     if not mark or Path(text).exists():
         return text, []
     return file, [word.strip() for word in words.split(",") if word.strip()]
+
+
+def split_overrides(overrides: Iterable[str]) -> tuple[dict[str, Given], list[str]]:
+    """Return the values that overrides give parameters (``parameters:name=value``), and the others."""
+    given: dict[str, Given] = {}
+    others: list[str] = []
+    for text in overrides:
+        label, _, rest = text.partition(":")
+        name, equals, value = rest.partition("=")
+        if label == "parameters" and equals:
+            given[name.strip()] = Given(value.strip(), text, text=True)
+        else:
+            others.append(text)
+    return given, others
 
 
 def load(path: str | Path, given: Mapping[str, Given] | None = None, above: tuple[str, ...] = ()) -> Content:

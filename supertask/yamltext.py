@@ -60,6 +60,8 @@ class Document:
     """Name of the file, or what the text is."""
     places: dict[Path_, Place]
     """Keys and indices that lead to a value → where it (or the key that names it) begins."""
+    folder: str = ""
+    """Folder of the file, to which paths in it are relative; empty for what is no file."""
 
     def place(self, *path: Hashable) -> Place:
         """Return where the value at `path` begins, or the nearest value around it that is known."""
@@ -244,7 +246,7 @@ def load_file(path: str | Path) -> Document:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise YamlError(f"cannot read {path}: {error}") from error
-    return load(text, str(path))
+    return attrs.evolve(load(text, str(path)), folder=str(Path(path).absolute().parent))
 
 
 def dump(value: Any) -> str:

@@ -66,7 +66,7 @@ class CmdLineFramework(ExecutionFramework):
         from graphbuilder.builder import GraphBuilder
         from supertask.pipeline import Pipeline
 
-        pipeline = Pipeline.load(planning.pipeline).applyConfigOverrides(planning.overrides)
+        pipeline = Pipeline.load(planning.pipeline, planning.overrides)
         builder = GraphBuilder(pipeline, butler, planning.output_run, collections=planning.collections)
         return builder.makeGraph(planning.where, bind=planning.bind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import numbers
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,13 @@ class PathKind(_Simple):
     verbatim = True
 
     def accept(self, value: Any, at: At, current: Any = MISSING) -> Any:
-        return Path(value) if isinstance(value, str | Path) else self.refuse(value, at)
+        if not isinstance(value, str | Path):
+            return self.refuse(value, at)
+        # Said by its dots: any other path means in a file what it means in code, so that it can be saved.
+        document = at.origin.document
+        if document and document.folder and isinstance(value, str) and value.startswith(("./", "../")):
+            return Path(os.path.normpath(os.path.join(document.folder, value)))
+        return Path(value)
 
     def read(self, scalar: Scalar) -> Any:
         return Path(scalar.text)
