@@ -4,7 +4,8 @@
 - `rows`: the combined spectrum and the visits of an apStar; which visits SDSS combines; their mean.
 - `snr`: signal to noise of spectra.
 - `continuum`: continua by weighted least squares: polynomials, sines and cosines, a scalar.
-- `tasks`: all of it as SuperTasks; `pipeline.yaml` puts them together.
+- `cannon`, `payne`: models of stellar spectra and fits with them, as functions.
+- `tasks`: the first four as SuperTasks; `pipeline.yaml` and `spec_pipeline.yaml` put them together.
 - `apogee_headers.yaml`, `spec_headers.yaml`: which cards give which units, for ingest.
 
 Files are read by the storage format ``spectrum``.
