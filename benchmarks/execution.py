@@ -37,6 +37,63 @@ def execute(root: str, plan: str, processes: int) -> dict[str, float]:
     return {"quanta": report.n_quanta, "cpu": cost.cpu}
 
 
+def note(root: str, plan_file: str) -> dict[str, float]:
+    """Let each quantum of a plan start and end, with nothing in between and no outputs.
+
+    What is left is what the journal, the events and the decisions cost. Returns the number of quanta and the
+    CPU seconds they took.
+    """
+    import attrs
+
+    from executors.driver import Driver, Options
+    from executors.events import Event
+    from executors.journal import encode_attempt, encode_start
+    from executors.outcome import Attempt, QuantumStatus
+    from graphbuilder.dag.dag import ScienceDag
+    from supertask.butler.repository import Butler
+
+    plan = ScienceDag.load(plan_file)
+    heard: dict[type[Event], int] = {}
+
+    def listen(event: Event) -> None:
+        heard[type(event)] = heard.get(type(event), 0) + 1
+
+    digests = plan.identities.tobytes()
+    identities = [digests[i : i + 16] for i in range(0, len(digests), 16)]
+    blank = Attempt(
+        index=0, identity=b"", label="isr", status=QuantumStatus.SUCCEEDED, host="here", pid=1, start=1, end=2
+    )
+    with (
+        Butler(root) as butler,
+        Driver(plan, butler, listeners=[listen], options=Options(bundles=False)) as driver,
+    ):
+        attempts = [attrs.evolve(blank, index=i, identity=q) for i, q in enumerate(identities)]
+        with harness.measured() as cost:
+            while not driver.over:
+                work = driver.take(32)
+                assert work is not None
+                for q in work.quanta:
+                    driver.journal.write(encode_start(q, identities[q].hex(), 1, 1))
+                    driver.started(q, 1, "here", 1, 1)
+                    driver.journal.write(encode_attempt(attempts[q], driver.header))
+                    driver.ended(attempts[q])
+                    driver.pulse()
+        driver.end()
+    assert sum(heard.values()) >= 2 * plan.n_quanta
+    return {"quanta": plan.n_quanta, "cpu": cost.cpu}
+
+
+def resume(root: str, plan: str) -> dict[str, float]:
+    """Run a plan that is finished; return the CPU seconds that it took to find that out."""
+    from executors.inprocess import InProcessFramework
+    from supertask.butler.repository import Butler
+
+    with harness.measured() as cost, Butler(root) as butler:
+        report = InProcessFramework().execute(plan, butler)
+    assert report.finished_before == report.n_quanta
+    return {"quanta": report.n_quanta, "cpu": cost.cpu}
+
+
 def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     """Yield cost per quantum of running about `size` quanta."""
     from benchmarks.preflight import build
@@ -47,14 +104,24 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         make_repository(fresh, visits_for(size)).close()
         harness.fresh(build, fresh, plan, False)
         for name, processes, limit in (("inprocess", 1, 1.5), ("pool", PROCESSES, 2.0)):
-            rounds = []
+            rounds, again = [], []
             for _ in range(repeat):
                 shutil.copytree(fresh, root)
                 rounds.append(harness.fresh(execute, root, plan, processes).value)
+                again.append(harness.fresh(resume, root, plan).value)
                 shutil.rmtree(root)
             quanta = int(rounds[0]["quanta"])
             cpu = statistics.median(r["cpu"] for r in rounds)
             yield harness.Figure(f"execution.{name}_ms_per_quantum", quanta, cpu / quanta * 1e3, "ms", limit)
+        cpu = statistics.median(r["cpu"] for r in again)
+        yield harness.Figure("execution.resume_us_per_quantum", quanta, cpu / quanta * 1e6, "us")
+        notes = []
+        for _ in range(repeat):
+            shutil.copytree(fresh, root)
+            notes.append(harness.fresh(note, root, plan).value)
+            shutil.rmtree(root)
+        cpu = statistics.median(r["cpu"] for r in notes)
+        yield harness.Figure("execution.journal_us_per_quantum", quanta, cpu / quanta * 1e6, "us", 60.0)
 
 
 harness.run(__name__)

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("ingest", "Bring FITS files into a repository."),
     "query": ("query", "Show what a repository holds."),
     "pipeline": ("pipeline", "Look into a pipeline."),
+    "config": ("config", "Look into the configs of a pipeline, and change them."),
     "preflight": ("preflight", "Work out the whole plan before anything runs."),
     "dag": ("dag", "Look into a plan."),
     "explain": ("explain", "Say why a quantum is in a plan, or is not."),

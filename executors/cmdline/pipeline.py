@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,7 @@ def command() -> None:
 @as_json
 def show(*, file: Path, overrides: tuple[str, ...], values: bool, as_json: bool) -> None:
     """Show the pipeline in FILE."""
-    see_local_modules(file.parent)
-    from supertask.pipeline import Pipeline
-
-    pipeline = Pipeline.load(file).applyConfigOverrides(overrides)
+    pipeline = _load(file, overrides)
     pipeline.check()
     if as_json:
         terminal.objects([summary(pipeline)])
@@ -104,4 +102,111 @@ def _show_config(label: str, task: TaskDef) -> None:
     terminal.table(["field", "value", "set by", "what it is"], rows, title=f"config of {label}")
 
 
-command.add_command(show)
+def _load(file: Path, overrides: tuple[str, ...]) -> Pipeline:
+    see_local_modules(file.parent)
+    from supertask.pipeline import Pipeline
+
+    return Pipeline.load(file, overrides)
+
+
+@define("check", short_help="Check a pipeline: tasks, order, units, contracts.")
+@click.argument("file", type=click.Path(path_type=Path))
+@overrides
+@click.option("--unit-model", metavar="NAME", default=None,
+              help="Hold units against this model: imaging, spectra, or a file.")  # fmt: skip
+def check(*, file: Path, overrides: tuple[str, ...], unit_model: str | None) -> None:
+    """Check the pipeline in FILE; every mistake is named at once."""
+    pipeline = _load(file, overrides)
+    model = None
+    if unit_model is not None:
+        from supertask.unitmodels import load_unit_model
+
+        model = load_unit_model(unit_model)
+    pipeline.check(model)
+    order = "" if pipeline.checkOrder() else "; tasks will be put in order"
+    parts = (("task", pipeline), ("dataset type", pipeline.dataset_types()), ("contract", pipeline.contracts))
+    counts = ", ".join(terminal.counted(len(found), what) for what, found in parts)
+    terminal.line(f"{file} is good: {counts}{order}")
+
+
+@define("graph", short_help="Draw tasks and dataset types with their units.")
+@click.argument("file", type=click.Path(path_type=Path))
+@overrides
+@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
+@click.option("--dot", "form", flag_value="dot", help="As a Graphviz graph.")
+def graph(*, file: Path, overrides: tuple[str, ...], form: str | None) -> None:
+    """Draw the pipeline in FILE: ■ is a task, ○ a dataset type, a line one that a later task reads."""
+    from executors.cmdline import diagrams
+
+    draw = {"mermaid": diagrams.mermaid, "dot": diagrams.dot}.get(form or "", diagrams.terminal_graph)
+    for line in draw(_load(file, overrides).sort()):
+        terminal.line(line)
+
+
+@define("diff", short_help="Show what differs between two pipelines.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+@as_json
+def diff(*, file: Path, other: Path, as_json: bool) -> None:
+    """Show what differs between the pipelines in FILE and OTHER: tasks, and values of configs."""
+    here, there = _load(file, ()), _load(other, ())
+    rows = [
+        {"task": label, "field": field, "here": a, "there": b}
+        for label, field, a, b in differences(here, there)
+    ]
+    if as_json:
+        terminal.objects(rows)
+    elif not rows:
+        terminal.line("no differences")
+    else:
+        terminal.table(["task", "field", str(file), str(other)], [list(row.values()) for row in rows])
+
+
+def differences(here: Pipeline, there: Pipeline) -> Iterator[tuple[str, str, str, str]]:
+    """Yield label, field (empty for the task itself) and both values of all that differs."""
+    for label in dict.fromkeys([*here, *there]):
+        a, b = here.get(label), there.get(label)
+        if a is None or b is None or a.task_class is not b.task_class:
+            yield label, "", *("(none)" if t is None else t.class_path for t in (a, b))
+            continue
+        for path, values in a.config.diff(b.config).items():
+            yield label, path, *(str(getattr(v, "name", v)) for v in values)
+
+
+@define("docs", short_help="Write a reference page of a pipeline, in Markdown.")
+@click.argument("file", type=click.Path(path_type=Path))
+@overrides
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=None, help="File to write to.")
+def docs(*, file: Path, overrides: tuple[str, ...], output: Path | None) -> None:
+    """Write a reference page of the pipeline in FILE, from what its configs say of themselves."""
+    from executors.cmdline.taskpages import page
+
+    text = "\n".join(page(_load(file, overrides).sort(), Path(str(file).partition("#")[0]).stem))
+    if output is None:
+        terminal.line(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+
+
+@define("expand", short_help="Show a pipeline with its imports in it and its parameters resolved.")
+@click.argument("file", type=click.Path(path_type=Path))
+@overrides
+def expand(*, file: Path, overrides: tuple[str, ...]) -> None:
+    """Show the pipeline in FILE as one file that imports nothing, with every value of every config."""
+    from supertask.yamltext import dump
+
+    terminal.line(dump(_load(file, overrides).to_dict()).rstrip())
+
+
+@define("schema", short_help="Show the JSON Schema of pipeline files, for editors.")
+def schema() -> None:
+    """Show the JSON Schema of pipeline files."""
+    import json
+
+    from supertask.yamlschema import load_schema
+
+    terminal.line(json.dumps(load_schema("pipeline"), indent=2, ensure_ascii=False))
+
+
+for _command in (show, check, graph, diff, docs, expand, schema):
+    command.add_command(_command)
