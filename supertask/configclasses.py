@@ -91,7 +91,7 @@ def _declared(
     if isinstance(value, Declaration):
         if name in reserved or name.startswith("_"):
             raise ConfigError("the name is taken by Config itself, or begins with '_'; choose another")
-        if annotation is MISSING and base is not None:
+        if annotation is MISSING and base is not None and value.typed:
             annotation = base.annotation
         return value.bind(name, annotation, special)
     if base is not None and value is not MISSING and annotation is MISSING:

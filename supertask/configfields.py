@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -80,6 +80,9 @@ class Configurable:
 
 class Declaration(abc.ABC):
     """What stands in a class body in the place of a field."""
+
+    typed: ClassVar[bool] = True
+    """Whether it has a type annotation, which a subclass need not repeat."""
 
     @abc.abstractmethod
     def bind(self, name: str, annotation: Any, special: Special) -> ConfigField:

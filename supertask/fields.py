@@ -134,6 +134,7 @@ def _select(value: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
 class _DatasetDeclaration(Declaration):
     """What the five kinds of dataset field have in common."""
 
+    typed = False
     _role: ClassVar[FieldRole]
 
     def __init__(self, units: Iterable[str] | str, storage: str, doc: str, name: str, **options: Any) -> None:

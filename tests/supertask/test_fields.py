@@ -173,3 +173,18 @@ def test_a_config_checks_its_datasets_whatever_its_own_validate_looks_at():
 
     with pytest.raises(ConfigError, match="2 problems"):
         Checked(out="more")
+
+
+def test_a_subclass_declares_a_dataset_field_anew():
+    class Visits(SuperTaskConfig):
+        quantum_units = ("visit",)
+        image = InputField("visit", "fits_image", doc="Image.")
+        out = OutputField("visit", "json", doc="Out.")
+
+    class Exposures(Visits):
+        quantum_units = ("exposure",)
+        image = InputField("exposure", "fits_image", name="raw", doc="Raw frame.")
+
+    assert (Exposures().image.name, Exposures().image.units) == ("raw", ("exposure",))
+    assert (Visits().image.name, Visits().image.units) == ("image", ("visit",))
+    assert Exposures().out == Visits().out
