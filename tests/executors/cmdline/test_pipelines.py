@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+ISR = ROOT / "examples" / "isr" / "pipeline.yaml"
+
+FILE = """\
+# Of the spring.
+parameters:
+  gain: 2.0
+imports:
+  - examples.isr:pipeline.yaml
+tasks:
+  isr:
+    config: {}  # as it comes
+subsets:
+  masters: [bias, dark, flat]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "spring.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_good_pipeline_is_said_to_be(call):
+    said = call("pipeline", "check", ISR, "--unit-model", "imaging")
+    assert said.code == 0
+    assert "is good: 4 tasks, 6 dataset types, 0 contracts" in said.out
+
+
+def test_a_bad_pipeline_is_bad_input(call, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("taks: {}\n")
+    said = call("pipeline", "check", path)
+    assert said.code == 2
+    assert "unknown key 'taks' (did you mean 'tasks'?)" in said.err
+
+
+def test_the_graph_shows_tasks_and_dataset_types_with_units(call):
+    lines = call("pipeline", "graph", ISR).out.splitlines()
+    assert lines[0] == "○ camera (instrument)"
+    assert "●●━■ bias (detector)" in lines
+    assert lines[-1] == "○ isr_image (exposure, detector)"
+    mermaid = call("pipeline", "graph", ISR, "--mermaid").out
+    assert mermaid.startswith("flowchart TD\n")
+    assert '["isr<br>exposure, detector"]' in mermaid
+    dot = call("pipeline", "graph", ISR, "--dot").out
+    assert '"raw" -> "task:isr";' in dot
+    assert '"task:isr" -> "isr_image";' in dot
+
+
+def test_docs_are_written_from_what_configs_say_of_themselves(call, tmp_path, file):
+    said = call("pipeline", "docs", file, "-o", tmp_path / "page.md")
+    assert said.code == 0
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("# spring\n")
+    assert "## isr\n" in page
+    assert "| `isr_image` | `isr_image` | output | exposure, detector | fits_image |" in page
+    assert "| `gain` | float | `2.0` |" in page
+
+
+def test_a_part_of_a_pipeline_is_named_by_its_subset(call, file):
+    assert "3 tasks" in call("pipeline", "check", f"{file}#masters").out
+
+
+def test_expanded_a_pipeline_imports_nothing(call, file):
+    out = call("pipeline", "expand", file).out
+    assert "imports:" not in out
+    assert "class: examples.isr.tasks:IsrTask" in out
+
+
+def test_two_pipelines_are_compared(call, file):
+    assert call("pipeline", "diff", ISR, ISR).out == "no differences\n"
+    rows = [
+        json.loads(x) for x in call("pipeline", "diff", file, f"{file}#masters", "--json").out.splitlines()
+    ]
+    assert rows == [{"task": "isr", "field": "", "here": "examples.isr.tasks:IsrTask", "there": "(none)"}]
+
+
+def test_the_schema_is_shown(call):
+    assert json.loads(call("pipeline", "schema").out)["title"] == "SuperTask pipeline"
+
+
+def test_config_set_keeps_comments_and_history_tells_of_it(call, file):
+    said = call("config", "set", file, "isr:isr_image=reduced", "parameters:gain=3")
+    assert said.code == 0, said.err
+    text = file.read_text()
+    assert text.startswith("# Of the spring.\nparameters:\n  gain: 3.0\n")
+    assert "# as it comes" in text
+    rows = call("config", "history", file, "isr", "--json").rows
+    assert [(r["field"], r["value"]) for r in rows] == [("isr_image", "isr_image"), ("isr_image", "reduced")]
+    assert rows[-1]["set by"].startswith(f"{file}:9:")
+    assert "isr_image: reduced" in call("config", "show", file, "isr", "--changed").out
+    diff = call("config", "diff", file, "--json").rows
+    assert [(r["field"], r["here"], r["there"]) for r in diff] == [("isr_image", "reduced", "isr_image")]
+
+
+def test_a_value_that_is_not_allowed_is_not_set(call, file):
+    before = file.read_text()
+    said = call("config", "set", file, "isr:nothing=3")
+    assert said.code == 2
+    assert "no such field" in said.err
+    assert file.read_text() == before
