@@ -94,7 +94,9 @@ def variance_of(image: CCDData) -> Array:
     return np.asarray(image.uncertainty.represent_as(VarianceUncertainty).array, dtype=float)
 
 
-def find_stars(image: CCDData, *, fwhm: float, threshold: float, noise: Any = None) -> Table:
+def find_stars(
+    image: CCDData, *, fwhm: float, threshold: float, noise: Any = None, roundness: float = 1.0
+) -> Table:
     """Return stars on an image whose sky is 0.
 
     Parameters
@@ -108,6 +110,8 @@ def find_stars(image: CCDData, *, fwhm: float, threshold: float, noise: Any = No
         (Stetson 1987, PASP 99, 191).
     noise : float or numpy.ndarray, optional
         Standard deviation; from the variance plane unless given.
+    roundness : float, optional
+        How much stars may differ from round, 0 for not at all; trailed stars need 2 or 3.
 
     Returns
     -------
@@ -119,7 +123,7 @@ def find_stars(image: CCDData, *, fwhm: float, threshold: float, noise: Any = No
     usable = ~mask & np.isfinite(image.data) & (noise > 0)
     significance = np.where(usable, image.data, 0.0) / np.where(usable, noise, 1.0)
     finder = DAOStarFinder(
-        threshold=threshold, fwhm=fwhm, sharpness_range=(0.2, 1.0), roundness_range=(-1.0, 1.0)
+        threshold=threshold, fwhm=fwhm, sharpness_range=(0.2, 1.0), roundness_range=(-roundness, roundness)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)

@@ -94,6 +94,7 @@ class CalibrateConfig(SuperTaskConfig):
     sky_box: int = field(64, doc="Boxes for the sky.", unit="pix", min=8)
     fwhm: float = field(3.0, doc="Width of a star.", unit="pix", min=1.0)
     threshold: float = field(8.0, doc="Least significance of a star.", min=1.0)
+    roundness: float = field(1.0, doc="How much stars may differ from round; 2 or 3 for trails.", min=0.0)
     radius: float = field(6.0, doc="Radius of apertures.", unit="pix", min=0.5)
     match_radius: float = field(3.0, doc="How far a star may be from its reference.", unit="arcsec", min=0.0)
     astrometric: bool = field(True, doc="Whether to move the WCS by the mean offset from reference stars.")
@@ -115,7 +116,13 @@ class CalibrateTask(SuperTask):
         image = _mean_of(isr_images)
         sky = fit_sky(image, box=config.sky_box, fwhm=config.fwhm)
         image.data = image.data - sky.level
-        found = find_stars(image, fwhm=config.fwhm, threshold=config.threshold, noise=sky.noise)
+        found = find_stars(
+            image,
+            fwhm=config.fwhm,
+            threshold=config.threshold,
+            noise=sky.noise,
+            roundness=config.roundness,
+        )
         x, y = centroids(image, found["x"], found["y"], fwhm=config.fwhm)
         stars = aperture_fluxes(image, x, y, radius=config.radius)
         stars.add_columns([x, y], names=["x", "y"], indexes=[0, 0])

@@ -127,23 +127,23 @@ def test_demo_does_not_overwrite_what_it_did_not_make(tmp_path):
 
 @pytest.mark.slow
 def test_small_survey_is_recovered_and_twice_the_same(survey, tmp_path):
-    """All steps, on a survey of three visits in each band; a second run gives the same bytes."""
+    """All steps, on three visits in each band; planned for one band alone they give the same bytes."""
     said = []
     sky_map = simulated.survey_sky_map(survey)
     digests = []
-    for name in ("one", "two"):
+    for name, where in (("whole", ""), ("part", "band = 'r'")):
         stage = Stage(tmp_path / name, said.append, processes=2)
         stage.out.mkdir()
         butler = stage.repository()
         simulated.fill(butler, survey, sky_map)
-        report = stage.run(
-            butler, simulated.PIPELINE, simulated.RUN, where="" if name == "one" else "visit > 0"
-        )
+        report = stage.run(butler, simulated.PIPELINE, simulated.RUN, where=where)
         assert report.exit_code == 0, report.failures
-        found = simulated.present(stage, butler, survey, sky_map)
-        made = [d for kind in ("coadd", "patch_catalogue", "catalogue", "calexp") for d in butler.query(kind)]
+        if not where:
+            found = simulated.present(stage, butler, survey, sky_map)
+        made = [d for kind in ("coadd", "flat", "calexp") for d in butler.query(kind)]
         digests.append({str(d): digest(tmp_path / name / "repo" / butler.locate(d).location) for d in made})
-    assert digests[0] == digests[1]
+    assert 5 < len(digests[1]) < len(digests[0])
+    assert digests[1].items() <= digests[0].items()
     for row in found:
         assert row["completeness"] > 0.97
         assert row["stars"] > 80
@@ -154,9 +154,8 @@ def test_small_survey_is_recovered_and_twice_the_same(survey, tmp_path):
         assert row["flux_scatter"] < 0.04
         assert row["pull"] == pytest.approx(1.1, abs=0.25)
     for name in ("coadds.png", "colour.png", "truth.png", "coadd_g.fits", "comparison.ecsv", "plan.h5"):
-        assert (tmp_path / "one" / name).stat().st_size > 1000
-    assert any("sources; 0 of them are no true star" in line or "no true star" in line for line in said)
-    assert isinstance(butler, Butler)
+        assert (tmp_path / "whole" / name).stat().st_size > 1000
+    assert any("no true star" in line for line in said)
     assert set(BANDS) == {row["band"] for row in found}
 
 
