@@ -8,7 +8,9 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 from hypothesis import given, settings
 
 from supertask.errors import ConfigError, DataIdError
+from supertask.ingest.find import find_translator
 from supertask.pipeline import Pipeline
+from supertask.unitmodels import load_unit_model
 
 specutils = pytest.importorskip("specutils", reason="needs the extra 'examples'")
 
@@ -242,6 +244,14 @@ def test_the_way_to_fit_is_replaced_in_a_pipeline() -> None:
 @pytest.mark.parametrize("name", ["pipeline", "spec_pipeline"])
 def test_pipelines_load(name) -> None:
     assert Pipeline.load(SDSS_TREE.parent / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", ["apogee_headers", "spec_headers"])
+def test_translators_fit_the_unit_model_and_the_products(name) -> None:
+    translator = find_translator(SDSS_TREE.parent / f"{name}.yaml")
+    translator.check(load_unit_model("spectra"))
+    for kind in translator.dataset_types.values():
+        assert kind.units == TREE[kind.name].units
 
 
 # -- rows --------------------------------------------------------------------------------------------

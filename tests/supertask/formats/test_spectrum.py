@@ -166,3 +166,12 @@ def test_an_image_is_no_spectrum(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.ones((4, 4))).writeto(path)
     with pytest.raises(StorageError, match=r"image\.fits is no spectrum"):
         SPECTRUM.read(path, {})
+
+
+def test_what_a_loader_of_specutils_understands_is_read_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "table.fits")
+    made = spectrum((50,), StdDevUncertainty, "f8", mask=False, note="x")
+    made.write(path, format="tabular-fits")
+    found = SPECTRUM.read(path, {})
+    assert np.array_equal(found.flux.value, made.flux.value, equal_nan=True)
+    assert np.allclose(found.spectral_axis.to_value("Angstrom"), made.spectral_axis.value)
