@@ -33,6 +33,8 @@ _AHEAD = 0.1
 _MOST = 256
 _PATIENCE = 0.05
 """Seconds after which an idle worker may ask for what another has and has not begun."""
+_GRACE = 5.0
+"""Seconds in which a process must end after its pipe has."""
 _DEATHS = 3
 """So many workers in a row may die before one has run anything."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -146,7 +148,7 @@ class Crew:
     def dismiss(self) -> None:
         """End workers that have nothing left to do."""
         self.stop()
-        until = time.monotonic() + 5.0
+        until = time.monotonic() + _GRACE
         while self._members and time.monotonic() < until:
             self.listen()
         self._end_processes()
@@ -299,6 +301,8 @@ class Crew:
         self._selector.unregister(member.pipe.fileno())
         self._members.remove(member)
         member.pipe.close()
+        member.process.join(_GRACE)
+        member.process.kill()  # a task may have closed the pipe over our heads
         member.process.join()
         if member.journal is not None:
             with suppress(OSError), member.journal.open("rb") as file:

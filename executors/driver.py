@@ -133,6 +133,8 @@ class Driver:
         try:
             self._open(options, framework)
         except BaseException:
+            if hasattr(self, "journal"):
+                self.journal.close()
             self._lock.release()
             raise
 

@@ -273,7 +273,7 @@ def status(root: str | Path, run: str) -> Report:
         tally.tasks(found.headers[-1].tasks, statuses),
         tally.failures(),
         tuple(found.problems),
-        interrupted=not active and last.get("state") != "ended",
+        interrupted=not active and (last.get("state") != "ended" or bool(last.get("interrupted"))),
         wall=max(wall, 0.0),
         cpu=tally.cpu,
         registered=int(last.get("registered", 0)),
