@@ -13,10 +13,10 @@ From the ground up, each floor importing only from those before it in this list:
   the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).
-- *Work*: `metadata` (what a call notes), `task`, `supertask`, and `pipeline`, with its `taskdefs`,
-  `parameters` and `contracts` (`pipelineparts` holds them), `pipelinechecks`, `pipelinefiles` (whose shape
-  `yamlschema` checks), `pipelineedits` (files that keep their comments), `pipelinetasks` and `initsource`
-  (what tasks may read when they are made).
+- *Work*: `metadata` (what a call notes), `task`, `supertask`, `functions` (as SuperTasks), and `pipeline`,
+  with its `taskdefs`, `parameters` and `contracts` (`pipelineparts` holds them), `pipelinechecks`,
+  `pipelinefiles` (whose shape `yamlschema` checks), `pipelineedits` (files that keep their comments),
+  `pipelinetasks` and `initsource` (what tasks may read when they are made).
 - `testing`: contract suites and one-liners for authors of tasks, Butlers and formats.
 
 What users need most is here at the root; it is imported when it is first asked for, so that
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         OutputField,
         SuperTaskConfig,
     )
+    from supertask.functions import supertask_of
     from supertask.pipeline import Pipeline, TaskDef
     from supertask.quanta import Quantum
     from supertask.struct import Struct
@@ -106,6 +107,7 @@ _HOMES = {
         "OutputField",
         "SuperTaskConfig",
     ),
+    "functions": ("supertask_of",),
     "pipeline": ("Pipeline", "TaskDef"),
     "quanta": ("Quantum",),
     "struct": ("Struct",),
@@ -156,6 +158,7 @@ __all__ = [
     "UnitModelError",
     "field",
     "load_unit_model",
+    "supertask_of",
 ]
 
 
