@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from supertask.errors import ConfigError, Problems
+from supertask.errors import ConfigError, Problems, did_you_mean
 from supertask.kinds.annotations import kind_of
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin
 
@@ -50,7 +50,9 @@ class ConfigField:
     def problem(self, value: Any) -> str:
         """Return what is wrong with a value of the right kind, or an empty string."""
         if self.choices and value not in self.choices and value is not None:
-            return f"must be one of {', '.join(map(repr, self.choices))}, got {value!r}"
+            words = [c for c in self.choices if isinstance(c, str)]
+            hint = did_you_mean(value, words) if isinstance(value, str) else ""
+            return f"must be one of {', '.join(map(repr, self.choices))}, got {value!r}{hint}"
         return self._range_problem(value) if self.min is not None or self.max is not None else ""
 
     def _range_problem(self, value: Any) -> str:

@@ -186,7 +186,9 @@ class Problems:
         if not self._found:
             return
         if len(self._found) == 1:
-            message = f"{self.subject}: {self._found[0]}"
+            # A problem with a place in the file that is checked names the file already.
+            placed = self._found[0].startswith(f"{self.subject}:")
+            message = self._found[0] if placed else f"{self.subject}: {self._found[0]}"
         else:
             listing = "\n".join(f"  - {m}" for m in self._found)
             message = f"{self.subject}: {len(self._found)} problems\n{listing}"

@@ -29,6 +29,7 @@ each with file, line and column. The shape is published as a JSON Schema, `model
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ from supertask.yamlschema import load_schema, well_formed
 from supertask.yamltext import Document, YamlError, load_file
 
 __all__ = ["imported", "load", "read", "split_location", "split_overrides", "with_values", "write"]
+
+_PLACED = re.compile(r"[^\n]*?:[0-9]+:[0-9]+: ")
 
 
 def split_location(location: str | Path) -> tuple[str, list[str]]:
@@ -124,11 +127,8 @@ def imported(document: Document, folder: Path, given: Mapping[str, Given], above
             other = load(file, given, above)
         except PipelineError as error:
             # What is wrong inside has its own place; what is wrong with the location has this one.
-            inner = error.problems or (str(error),)
-            for problem in inner:
-                problems.add(
-                    problem if ": " in problem and ":" in problem.split(": ")[0] else f"{at}: {problem}"
-                )
+            for problem in error.problems or (str(error),):
+                problems.add(problem if _PLACED.match(problem) else f"{at}: {problem}")
             continue
         try:
             content = merged(content, selected(other, **fields))
