@@ -29,7 +29,8 @@ def draw_coadds(path: Path, coadds: Mapping[str, CCDData], depths: Mapping[str, 
     coadds, depths : Mapping
         Band → image of a whole tract.
     """
-    figure = _figure(11, 4.6 * len(coadds))
+    ny, nx = next(iter(coadds.values())).shape
+    figure = _figure(11, (4.2 * ny / nx + 0.7) * len(coadds))
     for row, (band, coadd) in enumerate(coadds.items()):
         image = figure.add_subplot(len(coadds), 2, 2 * row + 1, projection=coadd.wcs)
         image.imshow(_shown(coadd), norm=_norm(coadd), cmap="gray_r", origin="lower", interpolation="none")
@@ -39,8 +40,12 @@ def draw_coadds(path: Path, coadds: Mapping[str, CCDData], depths: Mapping[str, 
         figure.colorbar(drawn, ax=depth, fraction=0.046, pad=0.02)
         depth.set_title(f"{band}: visits")
         for axes in (image, depth):
-            axes.coords[0].set_axislabel("right ascension")
-            axes.coords[1].set_axislabel("declination", minpad=0.2)
+            for coordinate, side, name in zip(
+                axes.coords, "bl", ("right ascension", "declination"), strict=True
+            ):
+                coordinate.set_ticklabel_position(side)
+                coordinate.set_axislabel_position(side)
+                coordinate.set_axislabel(name)
     _save(figure, path)
 
 
