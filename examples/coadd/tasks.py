@@ -24,6 +24,7 @@ from examples.coadd.measure import aperture_fluxes, centroids, find_stars, fit_s
 from examples.coadd.patches import patch_grid
 from examples.coadd.stack import stack
 from examples.coadd.warp import warp_images
+from examples.isr.correct import single_precision
 from supertask import InputField, NoWork, OutputField, Quantum, Struct, SuperTask, SuperTaskConfig, field
 
 __all__ = [
@@ -144,7 +145,7 @@ class CalibrateTask(SuperTask):
             image.wcs.all_pix2world(stars["x"], stars["y"], 0) if len(stars) else (x, y)
         )
         image.meta = _short_header(isr_images[0].header, image.header)
-        return Struct(calexp=_compact(image), stars=stars, calibration=noted)
+        return Struct(calexp=single_precision(image), stars=stars, calibration=noted)
 
     def _astrometry(self, image: CCDData, stars: Table, reference: Table, noted: dict[str, Any]) -> Any:
         wcs = image.wcs
@@ -422,18 +423,6 @@ def _mean_of(images: Sequence[CCDData]) -> CCDData:
         mask=np.any(masks, axis=0),
         wcs=first.wcs,
         meta=first.header.copy(),
-    )
-
-
-def _compact(image: CCDData) -> CCDData:
-    """Return an image in float32, which is enough behind this point."""
-    return CCDData(
-        np.asarray(image.data, dtype=np.float32),
-        unit=image.unit,
-        uncertainty=VarianceUncertainty(variance_of(image).astype(np.float32)),
-        mask=image.mask,
-        wcs=image.wcs,
-        meta=image.header,
     )
 
 

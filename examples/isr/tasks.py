@@ -15,6 +15,7 @@ from examples.isr.correct import (
     divide_by_flat,
     exposure_time,
     mask_cosmic_rays,
+    single_precision,
     subtract_master_bias,
     subtract_master_dark,
     with_variance,
@@ -204,7 +205,7 @@ class IsrTask(SuperTask):
         if config.use_flat:
             image = divide_by_flat(image, _needed("flat", flat), minimum=config.flat_minimum)
         self.metadata["masked_fraction"] = float(image.mask.mean())
-        return Struct(isr_image=image)
+        return Struct(isr_image=single_precision(image))
 
 
 class TransferConfig(SuperTaskConfig):
