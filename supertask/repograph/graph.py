@@ -21,25 +21,13 @@ __all__ = ["RepoGraph"]
 
 
 class RepoGraph(Holdings):
-    """What `SuperTask.defineQuanta` reads and adds to.
+    """What `SuperTask.defineQuanta` reads and adds to; parameters and attributes are those of `Holdings`.
 
-    Parameters
-    ----------
-    space : UnitSpace
-        Unit tables.
-    datasets : Mapping, optional
-        Dataset type → table, of what is there.
-    relations : Mapping, optional
-        Relation → table.
-    validity : Mapping, optional
-        Calibration type → when each row of its table is valid.
-
-    Attributes
-    ----------
-    units : Mapping
-        Unit → set of the data IDs of its instances.
-    datasets : Mapping
-        Dataset type → set of its datasets.
+    Examples
+    --------
+    >>> def defineQuanta(self, repoGraph):
+    ...     for raw in repoGraph.datasets[self.config.raw]:
+    ...         print(raw.dataId["visit"])
     """
 
     def addDataset(self, dataset: Dataset) -> Dataset:
