@@ -1,10 +1,12 @@
 """A transit in a light curve: relative fluxes, barycentric times, and a fit of a trapezoid.
 
-The trapezoid has a fixed duration and steepness, which two dozen frames cannot tell: those that follow from
-masses, radii and period of HAT-P-32 (Tregloan-Reed et al. 2018, MNRAS 474, 5485) within a percent or two. With
-durations 3 % and ingresses 30 % away the middle comes out between .7085 and .7201, and the depth between 2.4 and
-2.8 %; the errors stated do not include that. Free are the middle, the depth, and a straight line for the light without transit,
-which stands for what changes slowly: air mass, and where on the detector the stars are.
+The trapezoid has a fixed duration and steepness, which two dozen frames cannot tell: those that follow
+from masses, radii and period of HAT-P-32 (Tregloan-Reed et al., arXiv:1712.00415) within a percent or two.
+With durations 3 % and ingresses 30 % away the middle comes out between .7085 and .7201, and the depth
+between 2.4 and 2.8 %; the errors stated do not include that.
+
+Free are the middle, the depth, and a straight line for the light without transit, which stands for what
+changes slowly: air mass, and where on the detector the stars are.
 """
 
 from __future__ import annotations
