@@ -100,11 +100,15 @@ class SqliteBackend(Backend):
             cached_statements=512,
         )
         connection.create_function("supertask_modulo", 2, _modulo, deterministic=True)
-        for pragma in ("temp_store=MEMORY", "cache_size=-8192", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        pragmas = ["temp_store=MEMORY", "cache_size=-8192", "foreign_keys=ON"]
         if self.writeable:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+            pragmas += ["journal_mode=WAL", "synchronous=NORMAL"]
+        try:
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:  # it is no database
+            connection.close()
+            raise
         return connection
 
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
