@@ -47,11 +47,6 @@ class DatasetTable(AbstractSet[Dataset]):
     def __attrs_post_init__(self) -> None:
         self._closure = self.space.model.closure(self.columns)
 
-    @property
-    def existed(self) -> bool:
-        """Whether these were in the repository before the plan, rather than made by it."""
-        return self.identities is not None
-
     def __len__(self) -> int:
         return self.n + len(self._added)
 
