@@ -142,6 +142,7 @@ class Driver:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.events.close()
         self.journal.close()
         self._lock.release()
 
@@ -195,6 +196,7 @@ class Driver:
         self.finished_before = int(done.sum())
         finished = {t.label: int(done[t.first : t.first + t.count].sum()) for t in nodes}
         self._emit(RunStarted(run, {t.label: t.count for t in nodes}, finished))
+        self.events.settle(1.0, last=False)
 
     def _locate_init(self, dataset_type: type[Dataset]) -> str:
         meta = self.plan.meta
@@ -376,6 +378,7 @@ class Driver:
         if not at_once:
             self.collector.flush(last=True)
         tasks = self.tally.tasks(self.header.tasks, self.schedule.statuses)
+        self.events.settle(0.5 if at_once else 10.0)
         wall, cpu = self._clock
         report = Report(
             run=self.folder.run,
@@ -392,6 +395,7 @@ class Driver:
         self._say_session("ended", interrupted=self.interrupted, registered=report.registered)
         self.sync()
         self._emit(RunFinished(report))
+        self.events.settle(0.5 if at_once else 10.0)
         return report
 
     # -- telling ------------------------------------------------------------------------------
