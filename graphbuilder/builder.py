@@ -23,10 +23,11 @@ from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode
 from graphbuilder.expressions import parse
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.provenance import describe
+from graphbuilder.reasons.emptyplan import empty_plan
 from supertask.butler.port import AbstractButler
 from supertask.classpath import class_path
 from supertask.datasets import Dataset
-from supertask.errors import EmptyPlanError, PreflightError, Problems, did_you_mean
+from supertask.errors import PreflightError, Problems, did_you_mean
 from supertask.fields import FieldRole
 from supertask.identities import task_key
 from supertask.pipeline import Pipeline, TaskDef
@@ -113,7 +114,7 @@ class GraphBuilder:
         ExpressionError
             The expression cannot be understood.
         EmptyPlanError
-            There is nothing to do; says which step came out empty.
+            There is nothing to do; says which condition or step emptied the plan, and what would match.
         PreflightError
             Quanta cannot be worked out.
         """
@@ -134,7 +135,10 @@ class GraphBuilder:
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
         if not plan.n:
-            raise EmptyPlanError(_why_empty(plan.steps, where), tuple(plan.steps))
+            raise empty_plan(
+                self.butler, plan.steps, where, condition,
+                inputs=needs.inputs, certified=needs.calibrations, collections=self.collections,
+            )  # fmt: skip
         return self._finish(plan, pipeline, where, bind or {})
 
     # -- before the RepoGraph -----------------------------------------------------------------
@@ -377,15 +381,3 @@ def _undisturbed() -> Any:
     finally:
         if was_on:
             gc.enable()
-
-
-def _why_empty(steps: Sequence[tuple[str, str, int]], where: str) -> str:
-    first = next(((label, what) for label, what, count in steps if not count), ("", "no quanta"))
-    lines = "\n".join(
-        f"  {count:>10,}  {f'{label}: ' if label else ''}{what}" for label, what, count in steps
-    )
-    expression = f" with {where!r}" if where.strip() else ""
-    return (
-        f"the plan{expression} is empty: the first step that left nothing was "
-        f"{f'{first[0]}: ' if first[0] else ''}{first[1]}\n{lines}"
-    )

@@ -1,44 +1,40 @@
-"""Why a quantum is in a plan, or is not.
+"""Why a quantum is in a plan, or is not; and where a plan's quanta went, step by step.
 
-What planning left out stands in the plan with its reason. Of what it never saw, the repository is
-asked again for this one data ID: which of its units are not there, which condition of the expression
-is false for it and with which value, and, where the expression is not to blame, at which step of
-planning nothing was left.
+What planning left out stands in the plan with its reason. Of what it never saw, the repository is asked
+by the means that planning itself uses, for this one data ID: which of its units are not there, which
+condition of the expression is false for it and with which value, which relation has no row for it, which
+input is missing, and if a task of the plan should have made that, why it did not.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import QuantumRecord
 from graphbuilder.expressions import parse
+from graphbuilder.reasons.inputs import equal_to, shortfalls
+from graphbuilder.reasons.links import link
+from graphbuilder.reasons.nearest import nearest, said
+from graphbuilder.reasons.selection import Selection, select_step_by_step
 from supertask.butler.port import AbstractButler
-from supertask.conditions import (
-    And,
-    Compare,
-    Comparison,
-    Condition,
-    Constant,
-    Name,
-    conjuncts,
-    evaluate,
-    names,
-)
+from supertask.conditions import And, Condition, Name, conjuncts, evaluate, names
 from supertask.dataids import DataId
-from supertask.errors import EmptyPlanError, PreflightError
+from supertask.errors import PreflightError, SuperTaskError
+from supertask.fields import FieldRole
 from supertask.pipeline import Pipeline
-from supertask.units import UnitModel
+from supertask.units import FieldKind, UnitModel
 
-__all__ = ["Explanation", "Verdict", "explain"]
+__all__ = ["Explanation", "PlanExplanation", "Verdict", "explain", "explain_plan"]
 
 _SHOWN = 6
+_DEEPEST = 20
 
 
 class Verdict(enum.Enum):
@@ -51,8 +47,14 @@ class Verdict(enum.Enum):
     """The repository does not have the units that it names."""
     NOT_SELECTED = "not selected"
     """The data-ID expression is false for it."""
+    NO_RELATION = "not related"
+    """A relation has no row for it."""
+    NO_INPUT = "no input"
+    """An input that must have been there is missing."""
+    UPSTREAM = "nothing upstream"
+    """An input that the plan should make is not made."""
     NOTHING_TO_DO = "nothing to do"
-    """Inputs or relations are missing."""
+    """None of these: the task's own `defineQuanta` does not make it."""
 
 
 @attrs.frozen
@@ -64,10 +66,94 @@ class Explanation:
     verdict: Verdict
     lines: tuple[str, ...]
     """The reasons, one a line."""
+    because: tuple[Explanation, ...] = ()
+    """Why quanta are missing that should have made its inputs."""
 
     def __str__(self) -> str:
-        head = f"{self.label} {self.dataId}: {self.verdict.value}"
-        return "\n".join([head, *(f"  {line}" for line in self.lines)])
+        return "\n".join(self._told(""))
+
+    def _told(self, margin: str) -> Iterator[str]:
+        yield f"{margin}{self.label} {self.dataId}: {self.verdict.value}"
+        yield from (f"{margin}  {line}" for line in self.lines)
+        for cause in self.because:
+            yield from cause._told(margin + "  ")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, fit for JSON."""
+        return {
+            "label": self.label,
+            "dataId": dict(self.dataId),
+            "verdict": self.verdict.value,
+            "lines": list(self.lines),
+            "because": [cause.to_dict() for cause in self.because],
+        }
+
+
+@attrs.frozen
+class PlanExplanation:
+    """Where the quanta of a plan came from and went, step by step."""
+
+    steps: tuple[tuple[str, str, int], ...]
+    """Task label or empty, step, how many it left."""
+    left_out: tuple[tuple[str, str, int], ...]
+    """Task label, what those that stayed have, how many have it not."""
+    selection: Selection | None = None
+    """What each condition of the expression leaves; None where the repository is not at hand."""
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What is most likely amiss, first things first."""
+        found = [] if self.selection is None else list(self.selection.findings())
+        found += [
+            f"{label} has no quanta: {next(w for t, w, n in self.steps if t == label and not n)}"
+            for label in dict.fromkeys(
+                t for t, what, n in self.steps if t and not n and what == "quanta planned"
+            )
+        ]
+        found += [f"{n:,} of {label} left out: not among the {why}" for label, why, n in self.left_out]
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, fit for JSON."""
+        chosen = self.selection
+        return {
+            "findings": list(self.findings),
+            "conditions": [] if chosen is None else [attrs.asdict(c) for c in chosen.conditions],
+            "inputs": [] if chosen is None else [attrs.asdict(i) for i in chosen.inputs],
+            "steps": [{"task": t, "step": what, "left": n} for t, what, n in self.steps],
+            "left_out": [{"task": t, "why": why, "quanta": n} for t, why, n in self.left_out],
+        }
+
+
+def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanExplanation:
+    """Say how a plan came about, and which conditions and inputs it owes its size to.
+
+    Parameters
+    ----------
+    dag : ScienceDag
+        The plan.
+    butler : AbstractButler, optional
+        Its repository, for what each condition leaves and which values it has that come nearest.
+    """
+    left_out = tuple((p.label, p.why, len(p)) for p in dag.left_out)
+    if butler is None:
+        return PlanExplanation(dag.meta.steps, left_out)
+    _check_same(dag, butler)
+    pipeline = _pipeline(dag)
+    given = {} if pipeline is None else {
+        n: u.dataset_type for n, u in pipeline.dataset_types().items() if u.producer is None
+    }  # fmt: skip
+    certified = {
+        f.dataset_type
+        for task in (pipeline or {}).values()
+        for f in task.config.dataset_fields.values()
+        if f.role is FieldRole.CALIBRATION
+    }
+    where = parse(dag.meta.where, dag.model, bind=dag.meta.bind)
+    chosen = select_step_by_step(
+        butler, where, tuple(given.values()), collections=dag.meta.collections, certified=certified
+    )
+    return PlanExplanation(dag.meta.steps, left_out, chosen)
 
 
 def explain(
@@ -89,81 +175,189 @@ def explain(
     Raises
     ------
     PreflightError
-        The plan's pipeline has no such task.
+        The plan's pipeline has no such task, or the plan was made from another repository.
     DataIdError
         The data ID is not one of the task's.
     """
     node = dag.task(label)
     wanted = dag.model.standardize(node.quantum_units, dataId, what=f"a quantum of {label!r}")
+    if butler is not None:
+        _check_same(dag, butler)
     try:
         index = dag.find_quantum(label, wanted)
     except PreflightError:
-        pass
-    else:
-        return Explanation(label, wanted, Verdict.PLANNED, _planned(dag, index))
-    for part in dag.left_out:
-        if part.label == label and _among(dag, part.columns, wanted):
-            why = f"it is not among the {part.why}"
-            return Explanation(label, wanted, Verdict.LEFT_OUT, (why,))
-    if butler is None:
-        lines = ("planning never saw it; with the repository at hand more could be said",)
-        return Explanation(label, wanted, Verdict.NOTHING_TO_DO, lines)
-    return _asked_again(dag, label, wanted, butler)
-
-
-def _planned(dag: ScienceDag, index: int) -> tuple[str, ...]:
+        return _Missing(dag, butler).explain(label, wanted)
     record = dag.record(index)
-    lines = [f"it is quantum {index}, identity {record.identity.hex()}"]
+    lines = tuple(line for tell in _TELLERS for line in tell(dag, record, butler))
+    return Explanation(label, wanted, Verdict.PLANNED, lines)
+
+
+def _check_same(dag: ScienceDag, butler: AbstractButler) -> None:
+    if dag.meta.repository and butler.repository_id != dag.meta.repository:
+        raise PreflightError(
+            f"the plan was made from the repository {dag.meta.butler_root or 'in memory'} "
+            f"({dag.meta.repository}), and this one is {butler.root or 'in memory'} "
+            f"({butler.repository_id}): give the one that it was made from"
+        )
+
+
+def _pipeline(dag: ScienceDag) -> Pipeline | None:
+    """Return the plan's pipeline, None where its tasks cannot be imported here."""
+    try:
+        return Pipeline.from_dict(dag.meta.pipeline)
+    except (SuperTaskError, ImportError):
+        return None
+
+
+# -- of a quantum that is planned -------------------------------------------------------------------
+
+
+def _who(_: ScienceDag, record: QuantumRecord, __: AbstractButler | None) -> Iterator[str]:
+    yield f"it is quantum {record.index}, identity {record.identity.hex()}"
+
+
+def _selected(dag: ScienceDag, record: QuantumRecord, butler: AbstractButler | None) -> Iterator[str]:
+    if butler is None or not dag.meta.where.strip() or record.quantum.dataId is None:
+        return
+    values, missing = _values(butler, dag.model, record.quantum.dataId)
+    if missing:
+        yield "since the plan was made the repository lost what it names"
+        return
+    for condition in conjuncts(parse(dag.meta.where, dag.model, bind=dag.meta.bind)):
+        spoken = sorted(names(condition), key=str)
+        if all(n in values for n in spoken):
+            yield f"{condition} is true: {_having(dag.model, spoken, values)}"
+        else:
+            yield f"{condition} speaks of nothing that it determines"
+
+
+def _read(dag: ScienceDag, record: QuantumRecord, _: AbstractButler | None) -> Iterator[str]:
+    units = tuple(record.quantum.dataId or ())
     for dataset_type, datasets in record.quantum.inputs.items():
-        made = dataset_type in dag.producers
-        source = "made by this plan" if made else "in the repository"
+        by = link(dag.model, units, dataset_type.units)
+        source = "made by this plan" if dataset_type in dag.producers else "in the repository"
         shown = ", ".join(str(d.dataId) for d in sorted(datasets)[:_SHOWN])
         more = f" and {len(datasets) - _SHOWN} more" if len(datasets) > _SHOWN else ""
-        lines.append(f"reads {len(datasets)} {dataset_type.name!r} ({source}): {shown}{more}")
+        which = f": {shown}{more}" if datasets else ""
+        yield f"reads {len(datasets)} {dataset_type.name!r} ({source}), {by}{which}"
+
+
+def _made(_: ScienceDag, record: QuantumRecord, __: AbstractButler | None) -> Iterator[str]:
     for dataset_type, datasets in record.quantum.outputs.items():
-        lines.append(f"makes {len(datasets)} {dataset_type.name!r}")
-    return tuple(lines)
+        yield f"makes {len(datasets)} {dataset_type.name!r}"
+
+
+_TELLERS: tuple[Callable[[ScienceDag, QuantumRecord, AbstractButler | None], Iterator[str]], ...] = (
+    _who,
+    _selected,
+    _read,
+    _made,
+)
+"""What is said of a quantum in a plan, in this order."""
+
+
+# -- of one that is not -----------------------------------------------------------------------------
+
+
+class _Missing:
+    """Looks for why a quantum is not in a plan."""
+
+    def __init__(self, dag: ScienceDag, butler: AbstractButler | None) -> None:
+        self._dag, self._butler = dag, butler
+        self._pipeline = _pipeline(dag)
+        self._seen: set[tuple[str, DataId]] = set()
+
+    def explain(self, label: str, wanted: DataId) -> Explanation:
+        """Say why a quantum of a task is not there; `wanted` may have only some of its units."""
+        self._seen.add((label, wanted))
+        dag, butler = self._dag, self._butler
+        keys: dict[str, Any] = dict(wanted)
+        values: dict[Name, Any] = {}
+        if butler is not None:
+            values, missing = _values(butler, dag.model, wanted)
+            keys = {n.unit: v for n, v in values.items() if n.field is None and v is not None}
+            if missing:
+                return Explanation(label, wanted, Verdict.UNKNOWN, tuple(missing))
+        why = self._left_out(label, wanted)
+        if why:
+            return self._short(label, wanted, keys, why) or Explanation(label, wanted, Verdict.LEFT_OUT, why)
+        false = self._false(wanted, values)
+        if false is not None:
+            return Explanation(label, wanted, *false)
+        found = self._short(label, wanted, keys, ())
+        return found or Explanation(label, wanted, Verdict.NOTHING_TO_DO, self._at_a_loss(label))
+
+    def _left_out(self, label: str, wanted: DataId) -> tuple[str, ...]:
+        found = []
+        for part in self._dag.left_out:
+            if part.label == label and set(wanted) >= set(self._dag.model.closure(part.columns)):
+                columns = {u: c[:] for u, c in part.columns.items()}
+                if _among(self._dag, columns, wanted):
+                    found.append(f"it is not among the {part.why}")
+        return tuple(found)
+
+    def _false(self, wanted: DataId, values: Mapping[Name, Any]) -> tuple[Verdict, tuple[str, ...]] | None:
+        """Return which conditions of the expression keep it out, by themselves or through a relation."""
+        model = self._dag.model
+        parts = conjuncts(parse(self._dag.meta.where, model, bind=self._dag.meta.bind))
+        false = tuple(line for c in parts for line in _why_false(model, c, values))
+        if false:
+            return Verdict.NOT_SELECTED, false
+        if self._butler is not None:
+            apart = tuple(line for c in parts for line in _unreached(self._butler, model, c, wanted, values))
+            if apart:
+                return Verdict.NO_RELATION, apart
+        return None
+
+    def _short(
+        self, label: str, wanted: DataId, keys: Mapping[str, Any], why: tuple[str, ...]
+    ) -> Explanation | None:
+        """Return which inputs it lacks, and why they are not made."""
+        if self._pipeline is None or label not in self._pipeline:
+            return None
+        found = shortfalls(self._dag, self._pipeline, label, keys, self._butler)
+        if not found:
+            return None
+        causes = [c for short in found for c in short.upstream if c not in self._seen]
+        because = tuple(self.explain(*cause) for cause in causes[:_DEEPEST])
+        verdict = Verdict.NO_INPUT
+        if why:
+            verdict = Verdict.LEFT_OUT
+        elif any(s.relation for s in found):
+            verdict = Verdict.NO_RELATION
+        elif any(s.upstream for s in found):
+            verdict = Verdict.UPSTREAM
+        return Explanation(label, wanted, verdict, (*why, *map(str, found)), because)
+
+    def _at_a_loss(self, label: str) -> tuple[str, ...]:
+        steps = tuple(f"{n:>8,}  {what}" for task, what, n in self._dag.meta.steps if task == label)
+        if self._butler is None:
+            return ("planning never saw it; with the repository at hand more could be said", *steps)
+        if self._pipeline is None:
+            return (
+                "the pipeline's tasks cannot be imported here, so their inputs cannot be looked up",
+                *steps,
+            )
+        why = (
+            f"all that it needs is there, but defineQuanta of {label!r} does not make it, or the repository "
+            f"has changed since the plan was made ({self._dag.meta.created})"
+        )
+        return (why, *steps)
 
 
 def _among(dag: ScienceDag, columns: Mapping[str, Any], wanted: DataId) -> bool:
-    return any(found == wanted for found in dag.space.data_ids(columns))
-
-
-def _asked_again(dag: ScienceDag, label: str, wanted: DataId, butler: AbstractButler) -> Explanation:
-    model = dag.model
-    values, missing = _values(butler, model, wanted)
-    if missing:
-        return Explanation(label, wanted, Verdict.UNKNOWN, tuple(missing))
-    false = [
-        line
-        for c in conjuncts(parse(dag.meta.where, model, bind=dag.meta.bind))
-        for line in _false(c, values)
-    ]
-    if false:
-        return Explanation(label, wanted, Verdict.NOT_SELECTED, tuple(false))
-    pipeline = Pipeline.from_dict(dag.meta.pipeline)
-    builder = GraphBuilder(pipeline, butler, dag.meta.output_run, collections=dag.meta.collections)
+    keep = np.ones(len(next(iter(columns.values()), ())), bool)
     try:
-        alone = builder.makeGraph(str(_is(model, wanted)))
-    except EmptyPlanError as error:
-        steps = error.steps
-    else:
-        steps = alone.meta.steps
-        if any(n.label == label and n.count for n in alone.tasks):
-            why = (
-                "with this data ID alone it would be planned: the repository has changed since the plan "
-                "was made, or the expression narrowed something that it needs"
-            )
-            expression = f"expression: {dag.meta.where or '(none)'}"
-            return Explanation(label, wanted, Verdict.NOTHING_TO_DO, (why, expression))
-    own = [s for s in steps if s[0] in ("", label)]
-    first = next((s for s in own if not s[2]), None)
-    blame = () if first is None else (f"for this data ID alone the first step that left nothing: {first[1]}",)
-    table = tuple(f"{count:>8,}  {what}" for _, what, count in own)
-    return Explanation(label, wanted, Verdict.NOTHING_TO_DO, (*blame, *table))
+        for unit, codes in columns.items():
+            keep &= codes == dag.space.code_of(unit, wanted)
+    except SuperTaskError:
+        return False
+    return bool(keep.any())
 
 
-def _values(butler: AbstractButler, model: UnitModel, wanted: DataId) -> tuple[dict[Name, Any], list[str]]:
+def _values(
+    butler: AbstractButler, model: UnitModel, wanted: Mapping[str, Any]
+) -> tuple[dict[Name, Any], list[str]]:
     """Look up the units that a data ID names and all that follow from them."""
     keys: dict[str, Any] = dict(wanted)
     values: dict[Name, Any] = {}
@@ -172,7 +366,7 @@ def _values(butler: AbstractButler, model: UnitModel, wanted: DataId) -> tuple[d
     seen = set(todo)
     for unit in todo:
         own = {u: keys[u] for u in model.closure((unit,)) if u in keys}
-        rows = butler.units(unit, _is(model, own))
+        rows = butler.units(unit, equal_to(model, own))
         if not rows:
             missing.append(_nearest(butler, unit, own))
             continue
@@ -188,27 +382,30 @@ def _values(butler: AbstractButler, model: UnitModel, wanted: DataId) -> tuple[d
     return values, missing
 
 
-def _is(model: UnitModel, dataId: Mapping[str, Any]) -> Condition:
-    equal = tuple(Compare(Comparison.EQ, Name(u), Constant(dataId[u])) for u in model.sort(dataId))
-    return equal[0] if len(equal) == 1 else And(equal)
-
-
 def _nearest(butler: AbstractButler, unit: str, own: Mapping[str, Any]) -> str:
     """Say that a unit has no such instance, and which it has that come nearest."""
     parents = {u: v for u, v in own.items() if u != unit}
-    where = _is(butler.model, parents) if parents else None
-    known = [r[unit] for r in butler.units(unit, where)]
+    where = equal_to(butler.model, parents) if parents else None
+    with butler.reader(where=where) as reader:
+        known = reader.units(unit, ()).keys
     of = f" of {DataId(parents)}" if parents else ""
-    if not known:
+    if not len(known):
         return f"the repository has no {unit!r}{of} at all"
-    key = own[unit]
-    if isinstance(key, int):
-        known.sort(key=lambda k: abs(k - key))
-    near = ", ".join(str(k) for k in sorted(known[:_SHOWN]))
-    return f"the repository has no {unit}={key}{of}; the nearest of its {len(known)}: {near}"
+    near = nearest(equal_to(butler.model, {unit: own[unit]}), known)
+    return f"the repository has no {unit}={own[unit]}{of}; the nearest of its {len(known)}: {', '.join(near)}"
 
 
-def _false(condition: Condition, values: Mapping[Name, Any]) -> list[str]:
+def _having(model: UnitModel, spoken: list[Name], values: Mapping[Name, Any]) -> str:
+    words = []
+    for name in spoken:
+        value = values[name]
+        field = model.unit(name.unit).field(name.field) if name.field else None
+        is_time = field is not None and field.kind is FieldKind.TIME
+        words.append(f"{name} is {'not known' if value is None else said(value, is_time=is_time)}")
+    return ", ".join(words)
+
+
+def _why_false(model: UnitModel, condition: Condition, values: Mapping[Name, Any]) -> list[str]:
     """Return why a condition is false, in words; nothing if it is not."""
     spoken = sorted(names(condition), key=str)
     if any(n not in values for n in spoken):
@@ -222,5 +419,40 @@ def _false(condition: Condition, values: Mapping[Name, Any]) -> list[str]:
 
     if bool(np.all(evaluate(condition, resolve))):
         return []
-    having = ", ".join(f"{n} is {values[n]}" for n in spoken)
-    return [f"{condition} is false: {having}"]
+    return [f"{condition} is false: {_having(model, spoken, values)}"]
+
+
+def _unreached(
+    butler: AbstractButler,
+    model: UnitModel,
+    condition: Condition,
+    wanted: DataId,
+    values: Mapping[Name, Any],
+) -> list[str]:
+    """Say through which relation a condition on other units keeps it out."""
+    spoken = {n.unit for n in names(condition)}
+    if not spoken or all(n in values for n in names(condition)):
+        return []
+    own = set(model.determined(tuple(wanted)))
+    lines = []
+    for relation in model.relations:
+        for side, other in ((relation.left, relation.right), (relation.right, relation.left)):
+            far = set(model.determined(other))
+            if not spoken <= own | far or not spoken & (far - own) or not own & (set(side) - far):
+                continue
+            here = {u: v for u, v in wanted.items() if u in model.closure(side)}
+            if not here:
+                continue
+            alone = equal_to(model, here)
+            rows = [_rows(butler, relation.name, w) for w in (alone, And((alone, condition)))]
+            if not rows[1]:
+                lines.append(
+                    f"{condition} leads to none of it: relation {relation.name!r} has {rows[0]:,} rows for "
+                    f"{DataId(here)}, and none with that"
+                )
+    return lines
+
+
+def _rows(butler: AbstractButler, relation: str, where: Condition) -> int:
+    with butler.reader(where=where) as reader:
+        return len(next(iter(reader.relation(relation).units.values())))

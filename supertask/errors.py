@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 __all__ = [
+    "BadInputError",
     "CollectionError",
     "ConfigError",
     "DagFileError",
@@ -22,6 +24,7 @@ __all__ = [
     "ExpressionError",
     "IngestError",
     "NoWork",
+    "PartialOutputs",
     "PipelineError",
     "PreflightError",
     "Problems",
@@ -29,6 +32,7 @@ __all__ = [
     "RepositoryVersionError",
     "StorageError",
     "SuperTaskError",
+    "TransientError",
     "UnitModelError",
     "did_you_mean",
 ]
@@ -121,18 +125,26 @@ class PreflightError(SuperTaskError):
 
 
 class EmptyPlanError(PreflightError):
-    """The plan has no quanta; the message says which step came out empty.
+    """The plan has no quanta; the message says which condition or step emptied it.
 
     Parameters
     ----------
     message : str
-        Which step it was.
+        What it was.
     steps : tuple, optional
         All steps: (task label or empty, step, how many it left).
+    findings : tuple, optional
+        What leaves nothing, in words, the likeliest culprit first.
     """
 
-    def __init__(self, message: str, steps: tuple[tuple[str, str, int], ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        steps: tuple[tuple[str, str, int], ...] = (),
+        findings: tuple[str, ...] = (),
+    ) -> None:
         self.steps = steps
+        self.findings = findings
         super().__init__(message)
 
 
@@ -142,6 +154,34 @@ class DagFileError(SuperTaskError):
 
 class ExecutionError(SuperTaskError):
     """A plan cannot be run here."""
+
+
+class TransientError(SuperTaskError):
+    """Raised by a task that was disturbed from outside and may succeed when tried again."""
+
+
+class BadInputError(SuperTaskError):
+    """Raised by a task whose inputs cannot be worked on, so that nobody tries again."""
+
+
+class PartialOutputs(Exception):  # noqa: N818 - it is a success, with a caveat
+    """Raised by a task that made part of its outputs: they are kept, and it is known what is wrong with them.
+
+    Outputs that are not written are then absent for those that read them, as after `NoWork`. One who has
+    written none of them has found no work.
+
+    Parameters
+    ----------
+    caveat : str
+        What is wrong.
+    results : Struct or dict, optional
+        What `run` would have returned, as far as it was made; for a task that leaves writing to
+        `SuperTask.runQuantum`.
+    """
+
+    def __init__(self, caveat: str, results: Any = None) -> None:
+        super().__init__(caveat)
+        self.results = results
 
 
 class NoWork(Exception):  # noqa: N818 - the design's name; it is a success, not an error

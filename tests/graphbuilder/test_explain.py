@@ -23,9 +23,15 @@ SKY = {"skymap": "sky", "tract": 0}
     ("where", "label", "dataId", "verdict", "words"),
     [
         ("", "warp", {**CAM, **SKY, "visit": 1, "patch": 0}, Verdict.PLANNED, "reads 2 'calexp'"),
-        ("", "warp", {**CAM, **SKY, "visit": 4, "patch": 0}, Verdict.NOTHING_TO_DO, "'overlap' selected"),
+        (
+            "",
+            "warp",
+            {**CAM, **SKY, "visit": 4, "patch": 0},
+            Verdict.NO_RELATION,
+            "relation 'overlap' has no row",
+        ),
         ("", "isr", {**CAM, "exposure": 107, "detector": 0}, Verdict.UNKNOWN, "no exposure=107"),
-        ("", "isr", {**CAM, "exposure": 107, "detector": 0}, Verdict.UNKNOWN, "101, 102, 103, 104"),
+        ("", "isr", {**CAM, "exposure": 107, "detector": 0}, Verdict.UNKNOWN, "104, 901"),
         (
             "visit IN (1..2)",
             "isr",
@@ -33,7 +39,7 @@ SKY = {"skymap": "sky", "tract": 0}
             Verdict.NOT_SELECTED,
             "visit is 4",
         ),
-        ("band = 'r'", "calibrate", {**CAM, "visit": 1, "detector": 1}, Verdict.NOT_SELECTED, "band is g"),
+        ("band = 'r'", "calibrate", {**CAM, "visit": 1, "detector": 1}, Verdict.NOT_SELECTED, "band is 'g'"),
         (
             "visit.exposure_time > 25",
             "isr",
@@ -41,7 +47,7 @@ SKY = {"skymap": "sky", "tract": 0}
             Verdict.NOT_SELECTED,
             "visit.exposure_time is 10.0",
         ),
-        ("", "isr", {**CAM, "exposure": 901, "detector": 0}, Verdict.NOTHING_TO_DO, "obs_type"),
+        ("", "isr", {**CAM, "exposure": 901, "detector": 0}, Verdict.NO_INPUT, "exposure.obs_type is bias"),
     ],
 )
 def test_reasons(

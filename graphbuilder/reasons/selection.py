@@ -1,0 +1,225 @@
+"""What each condition of an expression leaves, and which one leaves nothing.
+
+Counted by the repository's own reader, the one that planning reads by, so that what is said here is what
+planning found. Nothing of it is done for a plan that is not empty unless somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from graphbuilder.reasons.nearest import nearest, said, unmatched
+from supertask.butler.port import AbstractButler, CollectionKind, Reader
+from supertask.conditions import And, Condition, Name, conjuncts, names
+from supertask.datasets import Dataset
+from supertask.repograph.relate import deciders
+from supertask.repograph.space import UnitSpace
+from supertask.units import FieldKind, UnitModel
+
+__all__ = ["ConditionCount", "InputCount", "Selection", "select_step_by_step"]
+
+_SHOWN = 6
+_OTHER_COLLECTIONS = 100
+
+
+@attrs.frozen
+class ConditionCount:
+    """What one condition leaves of the instances of the unit that it speaks of."""
+
+    condition: str
+    unit: str
+    """The unit whose instances are counted; empty where the condition speaks of several at once."""
+    total: int
+    """How many the repository has."""
+    alone: int
+    """How many this condition is not false for."""
+    together: int
+    """How many this one and all before it are not false for."""
+    nearest: tuple[str, ...] = ()
+    """Where nothing is left: values that are there and come nearest."""
+    absent: tuple[str, ...] = ()
+    """Values that the condition names and that are not there."""
+
+    def __str__(self) -> str:
+        if not self.unit:
+            return f"{self.condition}: speaks of several units at once"
+        near = f"; the nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        if not self.total:
+            return f"{self.condition} is true of nothing: the repository has no {self.unit!r} at all"
+        if not self.alone:
+            return f"{self.condition} is true of none of {self.total:,} of unit {self.unit!r}{near}"
+        if not self.together:
+            return (
+                f"{self.condition} is true of {self.alone:,} of {self.total:,} of unit {self.unit!r}, but of "
+                f"none that the conditions before it leave{near}"
+            )
+        if self.absent:
+            return f"{self.condition}: the repository has no {', '.join(self.absent)}{near}"
+        return f"{self.condition} is true of {self.alone:,} of {self.total:,} of unit {self.unit!r}"
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it leaves nothing, or names what is not there."""
+        return bool(self.unit) and (not self.together or bool(self.absent))
+
+
+@attrs.frozen
+class InputCount:
+    """What an expression leaves of the datasets of one type that are there already."""
+
+    dataset_type: str
+    selected: int
+    total: int
+    """In the collections searched."""
+    elsewhere: dict[str, int] = attrs.field(factory=dict)
+    """Where the collections searched have none: which others have how many."""
+
+    def __str__(self) -> str:
+        name = repr(self.dataset_type)
+        if self.total:
+            return f"the expression leaves {self.selected:,} of {self.total:,} datasets {name}"
+        if self.elsewhere:
+            others = ", ".join(f"{n:,} in {c}" for c, n in self.elsewhere.items())
+            return f"the collections searched have no {name}; there are {others}"
+        return f"no collection has any {name}: ingest it"
+
+
+@attrs.frozen
+class Selection:
+    """What an expression selects, condition by condition."""
+
+    conditions: tuple[ConditionCount, ...]
+    inputs: tuple[InputCount, ...]
+
+    def findings(self) -> tuple[str, ...]:
+        """Return what leaves nothing, the likeliest culprit first; nothing where all is well."""
+        empty = [str(c) for c in self.conditions if c.suspicious]
+        return (*empty, *(str(i) for i in self.inputs if not i.selected))
+
+
+def select_step_by_step(
+    butler: AbstractButler,
+    where: Condition | None,
+    inputs: Sequence[type[Dataset]],
+    *,
+    collections: Sequence[str] = (),
+    certified: Collection[type[Dataset]] = (),
+) -> Selection:
+    """Count what each condition of an expression leaves.
+
+    Parameters
+    ----------
+    butler : AbstractButler
+        The repository.
+    where : Condition, optional
+        The expression.
+    inputs : sequence of dataset type
+        Types that must be there already.
+    collections : sequence of str, optional
+        Collections searched; the Butler's own search path unless given.
+    certified : collection of dataset type, optional
+        Those of the inputs that may be certified for ranges of time.
+    """
+    parts = conjuncts(where)
+    conditions = tuple(_count(butler, parts, i) for i in range(len(parts)))
+    known = butler.dataset_types()
+    return Selection(
+        conditions,
+        tuple(
+            _count_input(butler, t, where, tuple(collections), certified=t in certified)
+            for t in inputs
+            if t.name in known
+        ),
+    )
+
+
+def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> ConditionCount:
+    condition = parts[i]
+    deciding = deciders(butler.model, {n.unit for n in names(condition)})
+    if len(deciding) != 1:
+        return ConditionCount(str(condition), "", 0, 0, 0)
+    unit = deciding[0]
+    total, alone = _instances(butler, unit, ()), _instances(butler, unit, (condition,))
+    together = _instances(butler, unit, parts[: i + 1])
+    before = parts[:i] if alone else ()
+    near: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    spoken = sorted(names(condition), key=str)
+    if len(spoken) == 1 and total:
+        is_time = _is_time(butler.model, spoken[0])
+        if not together:
+            near = nearest(condition, _values(butler, unit, spoken[0], before), is_time=is_time)
+        else:
+            values = _values(butler, unit, spoken[0], ())
+            lacking = unmatched(condition, values)
+            absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
+            near = nearest(condition, values, is_time=is_time) if absent else ()
+    return ConditionCount(str(condition), unit, total, alone, together, near, absent)
+
+
+def _is_time(model: UnitModel, name: Name) -> bool:
+    field = model.unit(name.unit).field(name.field) if name.field else None
+    return field is not None and field.kind is FieldKind.TIME
+
+
+def _and(parts: Sequence[Condition]) -> Condition | None:
+    return None if not parts else parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def _instances(butler: AbstractButler, unit: str, parts: Sequence[Condition]) -> int:
+    with butler.reader(where=_and(parts)) as reader:
+        return len(reader.units(unit, ()).ids)
+
+
+def _values(butler: AbstractButler, unit: str, name: Name, before: Sequence[Condition]) -> Any:
+    """Return the values of a name among the instances of a unit that some conditions leave."""
+    model = butler.model
+    with butler.reader(where=_and(before)) as reader:
+        space = UnitSpace.from_rows(
+            model,
+            [reader.units(u, ()) for u in model.determined((unit,))],
+            lambda u, field: reader.units(u, (field,)),
+        )
+        codes = space.column({unit: np.arange(space.size(unit), dtype=np.int32)}, name.unit)
+        table = space.tables[name.unit]
+        values = table.keys if name.field is None else space.field(name.unit, name.field)
+        good = codes >= 0
+        if name.field in table.nulls:
+            good &= ~table.nulls[name.field][codes]
+        return values[codes[good]]
+
+
+def _count_input(
+    butler: AbstractButler,
+    dataset_type: type[Dataset],
+    where: Condition | None,
+    collections: tuple[str, ...],
+    *,
+    certified: bool,
+) -> InputCount:
+    with butler.reader(collections=collections or None, where=where) as reader:
+        selected = _datasets(reader, dataset_type, certified=certified)
+    total = selected
+    if where is not None and not selected:
+        with butler.reader(collections=collections or None) as reader:
+            total = _datasets(reader, dataset_type, certified=certified)
+    elsewhere = {}
+    if not total:
+        for info in butler.collection_infos()[:_OTHER_COLLECTIONS]:
+            if info.kind is CollectionKind.RUN and info.name not in collections:
+                with butler.reader(collections=(info.name,)) as reader:
+                    n = len(reader.datasets(dataset_type).ids)
+                if n:
+                    elsewhere[info.name] = n
+    return InputCount(dataset_type.name, selected, total, elsewhere)
+
+
+def _datasets(reader: Reader, dataset_type: type[Dataset], *, certified: bool) -> int:
+    parts = reader.calibrations(dataset_type) if certified else []
+    if parts:
+        return sum(len(p.datasets.ids) for p in parts)
+    return len(reader.datasets(dataset_type).ids)
