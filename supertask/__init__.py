@@ -9,8 +9,8 @@ From the ground up, each floor importing only from those before it in this list:
 - *Configuration*: `kinds` (what values a field of each type has), `frozen` (lists and dicts that stay as
   they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text),
   `grids`, `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable`
-  (replaceable subtasks), `fields` (dataset types as config fields), `identities` (what makes two tasks
-  the same).
+  (replaceable subtasks), `policy` (what is done about failures), `fields` (dataset types as config
+  fields), `identities` (what makes two tasks the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).
 - *Work*: `metadata` (what a call notes), `task`, `supertask`, `functions` (as SuperTasks), and `pipeline`,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from supertask.dataids import DataId
     from supertask.datasets import Dataset
     from supertask.errors import (
+        BadInputError,
         CollectionError,
         ConfigError,
         DagFileError,
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
         ExpressionError,
         IngestError,
         NoWork,
+        PartialOutputs,
         PipelineError,
         PreflightError,
         RepositoryError,
         RepositoryVersionError,
         StorageError,
         SuperTaskError,
+        TransientError,
         UnitModelError,
     )
     from supertask.fields import (
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     )
     from supertask.functions import supertask_of
     from supertask.pipeline import Pipeline, TaskDef
+    from supertask.policy import FailureClass, FailurePolicy, Retries
     from supertask.quanta import Quantum
     from supertask.struct import Struct
     from supertask.supertask import SuperTask
@@ -79,6 +83,7 @@ _HOMES = {
     "dataids": ("DataId",),
     "datasets": ("Dataset",),
     "errors": (
+        "BadInputError",
         "CollectionError",
         "ConfigError",
         "DagFileError",
@@ -91,12 +96,14 @@ _HOMES = {
         "ExpressionError",
         "IngestError",
         "NoWork",
+        "PartialOutputs",
         "PipelineError",
         "PreflightError",
         "RepositoryError",
         "RepositoryVersionError",
         "StorageError",
         "SuperTaskError",
+        "TransientError",
         "UnitModelError",
     ),
     "fields": (
@@ -109,6 +116,7 @@ _HOMES = {
     ),
     "functions": ("supertask_of",),
     "pipeline": ("Pipeline", "TaskDef"),
+    "policy": ("FailureClass", "FailurePolicy", "Retries"),
     "quanta": ("Quantum",),
     "struct": ("Struct",),
     "supertask": ("SuperTask",),
@@ -119,6 +127,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BadInputError",
     "Butler",
     "CalibrationField",
     "CollectionError",
@@ -135,18 +144,22 @@ __all__ = [
     "EmptyPlanError",
     "ExecutionError",
     "ExpressionError",
+    "FailureClass",
+    "FailurePolicy",
     "IngestError",
     "InitInputField",
     "InitOutputField",
     "InputField",
     "NoWork",
     "OutputField",
+    "PartialOutputs",
     "Pipeline",
     "PipelineError",
     "PreflightError",
     "Quantum",
     "RepositoryError",
     "RepositoryVersionError",
+    "Retries",
     "StorageError",
     "Struct",
     "SuperTask",
@@ -154,6 +167,7 @@ __all__ = [
     "SuperTaskError",
     "Task",
     "TaskDef",
+    "TransientError",
     "UnitModel",
     "UnitModelError",
     "field",

@@ -15,16 +15,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from supertask.config import Config
+from supertask.config import Config, field
 from supertask.configfields import ConfigField, Declaration, Special
 from supertask.datasets import Dataset, DatasetType
 from supertask.errors import ConfigError, DatasetTypeError, Problems
 from supertask.frozen import FrozenDict
 from supertask.kinds.base import MISSING, At, Kind
+from supertask.policy import FailurePolicy
 from supertask.yamltext import Node, Scalar
 
 __all__ = [
@@ -64,6 +66,9 @@ class DatasetField:
     """Whether `run` gets a list; None leaves it to units: a list, if the quantum's do not say which one."""
     minimum: int = 1
     """How many a quantum needs at least."""
+    quorum: float | None = None
+    """How many of the planned ones (int), or which share of them (float), is enough where others failed to be
+    made; None for all."""
     deferred: bool = False
     """Whether `run` gets handles that read when asked."""
     prerequisite: bool = False
@@ -179,6 +184,11 @@ class _DatasetDeclaration(Declaration):
             problems.add(f"minimum must be a count, 0 or more, got {minimum!r}")
         elif template.multiple is False and minimum > 1:
             problems.add(f"multiple=False and minimum={minimum} contradict each other")
+        quorum = template.quorum
+        if quorum is not None:
+            known = type(quorum) is int or (type(quorum) is float and quorum <= 1)
+            if not known or not quorum > 0:
+                problems.add(f"quorum must be a number (12) or a share (0.8) of inputs, got {quorum!r}")
         for word, values in template.select.items():
             if not all(part.isidentifier() for part in word.split(".")) or word.count(".") > 1:
                 problems.add(f"select: {word!r} must be a unit or unit.field")
@@ -207,6 +217,10 @@ class InputField(_DatasetDeclaration):
         list, if the quantum's units do not determine which one it is.
     minimum : int, optional
         How many a quantum needs at least. With 0 `run` gets None (or an empty list) if there is none.
+    quorum : int or float, optional
+        How many inputs (int), or which share of the planned ones (float), is enough where some failed to be
+        made: the quantum then runs without those, and its outputs carry a caveat. Unless given, one
+        that failed blocks it.
     deferred : bool, optional
         Whether `run` gets handles with a `get` of their own, to read later, in part, or not at all.
     prerequisite : bool, optional
@@ -228,6 +242,7 @@ class InputField(_DatasetDeclaration):
         name: str = "",
         multiple: bool | None = None,
         minimum: int = 1,
+        quorum: float | None = None,
         deferred: bool = False,
         prerequisite: bool = False,
         select: Mapping[str, Any] | None = None,
@@ -240,6 +255,7 @@ class InputField(_DatasetDeclaration):
             name,
             multiple=multiple,
             minimum=minimum,
+            quorum=quorum,
             deferred=deferred,
             prerequisite=prerequisite,
             select=_select(select),
@@ -325,19 +341,19 @@ class InitOutputField(_InitField):
 def _clashes(fields: Iterable[DatasetField]) -> Iterator[str]:
     """Yield what is wrong with fields of one task that have one dataset type."""
     seen: dict[tuple[bool, str], str] = {}
-    for field in fields:
-        reads = field.is_input or field.role is FieldRole.INIT_INPUT
-        name = field.dataset_type.name
-        other = seen.setdefault((reads, name), field.attribute)
-        if other == field.attribute:
+    for each in fields:
+        reads = each.is_input or each.role is FieldRole.INIT_INPUT
+        name = each.dataset_type.name
+        other = seen.setdefault((reads, name), each.attribute)
+        if other == each.attribute:
             continue
         if reads:
             yield (
-                f"{other!r} and {field.attribute!r} both read {name!r}: a quantum keeps its inputs by "
+                f"{other!r} and {each.attribute!r} both read {name!r}: a quantum keeps its inputs by "
                 "dataset type, so read it through one field with multiple=True"
             )
         else:
-            yield f"{other!r} and {field.attribute!r} both write {name!r}: give one of them another name"
+            yield f"{other!r} and {each.attribute!r} both write {name!r}: give one of them another name"
 
 
 class SuperTaskConfig(Config):
@@ -346,8 +362,15 @@ class SuperTaskConfig(Config):
     quantum_units: ClassVar[tuple[str, ...]] = ()
     """Units of one quantum; empty for a task that defines its quanta by hand."""
 
+    policy: FailurePolicy = field(
+        FailurePolicy(), doc="What a quantum may use, and what is done when it fails.", meta=True
+    )
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # What a task is about comes before how its failures are taken.
+        own = {name: f for name, f in cls.config_fields.items() if name != "policy"}
+        cls.config_fields = MappingProxyType({**own, "policy": cls.config_fields["policy"]})
         cls.quantum_units = _words(cls.quantum_units)
         problems = Problems(f"configuration class {cls.__name__}")
         if len(set(cls.quantum_units)) != len(cls.quantum_units):

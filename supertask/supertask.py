@@ -16,7 +16,7 @@ import attrs
 from supertask.butler.port import DatasetSource
 from supertask.config import Config
 from supertask.datasets import Dataset
-from supertask.errors import ExecutionError, Problems, did_you_mean
+from supertask.errors import ExecutionError, PartialOutputs, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
 from supertask.quanta import Quantum
 from supertask.struct import Struct
@@ -122,6 +122,8 @@ class SuperTask(Task):
             Inputs do not fit the fields, or results are missing, unknown or of the wrong number.
         NoWork
             The task found nothing to do.
+        PartialOutputs
+            It made some outputs, which are written.
         """
         problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
         units = _known_units(quantum, self.config, butler)
@@ -132,20 +134,25 @@ class SuperTask(Task):
         problems.raise_if_any(ExecutionError)
         if _takes_data_id(type(self).run):
             arguments["dataId"] = quantum.dataId
-        results = self.run(**arguments)
-        for value, dataset in self._matched(results, quantum, units, problems):
+        part: PartialOutputs | None = None
+        try:
+            results = self.run(**arguments)
+        except PartialOutputs as some:
+            part, results = some, some.results
+        for value, dataset in self._matched(results, quantum, units, problems, whole=part is None):
             butler.put(value, dataset)
+        if part is not None:
+            raise part
 
     def _matched(
-        self, results: Any, quantum: Quantum, units: frozenset[str], problems: Problems
+        self, results: Any, quantum: Quantum, units: frozenset[str], problems: Problems, *, whole: bool
     ) -> list[tuple[Any, Dataset]]:
         """Return what is to be written, or raise before anything is."""
         fields = self.config.fields_of(FieldRole.OUTPUT)
         if isinstance(results, Struct):
             results = results.to_dict()
-        if results is None and not any(
-            f.minimum and quantum.outputs.get(f.dataset_type) for f in fields.values()
-        ):
+        needed = {n for n, f in fields.items() if whole and f.minimum and quantum.outputs.get(f.dataset_type)}
+        if results is None and not needed:
             return []
         if not isinstance(results, Mapping):
             problems.add(
@@ -160,7 +167,7 @@ class SuperTask(Task):
             if not expected:
                 continue
             if value is None:
-                if field.minimum:
+                if name in needed:
                     problems.add(f"run returned no {name!r}{did_you_mean(name, results)}")
                 continue
             several = len(expected) > 1 or _is_several(field, units)
