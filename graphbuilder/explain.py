@@ -9,7 +9,7 @@ input is missing, and if a task of the plan should have made that, why it did no
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.dag.values import QuantumRecord
+from graphbuilder.dag.subset import quanta_with
+from graphbuilder.dag.values import QuantumRecord, TaskNode
 from graphbuilder.expressions import parse
 from graphbuilder.reasons.inputs import equal_to, shortfalls
 from graphbuilder.reasons.links import link
@@ -26,7 +27,7 @@ from graphbuilder.reasons.selection import Selection, select_step_by_step
 from supertask.butler.port import AbstractButler
 from supertask.conditions import And, Condition, Name, conjuncts, evaluate, names
 from supertask.dataids import DataId
-from supertask.errors import PreflightError, SuperTaskError
+from supertask.errors import DataIdError, PreflightError, SuperTaskError
 from supertask.fields import FieldRole
 from supertask.pipeline import Pipeline
 from supertask.units import FieldKind, UnitModel
@@ -168,7 +169,7 @@ def explain(
     label : str
         Label of the task.
     dataId : Mapping
-        The quantum's units and values.
+        The quantum's units and values. A unit of which the plan has one instance only may be left out.
     butler : AbstractButler, optional
         The repository that the plan was made from, to ask about what planning never saw.
 
@@ -177,10 +178,12 @@ def explain(
     PreflightError
         The plan's pipeline has no such task, or the plan was made from another repository.
     DataIdError
-        The data ID is not one of the task's.
+        The data ID is not one of the task's, or lacks a unit and so is that of several quanta.
     """
     node = dag.task(label)
-    wanted = dag.model.standardize(node.quantum_units, dataId, what=f"a quantum of {label!r}")
+    completed = _completed(dag, node.quantum_units, dataId)
+    _check_ambiguous(dag, node, completed)
+    wanted = dag.model.standardize(node.quantum_units, completed, what=f"a quantum of {label!r}")
     if butler is not None:
         _check_same(dag, butler)
     try:
@@ -190,6 +193,34 @@ def explain(
     record = dag.record(index)
     lines = tuple(line for tell in _TELLERS for line in tell(dag, record, butler))
     return Explanation(label, wanted, Verdict.PLANNED, lines)
+
+
+def _completed(dag: ScienceDag, units: Sequence[str], dataId: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in units of which the plan has but one instance, such as the instrument."""
+    whole = dict(dataId)
+    for unit in dag.model.closure(units):
+        if unit not in whole and unit in dag.space.tables and dag.space.size(unit) == 1:
+            whole[unit] = dag.space.tables[unit].keys[:].tolist()[0]
+    return whole
+
+
+def _check_ambiguous(dag: ScienceDag, node: TaskNode, dataId: Mapping[str, Any]) -> None:
+    """Refuse a data ID of which several quanta of a task have the values."""
+    closure = dag.model.closure(node.quantum_units)
+    missing = [u for u in closure if u not in dataId]
+    if not missing or not set(dataId) <= set(closure):
+        return
+    chosen = quanta_with(dag, dataId)[node.first : node.first + node.count]
+    n = int(chosen.sum())
+    if n:
+        table = dag.quantum_tables[dag.tasks.index(node)]
+        shown = dag.space.data_ids(
+            {u: c[:] for u, c in table.columns.items()}, np.flatnonzero(chosen)[:_SHOWN]
+        )
+        raise DataIdError(
+            f"{DataId(dict(dataId))} is ambiguous: {n:,} quanta of {node.label!r} have these values; give "
+            f"{', '.join(missing)} too: {', '.join(map(str, shown))}{', …' if n > _SHOWN else ''}"
+        )
 
 
 def _check_same(dag: ScienceDag, butler: AbstractButler) -> None:

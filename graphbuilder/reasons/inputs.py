@@ -296,8 +296,7 @@ def _translated(graph: RepoGraph, name: str, dag: ScienceDag) -> RelationTable:
 
 def _said_select(field: DatasetField) -> str:
     return ", ".join(
-        f"{name} = {' or '.join(map(str, value)) if isinstance(value, tuple | list) else value}"
-        for name, value in (field.select or {}).items()
+        f"{name} = {' or '.join(map(str, value))}" for name, value in (field.select or {}).items()
     )
 
 
