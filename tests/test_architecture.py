@@ -81,7 +81,7 @@ def test_the_plan_does_not_know_its_planner() -> None:
 
 
 # Distributions that are imported under another name.
-IMPORTED_AS = {"pyyaml": "yaml"}
+IMPORTED_AS = {"pyyaml": "yaml", "astropy-healpix": "astropy_healpix"}
 
 
 def declared(requirements: list[str]) -> set[str]:

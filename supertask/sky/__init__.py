@@ -2,9 +2,11 @@
 
 - `sphere` reckons with unit vectors; `footprint` makes an outline of a WCS; `footprints` holds many in
   columns and keeps them in a repository.
-- `skymap` divides the sky into `tracts`, and these into patches; `overlaps` finds in bulk which
-  footprints meet which patches; `relate` stores that as the unit model's spatial relation, and
-  `ingested` does so at ingest.
+- `skymap` divides the sky into `tracts`, and these into patches, as `layouts` lay them;
+  `skymapfile` reads and writes the configuration of one.
+- `regions` says which footprints, patches and tracts overlap a circle, polygon, box, visit or tract.
+- `overlaps` finds in bulk which footprints meet which patches; `relate` stores that as the unit
+  model's spatial relation, and `ingested` does so at ingest. `planes` is what both have of shapely.
 """
 
 from __future__ import annotations
@@ -17,34 +19,72 @@ if TYPE_CHECKING:
     from supertask.sky.footprints import Footprints, FootprintStore
     from supertask.sky.ingested import keep_footprints, relate_all
     from supertask.sky.overlaps import Overlaps
+    from supertask.sky.regions import (
+        Area,
+        Box,
+        Circle,
+        Polygon,
+        Region,
+        RegionError,
+        meets,
+        patches_in,
+        region_of_footprints,
+        region_of_patch,
+        region_of_tract,
+        tracts_in,
+    )
     from supertask.sky.relate import compare
     from supertask.sky.skymap import SkyMap
     from supertask.sky.tracts import SkyMapError, Tract
 
 _HOME = {
+    "Area": "regions",
+    "Box": "regions",
+    "Circle": "regions",
     "FootprintError": "footprint",
     "FootprintStore": "footprints",
     "Footprints": "footprints",
     "Overlaps": "overlaps",
+    "Polygon": "regions",
+    "Region": "regions",
+    "RegionError": "regions",
     "SkyMap": "skymap",
     "SkyMapError": "tracts",
     "Tract": "tracts",
     "compare": "relate",
     "keep_footprints": "ingested",
+    "meets": "regions",
+    "patches_in": "regions",
+    "region_of_footprints": "regions",
+    "region_of_patch": "regions",
+    "region_of_tract": "regions",
     "relate_all": "ingested",
+    "tracts_in": "regions",
 }
 
 __all__ = [
+    "Area",
+    "Box",
+    "Circle",
     "FootprintError",
     "FootprintStore",
     "Footprints",
     "Overlaps",
+    "Polygon",
+    "Region",
+    "RegionError",
     "SkyMap",
     "SkyMapError",
     "Tract",
     "compare",
     "keep_footprints",
+    "meets",
+    "patches_in",
+    "region_of_footprints",
+    "region_of_patch",
+    "region_of_tract",
     "relate_all",
+    "tracts_in",
 ]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.sky.footprints import Footprints
+from supertask.sky.planes import polygons, segments
 from supertask.sky.skymap import SkyMap
 from supertask.sky.sphere import caps, gnomonic, near_pairs
 from supertask.sky.tracts import Tract
@@ -91,10 +92,8 @@ def _in_tract(
     """Return pairs of footprint index and patch number in one tract."""
     import shapely
 
-    lengths = np.diff(footprints.indptr)[which]
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    at = np.repeat(footprints.indptr[which] - starts, lengths) + np.arange(ends[-1])
+    at, indptr = segments(footprints.indptr, which)
+    starts = indptr[:-1]
     xi, eta = gnomonic(points[at], tract.ra, tract.dec)
     rows, columns = tract.shape
     # Pixel edges: the tract spans 0 to its number of columns and rows; x is towards the west.
@@ -120,8 +119,9 @@ def _in_tract(
     hit = np.flatnonzero(counts)
     if not len(hit):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    polygons = _polygons(x, y, starts, lengths, hit)
-    shapely.prepare(polygons)
+    of_hit, indptr = segments(indptr, hit)
+    outlines = polygons(x[of_hit], y[of_hit], indptr)
+    shapely.prepare(outlines)
     found: list[Int] = []
     patches: list[Int] = []
     pairs_before = np.concatenate([[0], np.cumsum(counts[hit])])
@@ -136,26 +136,10 @@ def _in_tract(
         boxes = tract.boxes(patch).astype(float)
         squares = shapely.box(boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3])
         if reach > 0:
-            touches = shapely.dwithin(polygons[local], squares, reach)
+            touches = shapely.dwithin(outlines[local], squares, reach)
         else:
-            touches = shapely.intersects(polygons[local], squares)
+            touches = shapely.intersects(outlines[local], squares)
         found.append(which[owner[touches]])
         patches.append(patch[touches])
         begin = end
     return np.concatenate(found), np.concatenate(patches)
-
-
-def _polygons(x: Any, y: Any, starts: Int, lengths: Int, hit: Int) -> Any:
-    """Return polygons of the footprints `hit`; outlines that cross themselves are mended."""
-    import shapely
-
-    at = np.repeat(starts[hit] - (np.cumsum(lengths[hit]) - lengths[hit]), lengths[hit])
-    at += np.arange(len(at))
-    rings = shapely.linearrings(
-        np.stack([x[at], y[at]], axis=1), indices=np.repeat(np.arange(len(hit)), lengths[hit])
-    )
-    polygons: Any = shapely.polygons(rings)
-    crossed = ~shapely.is_valid(polygons)
-    if crossed.any():
-        polygons[crossed] = shapely.make_valid(polygons[crossed])
-    return polygons

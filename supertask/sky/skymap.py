@@ -8,13 +8,13 @@ Pixel boxes are ``(x0, y0, x1, y1)`` in pixels of the tract, the first pixel bei
 exclusive.
 
 A sky map is its configuration, a small YAML file, which a repository keeps under ``sky/skymaps``:
-the same configuration gives the same tracts anywhere.
+the same configuration gives the same tracts anywhere. See `layouts` for the ways to lay tracts.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,44 @@ import numpy.typing as npt
 
 from supertask.butler.port import AbstractButler
 from supertask.errors import Problems, did_you_mean
+from supertask.sky.footprints import Footprints
+from supertask.sky.layouts import Around, Healpix, Layout, Listed, Rings, digest
+from supertask.sky.skymapfile import Written, read, write
 from supertask.sky.sphere import gnomonic, vectors
 from supertask.sky.tracts import Box, SkyMapError, Tract
-from supertask.yamltext import YamlError, dump, load, load_file
 
 __all__ = ["FOLDER", "Box", "SkyMap", "SkyMapError", "Tract"]
 
 FOLDER = "sky/skymaps"
 """Folder of the configurations under a repository's root."""
 
-_TOP = ("name", "doc", "margin", "tracts", "pixel_scale", "grid", "patch_size", "border")
-_TRACT = ("tract", "ra", "dec", "pixel_scale", "grid", "patch_size", "border")
+Int = npt.NDArray[np.int64]
 _ROWS = 50_000
+_DIFFERENCES = 8
+
+
+def _made(skymap: SkyMap) -> tuple[Tract, ...]:
+    return skymap.layout.make()
 
 
 @attrs.frozen
 class SkyMap:
-    """A division of some of the sky into tracts and patches."""
+    """A division of some of the sky into tracts and patches.
+
+    Raises
+    ------
+    SkyMapError
+        It is not valid; names every mistake found.
+    """
 
     name: str
-    tracts: tuple[Tract, ...]
+    layout: Layout = attrs.field(eq=False)
     margin: float = 0.0
     """Arcsec: a footprint that comes this near to a patch counts as overlapping it."""
-    doc: str = ""
+    doc: str = attrs.field(default="", eq=False)
+    tracts: tuple[Tract, ...] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_made, takes_self=True)
+    )
     _by_number: dict[int, Tract] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,43 +86,15 @@ class SkyMap:
         border: int = 0,
         margin: float = 0.0,
     ) -> SkyMap:
-        """Make one tract, numbered 0, around a target.
-
-        Parameters
-        ----------
-        ra, dec : float
-            Of the target, degrees ICRS.
-        name : str
-            Of the sky map.
-        pixel_scale : float
-            Arcsec per pixel.
-        patch_size : int or tuple of int
-            Inner size of a patch, pixels: one number, or width and height.
-        grid : tuple of int, optional
-            Number of patches along x and y.
-        radius : float, optional
-            Degrees that the tract must at least reach from the target on each side; in place of
-            `grid`.
-        border : int, optional
-            Pixels that patches have beyond their inner size on each side.
-        margin : float, optional
-            Arcsec that a footprint may be away from a patch and yet count as overlapping it.
+        """Make one tract, numbered 0, around a target; `layouts.Around` says what the numbers are.
 
         Raises
         ------
         SkyMapError
             Something is not valid.
         """
-        width, height = _pair(patch_size)
-        if (grid is None) == (radius is None):
-            raise SkyMapError("give either grid, the number of patches along x and y, or radius")
-        if grid is None:
-            if not (0 < (radius or 0) < 80 and width > 0 and height > 0 and pixel_scale > 0):
-                raise SkyMapError("radius (below 80 degrees), patch_size and pixel_scale must be positive")
-            half = np.tan(np.deg2rad(radius or 0)) * np.rad2deg(1.0) * 3600.0 / pixel_scale
-            grid = int(np.ceil(2 * half / width)), int(np.ceil(2 * half / height))
-        tract = Tract(0, float(ra), float(dec), float(pixel_scale), *grid, width, height, border)
-        return cls(name, (tract,), margin)
+        layout = Around(float(ra), float(dec), float(pixel_scale), patch_size, grid, radius, border)
+        return cls(name, layout, margin)
 
     @classmethod
     def rings(
@@ -121,60 +108,55 @@ class SkyMap:
         overlap: float = 0.0,
         margin: float = 0.0,
     ) -> SkyMap:
-        """Cover the whole sky with square tracts in rings of equal declination, and one at each pole.
+        """Cover the whole sky with tracts in rings; `layouts.Rings` says what the numbers are.
 
-        Parameters
-        ----------
-        name : str
-            Of the sky map.
-        n_rings : int
-            Rings between the poles.
-        pixel_scale : float
-            Arcsec per pixel.
-        patch_size : int
-            Inner size of the square patches, pixels.
-        border : int, optional
-            Pixels that patches have beyond their inner size on each side.
-        overlap : float, optional
-            Degrees by which neighbouring tracts overlap at least.
-        margin : float, optional
-            As for `around`.
-
-        Notes
-        -----
-        Tract 0 is at the south pole, the last at the north pole, and rings follow each other to the
-        north, each from RA 0 eastward.
+        Raises
+        ------
+        SkyMapError
+            Something is not valid.
         """
-        if n_rings < 1 or pixel_scale <= 0 or patch_size < 1 or overlap < 0:
-            raise SkyMapError("n_rings, pixel_scale and patch_size must be positive")
-        step = 180.0 / (n_rings + 1)
-        centres = [(0.0, -90.0)]
-        for ring in range(1, n_rings + 1):
-            dec = -90.0 + ring * step
-            # Tracts of a ring are as far apart as rings are, where the ring is longest.
-            widest = max(np.cos(np.deg2rad(dec - step / 2)), np.cos(np.deg2rad(dec + step / 2)))
-            count = max(3, int(np.ceil(360.0 * widest / step)))
-            centres += [(360.0 * i / count, dec) for i in range(count)]
-        centres.append((0.0, 90.0))
-        # The corner of a square of half the step is on the circle that must be covered.
-        half = (
-            np.tan(np.deg2rad(step / np.sqrt(2.0) + overlap / 2.0)) * np.rad2deg(1.0) * 3600.0 / pixel_scale
-        )
-        n = int(np.ceil(2 * half / patch_size))
-        return cls(
-            name,
-            tuple(
-                Tract(i, float(ra), float(dec), float(pixel_scale), n, n, patch_size, patch_size, border)
-                for i, (ra, dec) in enumerate(centres)
-            ),
-            margin,
-        )
+        return cls(name, Rings(n_rings, float(pixel_scale), patch_size, border, float(overlap)), margin)
+
+    @classmethod
+    def healpix(
+        cls,
+        *,
+        name: str,
+        nside: int,
+        pixel_scale: float,
+        patch_size: int,
+        border: int = 0,
+        overlap: float = 0.0,
+        order: str = "nested",
+        cells: Sequence[int] | None = None,
+        margin: float = 0.0,
+    ) -> SkyMap:
+        """Make one tract for each HEALPix cell; `layouts.Healpix` says what the numbers are.
+
+        Raises
+        ------
+        SkyMapError
+            Something is not valid, or astropy-healpix is not installed.
+        """
+        layout = Healpix(nside, float(pixel_scale), patch_size, border, float(overlap), order, cells)
+        return cls(name, layout, margin)
+
+    @classmethod
+    def of_tracts(cls, name: str, tracts: Iterable[Tract], *, margin: float = 0.0) -> SkyMap:
+        """Make one of tracts that are given one by one.
+
+        Raises
+        ------
+        SkyMapError
+            Something is not valid.
+        """
+        return cls(name, Listed(tuple(tracts)), margin)
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> SkyMap:
         """Read one from YAML text, or from the file of a path.
 
-        The file names tracts one by one; what they have in common may stand above them::
+        The file may name tracts one by one; what they have in common may stand above them::
 
             name: deep
             pixel_scale: 0.2        # arcsec
@@ -186,61 +168,112 @@ class SkyMap:
               - {tract: 0, ra: 150.1, dec: 2.2}
               - {tract: 1, ra: 34.5, dec: -5.0, grid: [3, 3]}
 
+        or instead of `tracts` give a layout: ``around``, ``rings`` or ``healpix``, a mapping with
+        the fields of `layouts.Around`, `layouts.Rings` or `layouts.Healpix`.
+
         Raises
         ------
         SkyMapError
             It is not valid; names every mistake found, each with its line.
         """
-        try:
-            is_text = isinstance(source, str) and "\n" in source
-            document = load(str(source), "sky map") if is_text else load_file(source)
-        except YamlError as error:
-            raise SkyMapError(f"this is no sky map: {error}") from None
-        top = document.value
-        problems = Problems(f"sky map {document.source}")
-        if not isinstance(top, dict) or not isinstance(top.get("tracts"), list):
-            raise SkyMapError(f"{document.source} is no sky map: it must be a mapping with a list 'tracts'")
-        _known(top, _TOP, problems, lambda key: document.place(key).line)
-        tracts = []
-        for i, entry in enumerate(top["tracts"]):
-            line = document.place("tracts", i).line
-            if not isinstance(entry, dict):
-                problems.add(f"line {line}: a tract is a mapping such as {{tract: 0, ra: 10, dec: -5}}")
-                continue
-            _known(entry, _TRACT, problems, lambda key, i=i: document.place("tracts", i, key).line)
-            given = {**{k: top[k] for k in _TRACT if k in top}, "tract": i, **entry}
-            tract = _tract(given, problems, line)
-            if tract is not None:
-                tracts.append(tract)
-        name, margin = top.get("name"), top.get("margin", 0.0)
-        if not isinstance(name, str) or not name:
-            problems.add("'name' is missing")
-        if isinstance(margin, bool) or not isinstance(margin, int | float):
-            problems.add(f"'margin' must be a number of arcsec, and is {margin!r}")
-        problems.raise_if_any(SkyMapError)
-        return cls(str(name), tuple(tracts), float(margin), str(top.get("doc", "")))
+        said = read(source)
+        made = cls(said.name, said.layout, said.margin, said.doc)
+        if said.digest and said.digest != digest(made.tracts):
+            raise SkyMapError(
+                f"sky map {said.name!r} gives other tracts here than where it was written "
+                f"(digest {digest(made.tracts)}, not {said.digest}): use the version that wrote it, or, "
+                "if it was edited by hand, take out the line 'digest'"
+            )
+        return made
 
     def to_yaml(self) -> str:
         """Return the configuration, which `from_yaml` reads back equal."""
-        tracts = [
-            {
-                "tract": t.tract,
-                "ra": t.ra,
-                "dec": t.dec,
-                "pixel_scale": t.pixel_scale,
-                "grid": [t.nx, t.ny],
-                "patch_size": [t.width, t.height],
-                "border": t.border,
-            }
-            for t in self.tracts
-        ]
-        head: dict[str, Any] = {"name": self.name, "doc": self.doc, "margin": self.margin}
-        shared = {k: v for k, v in tracts[0].items() if k in _TOP and all(t[k] == v for t in tracts)}
-        return dump(
-            {**head, **shared, "tracts": [{k: v for k, v in t.items() if k not in shared} for t in tracts]}
-        )
+        return write(Written(self.name, self.layout, self.margin, self.doc, digest(self.tracts)))
 
     # -- asking it ----------------------------------------------------------------------------
+
+    def differences(self, other: SkyMap) -> list[str]:
+        """Return in words what differs from another, as ``mine, not theirs``; empty if they are equal."""
+        found = []
+        if self.margin != other.margin:
+            found.append(f"margin {self.margin:g}, not {other.margin:g}")
+        if len(self.tracts) != len(other.tracts):
+            found.append(f"{len(self.tracts)} tracts, not {len(other.tracts)}")
+        for tract in self.tracts:
+            theirs = other._by_number.get(tract.tract)
+            if theirs is None:
+                found.append(f"tract {tract.tract}, which is not there")
+                continue
+            changed = [
+                f"{a.name} {getattr(tract, a.name)!r}, not {getattr(theirs, a.name)!r}"
+                for a in attrs.fields(Tract)
+                if getattr(tract, a.name) != getattr(theirs, a.name)
+            ]
+            if changed:
+                found.append(f"tract {tract.tract} with {', '.join(changed)}")
+        return found
+
+    def patch_numbers(self, tracts: Iterable[int] | None = None) -> tuple[Int, Int]:
+        """Return tract and patch numbers of all patches of some tracts (or all), shape (k,), int64."""
+        wanted = [t.tract for t in self.tracts] if tracts is None else list(tracts)
+        counts = np.array([self.tract(t).n_patches for t in wanted], np.int64)
+        patches = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(np.array(wanted, np.int64), counts), patches
+
+    def patch_outlines(self, tracts: Int, patches: Int, *, inner: bool = False) -> Footprints:
+        """Return the outlines of many patches.
+
+        Parameters
+        ----------
+        tracts, patches : numpy.ndarray
+            Their numbers, shape (n,), int64.
+        inner : bool, optional
+            Whether to leave out borders.
+        """
+        found = np.empty((len(tracts), 4, 2))
+        order = np.argsort(tracts, kind="stable")
+        numbers, starts = np.unique(tracts[order], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            tract = self.tract(number)
+            found[part] = tract.outlines(tract.boxes(patches[part], inner=inner))
+        return _quadrangles(found, {"tract": tracts, "patch": patches})
+
+    def tract_outlines(self, tracts: Iterable[int] | None = None) -> Footprints:
+        """Return outlines that make up some tracts (or all): several of a tract that is large."""
+        wanted = [t.tract for t in self.tracts] if tracts is None else list(tracts)
+        parts = [(t, self.tract(t).outlines(self.tract(t).blocks())) for t in wanted]
+        numbers = np.repeat(np.array(wanted, np.int64), [len(p) for _, p in parts])
+        return _quadrangles(np.concatenate([np.empty((0, 4, 2)), *(p for _, p in parts)]), {"tract": numbers})
+
+    def home_tract(self, ra: Any, dec: Any) -> Int:
+        """Return for each position the one tract that it is at home in.
+
+        That is the tract of its HEALPix cell, or else the tract with the nearest tangent point: by
+        it, what is measured in two tracts that overlap can be counted once.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Degrees, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            Tract numbers, shape (n,), int64; -1 where the sky map has none there.
+        """
+        if isinstance(self.layout, Healpix):
+            cells = self.layout.cell_of(ra, dec)
+            return np.where(np.isin(cells, [t.tract for t in self.tracts]), cells, -1)
+        points = np.atleast_2d(vectors(ra, dec))
+        centres = self.centres()
+        nearest = np.array([int(np.argmax(centres @ p)) for p in points], np.int64)
+        home = np.array([t.tract for t in self.tracts], np.int64)[nearest]
+        for i, (point, number) in enumerate(zip(points, home.tolist(), strict=True)):
+            tract = self.tract(number)
+            near = float(point @ vectors(tract.ra, tract.dec)) >= np.cos(tract.radius) - 1e-12
+            if not near or _patch_at(tract, point) < 0:
+                home[i] = -1
+        return home
 
     def tract(self, number: int) -> Tract:
         """Return a tract.
@@ -351,9 +384,13 @@ class SkyMap:
             # A link refuses to replace: of two different ones the first stands.
             os.link(temporary, path)
         except FileExistsError:
-            if SkyMap.from_yaml(path) != self:
+            differing = self.differences(SkyMap.from_yaml(path))
+            if differing:
+                more = len(differing) - _DIFFERENCES
+                shown = [*differing[:_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])]
                 raise SkyMapError(
-                    f"the repository has another sky map {self.name!r}, in {path}: give this one another name"
+                    f"the repository has another sky map {self.name!r}, in {path}: give this one another "
+                    f"name. This one has {'; '.join(shown)}"
                 ) from None
         finally:
             temporary.unlink()
@@ -388,56 +425,23 @@ class SkyMap:
     def covers(self, ra: float, dec: float) -> list[tuple[int, int]]:
         """Return tract and patch of each inner region that holds a position, degrees."""
         point = vectors(ra, dec)
-        found = []
-        for tract, centre in zip(self.tracts, self.centres(), strict=True):
-            if float(point @ centre) < np.cos(tract.radius) - 1e-12:
-                continue
-            xi, eta = gnomonic(point, tract.ra, tract.dec)
-            rows, columns = tract.shape
-            x = int(np.floor((columns / 2 - xi * tract.scale) / tract.width))
-            y = int(np.floor((rows / 2 + eta * tract.scale) / tract.height))
-            if 0 <= x < tract.nx and 0 <= y < tract.ny:
-                found.append((tract.tract, y * tract.nx + x))
-        return found
+        radii = np.array([t.radius for t in self.tracts])
+        near = np.flatnonzero(self.centres() @ point >= np.cos(radii) - 1e-12).tolist()
+        found = [(self.tracts[i], _patch_at(self.tracts[i], point)) for i in near]
+        return [(tract.tract, patch) for tract, patch in found if patch >= 0]
 
 
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _patch_at(tract: Tract, point: npt.NDArray[np.float64]) -> int:
+    """Return the patch whose inner region holds a position within the tract's circle, or -1."""
+    xi, eta = gnomonic(point, tract.ra, tract.dec)
+    rows, columns = tract.shape
+    x = int(np.floor((columns / 2 - xi * tract.scale) / tract.width))
+    y = int(np.floor((rows / 2 + eta * tract.scale) / tract.height))
+    return y * tract.nx + x if 0 <= x < tract.nx and 0 <= y < tract.ny else -1
 
 
-def _known(given: Mapping[Any, Any], known: Iterable[str], problems: Problems, line: Any) -> None:
-    for key in given:
-        if key not in known:
-            problems.add(f"line {line(key)}: unknown key {key!r}{did_you_mean(str(key), known)}")
-
-
-def _tract(given: Mapping[str, Any], problems: Problems, line: int) -> Tract | None:
-    before = len(problems)
-    for key in ("ra", "dec", "pixel_scale"):
-        if isinstance(given.get(key), bool) or not isinstance(given.get(key), int | float):
-            problems.add(f"line {line}: {key!r} must be a number, and is {given.get(key)!r}")
-    for key in ("tract", "border"):
-        if type(given.get(key, 0)) is not int:
-            problems.add(f"line {line}: {key!r} must be a whole number, and is {given.get(key)!r}")
-    pairs: dict[str, tuple[int, int]] = {}
-    for key in ("grid", "patch_size"):
-        value = given.get(key)
-        value = [value, value] if type(value) is int else value
-        if not isinstance(value, list) or len(value) != 2 or not all(type(v) is int for v in value):
-            problems.add(f"line {line}: {key!r} must be one whole number or two, and is {given.get(key)!r}")
-        else:
-            pairs[key] = (value[0], value[1])
-    if len(problems) > before:
-        return None
-    return Tract(
-        given["tract"],
-        float(given["ra"]),
-        float(given["dec"]),
-        float(given["pixel_scale"]),
-        *pairs["grid"],
-        *pairs["patch_size"],
-        given.get("border", 0),
-    )
+def _quadrangles(corners: npt.NDArray[np.float64], keys: dict[str, Any]) -> Footprints:
+    return Footprints(keys, corners.reshape(-1, 2), np.arange(len(corners) + 1, dtype=np.int64) * 4)
 
 
 def _check(skymap: SkyMap, problems: Problems) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["caps", "gnomonic", "near_pairs", "radec_of", "vectors"]
+__all__ = ["angles", "caps", "from_plane", "gnomonic", "near_pairs", "radec_of", "vectors"]
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -49,11 +49,11 @@ def caps(points: Float, indptr: Int) -> tuple[Float, Float]:
     total = np.add.reduceat(points, indptr[:-1], axis=0)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     centres = np.where(length > 1e-9, total / np.maximum(length, 1e-300), points[indptr[:-1]])
-    apart = _angle(points, np.repeat(centres, np.diff(indptr), axis=0))
+    apart = angles(points, np.repeat(centres, np.diff(indptr), axis=0))
     return centres, np.maximum.reduceat(apart, indptr[:-1])
 
 
-def _angle(a: Float, b: Float) -> Float:
+def angles(a: Float, b: Float) -> Float:
     """Return angles between unit vectors, radians, exact for small ones too."""
     chord = np.linalg.norm(a - b, axis=-1)
     angle: Float = 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))
@@ -84,7 +84,7 @@ def near_pairs(centres: Float, radii: Float, other_centres: Float, other_radii: 
     pairs = np.unique(np.stack([my_owners[left], owners[right]], axis=1), axis=0)
     first, second = pairs[:, 0], pairs[:, 1]
     # A hair more than the sum, so that rounding loses nothing that touches.
-    touch = _angle(centres[first], other_centres[second]) <= radii[first] + other_radii[second] + 1e-12
+    touch = angles(centres[first], other_centres[second]) <= radii[first] + other_radii[second] + 1e-12
     return first[touch], second[touch]
 
 
@@ -143,3 +143,21 @@ def gnomonic(points: Float, ra: Any, dec: Any) -> tuple[Float, Float]:
         east, north = np.where(off, east * factor, east), np.where(off, north * factor, north)
         ahead = np.where(off, _HORIZON, ahead)
     return east / ahead, north / ahead
+
+
+def from_plane(xi: Any, eta: Any, ra: float, dec: float) -> Float:
+    """Return the unit vectors, shape (…, 3), of positions on a tangent plane: the inverse of `gnomonic`.
+
+    Parameters
+    ----------
+    xi, eta : array_like
+        East and north, radians in the plane.
+    ra, dec : float
+        The tangent point, degrees.
+    """
+    centre = vectors(ra, dec)
+    east = np.array([-np.sin(np.deg2rad(ra)), np.cos(np.deg2rad(ra)), 0.0])
+    north = np.cross(centre, east)
+    found: Float = centre + np.asarray(xi)[..., None] * east + np.asarray(eta)[..., None] * north
+    found /= np.linalg.norm(found, axis=-1, keepdims=True)
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.errors import SuperTaskError
+from supertask.sky.sphere import from_plane, radec_of
 
 __all__ = ["Box", "SkyMapError", "Tract"]
 
@@ -88,6 +89,23 @@ class Tract:
             ],
             axis=1,
         )
+
+    def outlines(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the corners of pixel boxes on the sky, shape (n, 4, 2): ra and dec, degrees."""
+        rows, columns = self.shape
+        x, y = boxes[:, [0, 2, 2, 0]], boxes[:, [1, 1, 3, 3]]
+        found = from_plane((columns / 2.0 - x) / self.scale, (y - rows / 2.0) / self.scale, self.ra, self.dec)
+        return np.stack(radec_of(found), axis=-1)
+
+    def blocks(self) -> npt.NDArray[np.int64]:
+        """Return pixel boxes, shape (n, 4), that make up the tract, each below 20 degrees across."""
+        rows, columns = self.shape
+        n = max(1, int(np.ceil(np.rad2deg(2 * self.radius) / 20.0)))
+        x = np.linspace(0, columns, n + 1).astype(np.int64)
+        y = np.linspace(0, rows, n + 1).astype(np.int64)
+        x0, y0 = np.meshgrid(x[:-1], y[:-1])
+        x1, y1 = np.meshgrid(x[1:], y[1:])
+        return np.stack([x0.ravel(), y0.ravel(), x1.ravel(), y1.ravel()], axis=1)
 
     def wcs(self) -> Any:
         """Return the ``astropy.wcs.WCS`` of the whole tract, pixel (0, 0) first."""

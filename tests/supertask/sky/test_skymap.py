@@ -140,3 +140,94 @@ def test_the_sky_map_of_the_worked_example_has_patches_of_one_size():
     for patch in range(8):
         x0, y0, x1, y1 = skymap.patch_bbox(0, patch)
         assert (x1 - x0, y1 - y0) == (240, 310)
+
+
+def test_a_healpix_map_covers_the_sky_with_a_tract_for_each_cell():
+    skymap = SkyMap.healpix(name="hp", nside=4, pixel_scale=60.0, patch_size=200, overlap=0.01)
+    assert [t.tract for t in skymap.tracts] == list(range(192))
+    rng = np.random.default_rng(1)
+    anywhere = np.stack([rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200)], axis=1).tolist()
+    for ra, dec in [[0.0, 90.0], [0.0, -90.0], *anywhere]:
+        (home,) = skymap.home_tract([ra], [dec])
+        assert int(home) in [t for t, _ in skymap.covers(ra, dec)]
+    assert SkyMap.from_yaml(skymap.to_yaml()) == skymap
+
+
+def test_some_cells_of_a_healpix_map_can_be_picked():
+    skymap = SkyMap.healpix(name="hp", nside=4, pixel_scale=60.0, patch_size=200, order="ring", cells=[5, 2])
+    assert [t.tract for t in skymap.tracts] == [5, 2]
+    assert skymap.home_tract([skymap.tract(5).ra, 200.0], [skymap.tract(5).dec, -80.0]).tolist() == [5, -1]
+    assert SkyMap.from_yaml(skymap.to_yaml()).layout == skymap.layout
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"nside": 3}, "power of two"),
+        ({"nside": 0}, "1 to 1024"),
+        ({"order": "rung"}, "nested or ring"),
+        ({"cells": [192]}, "cells 0 to 191, and no 192"),
+        ({"pixel_scale": 0}, "must be positive"),
+        ({"pixel_scale": float("nan")}, "must be positive"),
+        ({"overlap": -1}, "0 to 30 degrees"),
+    ],
+)
+def test_impossible_healpix_maps_are_refused(change, says):
+    with pytest.raises(SkyMapError, match=says):
+        SkyMap.healpix(**{"name": "hp", "nside": 4, "pixel_scale": 60.0, "patch_size": 100, **change})
+
+
+def test_a_position_is_at_home_in_the_tract_with_the_nearest_tangent_point():
+    rings = SkyMap.rings(name="all", n_rings=5, pixel_scale=60.0, patch_size=100)
+    assert rings.home_tract([0.0, 77.0], [-90.0, 89.0]).tolist() == [0, rings.tracts[-1].tract]
+    skymap = SkyMap.around(31.0, 46.74, **AROUND)
+    assert skymap.home_tract([31.0, 31.0], [46.74, 48.0]).tolist() == [0, -1]
+
+
+def test_a_layout_can_be_written_by_hand():
+    skymap = SkyMap.from_yaml(
+        "name: m31\nmargin: 1.5\n"
+        "around: {ra: 10.68, dec: 41.27, radius: 0.5, pixel_scale: 1, patch_size: 600}\n"
+    )
+    assert (skymap.margin, skymap.tract(0).nx) == (1.5, 7)
+    rings = SkyMap.from_yaml("name: all\nrings: {n_rings: 3, pixel_scale: 60, patch_size: 100}\n")
+    assert rings == SkyMap.rings(name="all", n_rings=3, pixel_scale=60.0, patch_size=100)
+    assert "n_rings: 3" in rings.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: a\nring: {}\n", "did you mean 'rings'"),
+        ("name: a\nrings: {}\nhealpix: {}\n", "has rings and healpix"),
+        ("name: a\nrings: 5\n", "line 2: 'rings' must be a mapping"),
+        ("name: a\nrings: {n_rings: 2.5, pixel_scale: x}\n", "3 problems"),
+        ("name: a\nhealpix: {nsid: 4, pixel_scale: 1, patch_size: 9}\n", "did you mean 'nside'"),
+        ("- a\n", "must be a mapping"),
+    ],
+)
+def test_mistakes_in_a_layout_are_named(text, says):
+    with pytest.raises(SkyMapError, match=says):
+        SkyMap.from_yaml(text)
+
+
+def test_a_layout_that_gives_other_tracts_than_when_it_was_written_is_refused():
+    text = SkyMap.rings(name="all", n_rings=3, pixel_scale=60.0, patch_size=100).to_yaml()
+    with pytest.raises(SkyMapError, match="other tracts here"):
+        SkyMap.from_yaml(text.replace("n_rings: 3", "n_rings: 4"))
+
+
+def test_another_configuration_of_one_name_is_refused_with_what_differs(skymap, tmp_path):
+    with Butler.create(tmp_path / "repo") as butler:
+        skymap.register(butler)
+        other = SkyMap.around(31.0, 46.5, border=12, margin=3.0, **AROUND)
+        with pytest.raises(SkyMapError, match="margin 3, not 0; tract 0 with dec 46.5, not 46.74, border 12"):
+            other.register(butler)
+        assert SkyMap.load(butler.root, "deep") == skymap
+
+
+def test_outlines_of_patches_are_those_of_their_wcs(skymap):
+    tracts, patches = skymap.patch_numbers()
+    outlines = skymap.patch_outlines(tracts, patches)
+    assert outlines.radec[8:12] == pytest.approx(skymap.patch_polygon(0, 2), abs=1e-9)
+    assert len(skymap.tract_outlines()) == 1
