@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from executors.deletion import Deleter
 from executors.journal import Journal
 from executors.outcome import Attempt
 from supertask.butler.datastore import Datastore
@@ -42,6 +43,8 @@ class Collector:
         journal knows.
     registered : callable, optional
         Called with the number of datasets of each batch.
+    deleter : Deleter, optional
+        Deletes, with each batch, what is needed no more.
     quanta, seconds : optional
         A batch is registered when so many quanta wait, or so long after the last.
     """
@@ -55,6 +58,7 @@ class Collector:
         sync: Callable[[], None],
         *,
         registered: Callable[[int], None] = lambda _: None,
+        deleter: Deleter | None = None,
         quanta: int = 1000,
         seconds: float = 2.0,
     ) -> None:
@@ -64,6 +68,7 @@ class Collector:
         self._journal = journal
         self._sync = sync
         self._told = registered
+        self._deleter = deleter
         self._most = quanta
         self._seconds = seconds
         self._waiting: list[Attempt] = []
@@ -103,8 +108,16 @@ class Collector:
         self._due = time.monotonic() + self._seconds
         self._datastore.sync_folders(r.location for a in self._waiting for r in a.records)
         self._sync()
-        if not self._waiting:
-            return
+        if self._deleter is not None:
+            self._waiting = self._deleter.take_due(self._waiting)
+        if self._waiting:
+            self._register_waiting(last=last)
+        if self._deleter is not None:
+            left = self._deleter.delete()
+            if left and last:
+                self.problems.append(left)
+
+    def _register_waiting(self, *, last: bool) -> None:
         waiting, self._waiting = self._waiting, []
         error = self._register(waiting)
         if error is None:

@@ -18,7 +18,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ import numpy as np
 
 from executors import opening
 from executors.collect import Collector
+from executors.deletion import Deleter, without
 from executors.events import (
     BundleEnded,
     BundleStarted,
@@ -47,6 +48,7 @@ from executors.leftovers import sweep
 from executors.outcome import Attempt, QuantumStatus
 from executors.replay import Replay
 from executors.report import Report, Tally
+from executors.retention import Keeper, policies_for
 from executors.runfolder import RunFolder
 from executors.schedule import Schedule, Work
 from executors.taskset import TaskSet, outside_init_inputs
@@ -74,6 +76,8 @@ class Options:
     """Name of the plan's bundling to use; the last one made unless given."""
     bundles: bool = True
     """Whether to use one at all."""
+    retention: Mapping[str, str] = attrs.field(factory=dict)
+    """Name of a dataset type, or a pattern → how long such stay, see `executors.retention.policies_for`."""
 
 
 class Driver:
@@ -150,6 +154,7 @@ class Driver:
 
     def _open(self, options: Options, framework: str) -> None:
         plan, run = self.plan, self.plan.meta.output_run
+        policies = policies_for(plan, options.retention)
         opening.wait_for_workers(self.folder)
         found = opening.earlier_work(plan, self.folder, self.datastore, resume=options.resume)
         adopted = [] if found.headers else opening.registered_before(plan, self._butler, self.datastore)
@@ -168,8 +173,15 @@ class Driver:
             repository=plan.meta.repository,
         )
         self.journal = Journal(self.folder, self.header)
+        self._deleter = Deleter(plan, self._butler, self.datastore, self.journal, lambda q: self._numbers[q])
         self.collector = Collector(
-            self._butler, self.datastore, run, self.journal, self.sync, registered=self._registered
+            self._butler,
+            self.datastore,
+            run,
+            self.journal,
+            self.sync,
+            registered=self._registered,
+            deleter=self._deleter,
         )
         self.tally = Tally()
         self._problems += found.problems
@@ -182,7 +194,10 @@ class Driver:
             self.journal.write(encode_attempt(attempt, self.header))
             statuses[attempt.index] = _SUCCEEDED.code
             numbers[attempt.index] = attempt.number
+        if policies:
+            self._deleter.keeper = Keeper(plan, policies, statuses, found.deleted)
         self._clean_up(found)
+        self._deleter.again(found.deleted)
         self._catch_up(found, adopted)
         bundling = plan.bundling(options.bundling) if options.bundles else None
         self.schedule = Schedule(
@@ -212,10 +227,11 @@ class Driver:
             outputs = [d for datasets in quantum.outputs.values() for d in datasets]
             sweep(self.datastore, (place(type(d), d.dataId, run) for d in outputs))
             self._lost(begun.index, begun.number, begun.header.host, begun.header.pid, begun.time)
-        for index in found.gone:
-            # Their registered rows speak of files that are gone; what is made again is registered anew.
-            quantum = self.plan.quanta[index]
-            self._butler.remove([d for ds in quantum.outputs.values() for d in ds], run=run)
+        # Their registered rows speak of files that are gone; what is made again is registered anew.
+        quanta = (self.plan.quanta[index] for index in found.gone)
+        gone = [d for quantum in quanta for datasets in quantum.outputs.values() for d in datasets]
+        if gone:
+            self._butler.remove(gone, run=run, skip_missing=True)
 
     def _lost(self, index: int, number: int, host: str, pid: int, start: int) -> None:
         attempt = Attempt(
@@ -239,7 +255,7 @@ class Driver:
         succeeded = found.statuses == _SUCCEEDED.code
         late = np.flatnonzero(succeeded & (found.registered != found.numbers)).tolist()
         for attempt in found.attempts(late, self.types):
-            self.collector.add(attempt)
+            self.collector.add(without(attempt, found.deleted.get(attempt.index, ())))
             if self.collector.due:
                 self.collector.flush()
 
@@ -295,6 +311,8 @@ class Driver:
             blocked = self.schedule.finish(index, status, partial=bool(attempt.missing))
             if status is _SUCCEEDED:
                 self.collector.add(attempt)
+            if self._deleter.keeper is not None:
+                self._deleter.keeper.ended(index, status)
         if self.events:
             self._emit(QuantumEnded(attempt))
         if blocked:
@@ -377,6 +395,7 @@ class Driver:
             self.schedule.cancel()
         if not at_once:
             self.collector.flush(last=True)
+            self._delete_at_end()
         tasks = self.tally.tasks(self.header.tasks, self.schedule.statuses)
         self.events.settle(0.5 if at_once else 10.0)
         wall, cpu = self._clock
@@ -397,6 +416,15 @@ class Driver:
         self._emit(RunFinished(report))
         self.events.settle(0.5 if at_once else 10.0)
         return report
+
+    def _delete_at_end(self) -> None:
+        keeper = self._deleter.keeper
+        doomed = keeper.at_end(self.schedule.statuses) if keeper is not None else []
+        if doomed:
+            self._deleter.write_down(doomed)
+            problem = self._deleter.delete()
+            if problem:
+                self.collector.problems.append(problem)
 
     # -- telling ------------------------------------------------------------------------------
 

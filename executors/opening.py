@@ -19,6 +19,7 @@ from executors.leftovers import Presence
 from executors.outcome import Attempt, QuantumStatus
 from executors.replay import Replay, replay
 from executors.resources import environment
+from executors.retention import remake
 from executors.runfolder import RunFolder, is_held
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
@@ -112,6 +113,7 @@ def earlier_work(plan: ScienceDag, folder: RunFolder, datastore: Datastore, *, r
     if found.foreign:
         ours = (datastore.location_for(type(d), d.dataId, folder.run) for d in _made(plan))
         _refuse_clash(plan, [location for location in ours if location in found.foreign])
+    remake(plan, found)
     return found
 
 

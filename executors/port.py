@@ -18,7 +18,7 @@ became of it.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from executors.driver import Driver, Options
@@ -43,6 +43,7 @@ class ExecutionFramework(abc.ABC):
         fail_fast: bool = False,
         max_failures: int | None = None,
         bundling: str | None = None,
+        retain: Mapping[str, str] | None = None,
     ) -> Report:
         """Run a plan, or what is left of it.
 
@@ -62,6 +63,9 @@ class ExecutionFramework(abc.ABC):
             The same, once so many have failed.
         bundling : str, optional
             Name of the plan's bundling to use; the last one made unless given.
+        retain : Mapping, optional
+            Name of a dataset type, or a pattern such as ``*_image`` → how long such datasets stay: ``keep``
+            (for good), ``until-used`` or ``on-failure``; see `executors.retention`.
 
         Returns
         -------
@@ -78,7 +82,12 @@ class ExecutionFramework(abc.ABC):
         """
         plan_file = None if isinstance(plan, ScienceDag) else Path(plan)
         dag = plan if isinstance(plan, ScienceDag) else ScienceDag.load(plan)
-        options = Options(resume=resume, max_failures=1 if fail_fast else max_failures, bundling=bundling)
+        options = Options(
+            resume=resume,
+            max_failures=1 if fail_fast else max_failures,
+            bundling=bundling,
+            retention=retain or {},
+        )
         driver = Driver(
             dag,
             butler,

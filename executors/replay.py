@@ -12,6 +12,7 @@ import re
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ _END = re.compile(
 _START = re.compile(
     rb'\{"event":"start","quantum":"([0-9a-f]{32})","index":(\d+),"attempt":(\d+),"time":(\d+)\}'
 )
-_LOCATION = re.compile(rb'\["[^"]+","([^"]+)",\d+,"')
+_FILE = re.compile(rb'\["([^"]+)","([^"]+)",\d+,"')
+"""A file in an ``end`` line: its type's name and its location."""
+_METADATA = b',"metadata":'
+"""Comes last, and may hold anything."""
 _START_MARK = b'{"event":"start"'
 _HEX = 32
 _BODY = 9
@@ -78,7 +82,9 @@ class Replay:
     partial: dict[int, frozenset[bytes]] = attrs.field(factory=dict)
     """Quanta that succeeded and left out outputs, with the identities of these."""
     gone: list[int] = attrs.field(factory=list)
-    """Quanta that had succeeded and whose files are not there."""
+    """Quanta that had succeeded and whose files are not there, although nobody said that they may go."""
+    deleted: dict[int, frozenset[str]] = attrs.field(factory=dict)
+    """Quanta that have succeeded → names of types of which their outputs were deleted on purpose."""
     foreign: set[str] = attrs.field(factory=set)
     """Locations of what quanta of other plans wrote in this run."""
     _paths: list[Path] = attrs.field(factory=list)
@@ -172,7 +178,10 @@ class _Reader:
         self.file = array("i")
         self.where = array("q")
         self.by_identity: dict[bytes, int] | None = None
-        self.gone: set[int] = set()
+        self.gone: dict[int, frozenset[str]] = {}
+        """Quantum → names of types of which files are missing."""
+        self.deleted: dict[int, tuple[int, frozenset[str]]] = {}
+        """Quantum → number of the attempt, names of types that were deleted."""
         if self.digests is not None:
             self._grow(len(self.digests) // _HEX)
 
@@ -249,13 +258,13 @@ class _Reader:
             attempt = int(attempt_text)
             index = index_of(identity, int(index_text))
             if index is None:
-                self.found.foreign.update(x.decode() for x in _LOCATION.findall(line))
+                self.found.foreign.update(place.decode() for _, place in _files(line))
             elif attempt >= ended[index]:
                 code = _CODES[status]
                 if exists is not None and code == _SUCCEEDED:
                     code = self._checked(index, line, exists)
-                if partial or b'"missing":[' in line:
-                    self._missing(index, line)
+                if partial or b'"missing":[' in line or b'"elided":[' in line:
+                    self._incomplete(index, attempt, line)
                 statuses[index] = code
                 ended[index] = attempt
                 files[index] = number
@@ -277,19 +286,30 @@ class _Reader:
 
     def _checked(self, index: int, line: bytes, exists: Callable[[str], bool]) -> int:
         """Return the status of a quantum that succeeded, given what has become of its files."""
-        for location in _LOCATION.findall(line):
-            if not exists(location.decode()):
-                self.gone.add(index)
-                return _PLANNED
-        self.gone.discard(index)
-        return _SUCCEEDED
+        missing = [name for name, place in _files(line) if not exists(place.decode())]
+        if not missing:
+            self.gone.pop(index, None)
+            return _SUCCEEDED
+        self.gone[index] = _shared(frozenset(name.decode() for name in missing))
+        return _PLANNED
 
-    def _missing(self, index: int, line: bytes) -> None:
-        left_out = json.loads(line[_BODY:]).get("missing")
+    def _deleted(self, index: int, attempt: int, names: Iterable[str]) -> None:
+        before = self.deleted.get(index)
+        if before is None or before[0] < attempt:
+            self.deleted[index] = (attempt, _shared(frozenset(names)))
+        elif before[0] == attempt:
+            self.deleted[index] = (attempt, _shared(before[1] | frozenset(names)))
+
+    def _incomplete(self, index: int, attempt: int, line: bytes) -> None:
+        """Take note of outputs that a quantum left out, or that nobody needed to be written."""
+        value = json.loads(line[_BODY:])
+        left_out, elided = value.get("missing"), value.get("elided")
         if left_out:
             self.found.partial[index] = frozenset(map(bytes.fromhex, left_out))
         else:
             self.found.partial.pop(index, None)
+        if elided:
+            self._deleted(index, attempt, elided)
 
     def _start(self, line: bytes, header: Header, *, alive: bool) -> None:
         found = _START.match(line, _BODY) if _sealed(line) else None
@@ -309,6 +329,13 @@ class _Reader:
                 index = self.index(identity.encode(), listed)
                 if index is not None:
                     self.registered[index] = special.get(str(listed), 1)
+        elif event == "deleted":
+            special = value.get("attempts", {})
+            names = (value["type"],)
+            for identity, listed in zip(value["quanta"], value["indices"], strict=True):
+                index = self.index(identity.encode(), listed)
+                if index is not None:
+                    self._deleted(index, special.get(str(listed), 1), names)
         elif event == "blocked":
             for identity, listed in zip(value["quanta"], value["indices"], strict=True):
                 index = self.index(identity.encode(), listed)
@@ -327,8 +354,27 @@ class _Reader:
         found.numbers = np.maximum(ended, np.array(self.began, np.int32))
         found.registered = np.array(self.registered, np.int32)
         found.begun = [b for b in found.begun if ended[b.index] < b.number]
+        for index, (attempt, names) in self.deleted.items():
+            # Of an earlier attempt it says nothing about what the last one made.
+            if attempt == ended[index] and (
+                found.statuses[index] == _SUCCEEDED or self.gone.get(index, frozenset("?")) <= names
+            ):
+                found.deleted[index] = names
+                if self.gone.pop(index, None):
+                    self.status[index] = _SUCCEEDED
         found.gone = sorted(self.gone)
         found._file, found._where = self.file, self.where
+
+
+def _files(line: bytes) -> list[tuple[bytes, bytes]]:
+    """Return type and location of each file of an ``end`` line."""
+    return _FILE.findall(line.partition(_METADATA)[0])
+
+
+@lru_cache(maxsize=1024)
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """Return the one object for equal sets, of which there are few and that many quanta have."""
+    return names
 
 
 def _sealed(line: bytes) -> bool:

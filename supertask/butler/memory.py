@@ -250,8 +250,11 @@ class InMemoryButler(AbstractButler):
             self._run(run).datasets[handle] = Stored(self._contents.new_id(), record)
         return len(new)
 
-    def remove(self, datasets: Iterable[Dataset], *, run: str) -> int:
+    def remove(self, datasets: Iterable[Dataset], *, run: str, skip_missing: bool = False) -> int:
         """Remove datasets of a run, with their tags and validity; return how many were removed."""
+        if skip_missing:
+            there = self._collection(run, CollectionKind.RUN).datasets
+            datasets = [d for d in (self._handle(d, None, {}) for d in datasets) if d in there]
         wanted = self._in_run(run, datasets)
         gone = {id(stored) for stored in wanted.values()}
         for handle in wanted:

@@ -334,10 +334,11 @@ class AbstractButler(DatasetSource):
         """
 
     @abc.abstractmethod
-    def remove(self, datasets: Iterable[Dataset], *, run: str) -> int:
+    def remove(self, datasets: Iterable[Dataset], *, run: str, skip_missing: bool = False) -> int:
         """Remove datasets of a run: registered rows, tags, validity, and files that are ours.
 
-        Files that were ingested in place are left alone.
+        Files that were ingested in place are left alone. With `skip_missing` those that the run does not
+        have are passed over, so that doing it twice does no harm.
 
         Returns
         -------

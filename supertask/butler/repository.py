@@ -281,9 +281,9 @@ class Butler(AbstractButler):
         """Register datasets whose files are in place already, all or none; return how many were new."""
         return self._registry.register(run, list(records), skip_existing=skip_existing)
 
-    def remove(self, datasets: Iterable[Dataset], *, run: str) -> int:
+    def remove(self, datasets: Iterable[Dataset], *, run: str, skip_missing: bool = False) -> int:
         """Remove datasets of a run; return how many were removed."""
-        locations = self._registry.remove(run, dict.fromkeys(datasets))
+        locations = self._registry.remove(run, dict.fromkeys(datasets), skip_missing=skip_missing)
         # Unregistered first: if this is interrupted files are left over, never datasets without them.
         for location in locations:
             self.datastore.remove(location)

@@ -185,3 +185,5 @@ class DatasetContract(ButlerFixtures):
         with pytest.raises(DatasetNotFoundError, match="detector=1"):
             filled.remove([raw(101, 0), raw(101, 1)], run=RUN)
         assert filled.exists(raw(101, 0)), "all or none"
+        assert filled.remove([raw(101, 0), raw(101, 1)], run=RUN, skip_missing=True) == 1
+        assert filled.remove([raw(101, 0), raw(101, 1)], run=RUN, skip_missing=True) == 0

@@ -62,9 +62,14 @@ class DatasetRowsWriter:
         by_type: dict[type[Dataset], list[FileRecord]] = {}
         for record in records:
             by_type.setdefault(type(record.dataset), []).append(record)
+        # The catalog first, then rows, types in one order for all: see `backend`.
+        entries = {}
+        for dataset_type in by_type:
+            entry, _ = entries[dataset_type] = self._catalog.add_type(connection, dataset_type)
+            self._catalog.add_holder(connection, entry, run.id)
         count = 0
-        for dataset_type, group in by_type.items():
-            entry, _ = self._catalog.add_type(connection, dataset_type)
+        for dataset_type, group in sorted(by_type.items(), key=lambda item: item[0].name):
+            entry, _ = entries[dataset_type]
             dataIds = [self._data_ids.complete(dataset_type, r.dataset.dataId) for r in group]
             ids = self._ids.of_data_ids(connection, entry.leaves, dataIds)
             leaves = [ids[u] for u in entry.leaves]
@@ -77,7 +82,6 @@ class DatasetRowsWriter:
                 if len(r.identity) != 16:
                     raise RepositoryError(f"{r.dataset}: an identity has 16 bytes, not {len(r.identity)}")
             columns = (*map(link, entry.leaves), "run_id", "identity", "location", "size", "checksum")
-            self._catalog.add_holder(connection, entry, run.id)
             new = self._backend.insert(connection, data, columns, rows)
             if new < len(rows) and not skip_existing:
                 self._name_existing(connection, entry, run, group, leaves)
@@ -161,7 +165,12 @@ class DatasetRowsWriter:
     # -- datasets of one run, many at once -----------------------------------------------------
 
     def _ids_in_run(
-        self, connection: sa.Connection, run: CollectionEntry, datasets: Iterable[Dataset]
+        self,
+        connection: sa.Connection,
+        run: CollectionEntry,
+        datasets: Iterable[Dataset],
+        *,
+        skip_missing: bool = False,
     ) -> dict[TypeEntry, list[tuple[Dataset, tuple[int, ...], int, str]]]:
         """Return by type: dataset, row IDs of its leaves, dataset ID, location."""
         by_type: dict[type[Dataset], list[Dataset]] = {}
@@ -186,7 +195,8 @@ class DatasetRowsWriter:
                     rows.append((dataset, at, *row))
                 elif len(problems) <= _TOLD:
                     problems.add(f"it has no {dataset}")
-        problems.raise_if_any(DatasetNotFoundError)
+        if not skip_missing:
+            problems.raise_if_any(DatasetNotFoundError)
         return found
 
     @staticmethod
@@ -210,11 +220,17 @@ class DatasetRowsWriter:
         return there
 
     def remove(
-        self, connection: sa.Connection, run: CollectionEntry, datasets: Iterable[Dataset]
+        self,
+        connection: sa.Connection,
+        run: CollectionEntry,
+        datasets: Iterable[Dataset],
+        *,
+        skip_missing: bool = False,
     ) -> list[str]:
         """Remove datasets of a run with their tags and validity; return their locations."""
         locations: list[str] = []
-        for entry, rows in self._ids_in_run(connection, run, datasets).items():
+        there = self._ids_in_run(connection, run, datasets, skip_missing=skip_missing)
+        for entry, rows in there.items():
             data = entry.tables.data
             by_id = {row[2]: row[3] for row in rows}
             numbers = list(by_id)
@@ -235,6 +251,20 @@ class DatasetRowsWriter:
                 connection.execute(sa.delete(data).where(mine))
         return locations
 
+    def _into(
+        self,
+        connection: sa.Connection,
+        collection: CollectionEntry,
+        run: CollectionEntry,
+        datasets: Iterable[Dataset],
+    ) -> list[tuple[TypeEntry, list[tuple[Dataset, tuple[int, ...], int, str]]]]:
+        """Return as `_ids_in_run` what will be put in another collection, which is kept from changing."""
+        found = self._ids_in_run(connection, run, datasets)
+        for entry in found:
+            self._catalog.add_holder(connection, entry, collection.id)
+        self._catalog.lock_rows(connection, collection)
+        return sorted(found.items(), key=lambda item: item[0].dataset_type.name)
+
     def tag(
         self,
         connection: sa.Connection,
@@ -243,7 +273,7 @@ class DatasetRowsWriter:
         datasets: Iterable[Dataset],
     ) -> None:
         """Put datasets of a run in a TAGGED collection, in place of others of equal data ID."""
-        for entry, rows in self._ids_in_run(connection, run, datasets).items():
+        for entry, rows in self._into(connection, collection, run, datasets):
             tag = entry.tables.tag
             at = [tag.c[link(u)] == sa.bindparam(f"_{u}") for u in entry.leaves]
             old = sa.delete(tag).where(tag.c.collection_id == collection.id, *at)
@@ -257,7 +287,6 @@ class DatasetRowsWriter:
             columns = (*map(link, entry.leaves), "collection_id", "dataset_id")
             values = sorted({(*row[1], collection.id, row[2]) for row in rows})
             self._backend.insert(connection, tag, columns, values)
-            self._catalog.add_holder(connection, entry, collection.id)
 
     def certify(
         self,
@@ -269,7 +298,7 @@ class DatasetRowsWriter:
         end: int,
     ) -> None:
         """Put calibrations of a run in a CALIBRATION collection for a range of time."""
-        for entry, rows in self._ids_in_run(connection, run, datasets).items():
+        for entry, rows in self._into(connection, collection, run, datasets):
             validity, data = entry.tables.validity, entry.tables.data
             problems = Problems(f"collection {collection.info.name!r}")
             for dataset, leaf_ids, _, _ in rows:
@@ -295,7 +324,6 @@ class DatasetRowsWriter:
             columns = (*map(link, entry.leaves), "collection_id", "dataset_id", "begin", "end")
             values = sorted((*row[1], collection.id, row[2], begin, end) for row in rows)
             self._backend.insert(connection, validity, columns, values)
-            self._catalog.add_holder(connection, entry, collection.id)
 
 
 def _at(

@@ -78,6 +78,7 @@ class Registry:
         database = Database(backend)
         try:
             with database.write("creating a registry") as connection:
+                backend.prepare(connection)
                 schema.metadata.create_all(connection, checkfirst=False)
                 values = {
                     "schema_version": str(SCHEMA_VERSION),
@@ -93,6 +94,7 @@ class Registry:
         meta = sa.table("meta", sa.column("name"), sa.column("value"))
         with self._database.read() as connection:
             found = {row.name: row.value for row in connection.execute(sa.select(meta))}
+            self._backend.look(connection)
         version = int(found.get("schema_version", 0))
         if version > SCHEMA_VERSION:
             raise RepositoryVersionError(
@@ -148,7 +150,7 @@ class Registry:
         if children and kind is not CollectionKind.CHAINED:
             raise CollectionError(f"collection {name!r}: only a CHAINED one has children, not a {kind.name}")
         with self._database.write("making a collection") as connection:
-            known = self._catalog.current(connection).collections.get(name)
+            known = self._catalog.changing(connection).collections.get(name)
             if known is None:
                 self._catalog.add_collection(connection, name, kind, children, doc)
                 return
@@ -165,7 +167,7 @@ class Registry:
     def set_chain(self, name: str, children: Sequence[str]) -> None:
         """Replace the children of a chain."""
         with self._database.write("changing a chain") as connection:
-            entry = self._catalog.current(connection).collection(name, CollectionKind.CHAINED)
+            entry = self._catalog.changing(connection).collection(name, CollectionKind.CHAINED)
             self._catalog.set_children(connection, entry, children)
 
     def collection_infos(self) -> list[CollectionInfo]:
@@ -175,16 +177,18 @@ class Registry:
     def remove_collection(self, name: str) -> list[str]:
         """Remove a collection; of a RUN, return the locations of its datasets."""
         with self._database.write("removing a collection") as connection:
-            state = self._catalog.current(connection)
+            state = self._catalog.changing(connection)
             entry = state.collection(name)
             chains = [n for n, e in state.collections.items() if name in e.info.children]
             if chains:
                 raise CollectionError(
                     f"{name!r} is in {', '.join(chains)}; take it out of there first (set_chain)"
                 )
+            table = self._schema.collection
+            # Whoever is registering in it is waited for; who comes later finds it gone.
+            self._catalog.lock_rows(connection, entry)
             run = entry.info.kind is CollectionKind.RUN
             locations = self._rows.remove_run(connection, entry) if run else []
-            table = self._schema.collection
             connection.execute(sa.delete(table).where(table.c.id == entry.id))
             self._catalog.touch(connection)
             return locations
@@ -196,6 +200,7 @@ class Registry:
         except (TypeError, ValueError) as error:
             raise RepositoryError(f"the provenance of run {run!r} cannot be kept as JSON: {error}") from None
         with self._database.write("recording provenance") as connection:
+            self._catalog.changing(connection)
             entry = self._run(connection, run)
             table = self._schema.collection
             connection.execute(sa.update(table).where(table.c.id == entry.id).values(provenance=text))
@@ -235,6 +240,8 @@ class Registry:
         """Return a RUN, made if it is not there."""
         state = self._catalog.current(connection)
         if run not in state.collections:
+            state = self._catalog.changing(connection)
+        if run not in state.collections:
             return self._catalog.add_collection(connection, run, CollectionKind.RUN, (), "")
         return state.collection(run, CollectionKind.RUN)
 
@@ -273,11 +280,11 @@ class Registry:
             search = state.search(collections)
             return self._rows.find(connection, state, search, dataset), [c.info.name for c in search]
 
-    def remove(self, run: str, datasets: Iterable[Dataset]) -> list[str]:
+    def remove(self, run: str, datasets: Iterable[Dataset], *, skip_missing: bool = False) -> list[str]:
         """Remove datasets of a run; return their locations."""
         with self._database.write(f"removing datasets of {run!r}") as connection:
             entry = self._catalog.current(connection).collection(run, CollectionKind.RUN)
-            return self._rows.remove(connection, entry, datasets)
+            return self._rows.remove(connection, entry, datasets, skip_missing=skip_missing)
 
     def tag(self, collection: str, run: str, datasets: Iterable[Dataset]) -> None:
         """Put datasets of a run in a TAGGED collection."""
