@@ -8,7 +8,8 @@ space, and a JSON object::
     0f3c7a55 {"event":"start","quantum":"<identity>","index":7,"attempt":1,"time":…}
     c1740b2e {"event":"end","quantum":"<identity>","index":7,"attempt":1,"status":"succeeded",…}
 
-The events are ``header`` (first in each file), ``start`` and ``end`` of an attempt, ``blocked`` (by whom),
+The events are ``header`` (first in each file), ``start`` and ``end`` of an attempt, ``retry`` (what is done
+about one that failed), ``blocked`` (by whom),
 ``registered`` (whose outputs the repository knows), ``session`` (a driver began or ended). A line is one
 ``write`` to a file opened for appending: it outlives the process from then on, and the machine from the next
 `Journal.sync`, which is called for many lines at once. While its writer lives, a file is locked; whether an
@@ -232,6 +233,7 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
     if a.failure is not None:
         more["failure"] = [
             a.failure.exception, a.failure.message[:_TEXT_LIMIT], a.failure.traceback[-_TEXT_LIMIT:],
+            a.failure.kind.value,
         ]  # fmt: skip
         more["dataId"] = dict(a.dataId or {})
     if a.pid != header.pid or a.host != header.host:
@@ -242,6 +244,12 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
         more["log"] = a.log_span
     if a.missing:
         more["missing"] = [m.hex() for m in a.missing]
+    if a.short:
+        more["short"] = [s.hex() for s in a.short]
+    if a.caveats:
+        more["caveats"] = a.caveats
+    if not a.whole:
+        more["whole"] = False
     if a.unread:
         more["unread"] = [u.hex() for u in a.unread]
     if a.metadata:
@@ -298,6 +306,9 @@ def decode_attempt(
         records=tuple(_records(value.get("files", ()), types)) if types is not None else (),
         missing=tuple(map(bytes.fromhex, value.get("missing", ()))),
         unread=tuple(map(bytes.fromhex, value.get("unread", ()))),
+        short=tuple(map(bytes.fromhex, value.get("short", ()))),
+        caveats=tuple(value.get("caveats", ())),
+        whole=value.get("whole", True),
         metadata=value.get("metadata", {}),
     )
 

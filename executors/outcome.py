@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from supertask.policy import FailureClass
 from supertask.rows import FileRecord
 
 __all__ = ["Attempt", "Failure", "QuantumStatus"]
@@ -61,6 +62,8 @@ class Failure:
     message: str
     traceback: str = ""
     """As Python prints it, from the task's code on."""
+    kind: FailureClass = attrs.field(default=FailureClass.ERROR, converter=FailureClass)
+    """What it means for trying again."""
 
     def __str__(self) -> str:
         return f"{self.exception}: {self.message}" if self.message else self.exception
@@ -109,5 +112,12 @@ class Attempt:
     """Identities of planned outputs that it left out although it succeeded, as it may."""
     unread: tuple[bytes, ...] = ()
     """Identities of inputs that it was offered and did not read."""
+    short: tuple[bytes, ...] = ()
+    """Identities of planned inputs that it ran without because they failed to be made."""
+    caveats: tuple[str, ...] = ()
+    """What is to be known of its outputs: inputs that failed, or what the task said of them."""
+    whole: bool = True
+    """Whether its outputs are what the plan means: made with all inputs that had something to give, which
+    themselves were."""
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     """What the task noted about its work: JSON values."""

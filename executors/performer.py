@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from executors.bundlewalk import BundleWalk
 from executors.journal import Journal, encode_attempt, encode_start
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
-from executors.schedule import BundleWalk, Work
+from executors.schedule import Work
 from graphbuilder.dag.values import QuantumRecord
 
 __all__ = ["Performer"]

@@ -1,34 +1,41 @@
 """What may run next: a state machine over the plan's edges, without I/O.
 
-Events go in (`finish`, `give_back`, `stop`), decisions come out (`take`, and what a failure blocks). The
-rules:
+Events go in (`finish`, `postpone`, `give_back`, `stop`), decisions come out (`take`, and what a failure
+blocks). Time comes in as an argument. The rules:
 
 - A quantum may run when all quanta that it depends on have finished: succeeded, or ended without work.
-- A failed quantum blocks its descendants and nothing else.
+- A failed quantum blocks its descendants and nothing else; one that is to be tried again has not failed yet.
+- A quantum that has a quorum without what failed is not blocked. It waits until all that it depends on has
+  ended for good, so that it gets the same inputs in whatever order things happen.
 - A quantum without work leaves its outputs unmade, and one that succeeded may have left out some. Those that
   depend on it run with fewer inputs, and are told whose outputs are absent; whether enough is left is for the
   runner to decide, which knows the minimums.
 - With bundles, what is handed out is a bundle: as soon as everything outside that it depends on has ended,
-  however it ended. Quanta that are blocked by then are left out.
+  however it ended. Quanta that are blocked by then are left out. Behind a failure inside of a bundle its
+  process leaves out all that depends on it; what of that may still run comes with the bundle's rest, once
+  nothing of the bundle runs any more.
 - What an earlier session finished stays finished, even behind something that must run again.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from executors.bundles import Bundles, Bundling
 from executors.outcome import QuantumStatus
 from supertask.errors import ExecutionError
 
-__all__ = ["BundleWalk", "Schedule", "Work"]
+__all__ = ["Budget", "Quorum", "Schedule", "Work"]
 
 Successors = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+Quorum = Callable[[int, Sequence[int]], bool]
+"""Says whether a quantum may run although these others, which it depends on, failed or were blocked."""
 
 _PLANNED = QuantumStatus.PLANNED.code
 _RUNNING = QuantumStatus.RUNNING.code
@@ -41,15 +48,6 @@ _NONE: list[int] = []
 _ENDS = frozenset({_SUCCEEDED, _NO_WORK, _FAILED})
 
 
-class _Bundling(Protocol):
-    """Quanta of each bundle, one after another; `graphbuilder.dag.values.Bundling` is one."""
-
-    @property
-    def indptr(self) -> npt.NDArray[np.int64]: ...
-    @property
-    def indices(self) -> npt.NDArray[np.int32]: ...
-
-
 @attrs.frozen
 class Work:
     """What is handed out at once, to be run in this order."""
@@ -59,6 +57,29 @@ class Work:
     """Its number, or -1 for quanta that are independent of each other."""
     absent: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
     """Quantum → those it depends on that ended without all of their outputs."""
+    lost: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
+    """Quantum → those it depends on that failed or were blocked, and that it runs without."""
+    behind: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
+    """Quantum → those it depends on that were made without all that the plan means them to have."""
+
+
+@attrs.define
+class Budget:
+    """How many of some quanta may fail before nothing more is handed out."""
+
+    name: str
+    """Label of their task, empty for all quanta."""
+    first: int
+    """Index of the first."""
+    stop: int
+    """Index after the last."""
+    allowed: int
+    """So many failures are too many."""
+    failed: int = 0
+
+    def __str__(self) -> str:
+        whose = f"of {self.name!r}" if self.name else "in all"
+        return f"{self.failed} {whose} failed, and {self.allowed} are too many"
 
 
 class Schedule:
@@ -76,8 +97,16 @@ class Schedule:
         else is planned anew.
     partial : collection of int, optional
         Quanta that succeeded in earlier sessions and left out outputs.
+    tainted : collection of int, optional
+        Quanta that succeeded in earlier sessions without all that the plan means them to have.
+    quorum : callable, optional
+        See `Quorum`; unless given, whatever depends on a failed quantum is blocked.
     max_failures : int, optional
         Hand out nothing more once so many have failed; 1 is "fail fast".
+    budgets : iterable of Budget, optional
+        The same for some quanta each.
+    keep_failed : bool, optional
+        Whether what failed in earlier sessions stays failed; else it is planned anew.
 
     Raises
     ------
@@ -88,53 +117,76 @@ class Schedule:
     def __init__(
         self,
         successors: Successors,
-        bundling: _Bundling | None = None,
+        bundling: Bundling | None = None,
         *,
         statuses: npt.NDArray[np.uint8] | None = None,
         partial: Collection[int] = (),
+        tainted: Collection[int] = (),
+        quorum: Quorum | None = None,
         max_failures: int | None = None,
+        budgets: Iterable[Budget] = (),
+        keep_failed: bool = False,
     ) -> None:
         indptr, indices = successors
         n = len(indptr) - 1
         done = np.zeros(n, bool) if statuses is None else (statuses == _SUCCEEDED) | (statuses == _NO_WORK)
         codes = np.full(n, _PLANNED, np.uint8)
+        failed = np.zeros(n, bool)
         if statuses is not None:
             codes[done] = statuses[done]
+            if keep_failed:
+                failed = statuses == _FAILED
+                codes[failed] = _FAILED
         self.n_quanta = n
         self.stopped = False
-        self.n_failed = 0
+        self.why_stopped = ""
+        """Which budget is spent, where that is why nothing more is handed out."""
         self.n_running = 0
-        self.n_open = int(n - done.sum())
+        self.n_open = int(n - done.sum() - failed.sum())
         """How many are planned or running."""
-        self._max_failures = max_failures
+        self._budgets = list(budgets)
+        if max_failures is not None:
+            self._budgets.append(Budget("", 0, n, max_failures))
+        self._quorum = quorum
         # Memoryviews: scalar access to numpy arrays costs three times as much, lists 127 bytes per quantum.
         self._indptr = memoryview(np.ascontiguousarray(indptr, np.int64))
         self._indices = memoryview(np.ascontiguousarray(indices, np.int32))
         self._codes = codes
         self._status = memoryview(codes)
         self._absent: dict[int, list[int]] = {}
+        self._lost: dict[int, list[int]] = {}
+        self._behind: dict[int, list[int]] = {}
+        self._failing: set[int] = set()
+        """Quanta whose last attempt failed and that wait to be tried again."""
+        self._later: list[tuple[float, int]] = []
+        """A heap: when, and which quantum (or bundle) is ready then."""
+        self._back: dict[int, float] = {}
+        """Bundles of which something runs and something was given back → when the latter may run."""
         self._ready: deque[int] = deque()
         """Quanta, or bundles where there are any."""
         owners = np.repeat(np.arange(n, dtype=np.int32), np.diff(indptr)) if done.any() or bundling else None
         if bundling is None:
-            self._bundles: _Bundles | None = None
+            self._bundles: Bundles | None = None
             waiting = np.bincount(indices, minlength=n).astype(np.int32)
             if owners is not None:
                 waiting -= np.bincount(indices[done[owners]], minlength=n).astype(np.int32)
-            self._ready.extend(np.flatnonzero((waiting == 0) & ~done).tolist())
+            self._ready.extend(np.flatnonzero((waiting == 0) & ~done & ~failed).tolist())
             # What is finished is never released again: from -1 it only goes down.
-            waiting[done] = -1
+            waiting[done | failed] = -1
             self._waiting = memoryview(waiting)
         else:
             assert owners is not None  # noqa: S101 - made three lines above
-            self._bundles = _Bundles(bundling, indices, owners, done)
+            self._bundles = Bundles(bundling, indices, owners, done)
             self._waiting = self._bundles.waiting
             self._ready.extend(b for b in range(self._bundles.n) if not self._waiting[b])
         if owners is not None:
-            short = codes == _NO_WORK
-            short[list(partial)] = True
-            for edge in np.flatnonzero(short[owners]).tolist():
-                self._absent.setdefault(int(indices[edge]), []).append(int(owners[edge]))
+            for some, code, told in ((partial, _NO_WORK, self._absent), (tainted, -1, self._behind)):
+                marked = codes == code
+                marked[list(some)] = True
+                for edge in np.flatnonzero(marked[owners]).tolist():
+                    told.setdefault(int(indices[edge]), []).append(int(owners[edge]))
+        for q in np.flatnonzero(failed).tolist():
+            self._lose(q)
 
     # -- what may run -------------------------------------------------------------------------
 
@@ -163,9 +215,28 @@ class Schedule:
         for q in chosen:
             status[q] = _RUNNING
         self.n_running += len(chosen)
-        absent = self._absent
-        known = {q: tuple(absent[q]) for q in chosen if q in absent} if absent else {}
-        return Work(tuple(chosen), bundle, known)
+        if self._bundles is not None:
+            self._bundles.running[bundle] = len(chosen)
+        if self._failing:
+            self._failing.difference_update(chosen)
+        told = [
+            {q: tuple(known[q]) for q in chosen if q in known} if known else {}
+            for known in (self._absent, self._lost, self._behind)
+        ]
+        return Work(tuple(chosen), bundle, *told)
+
+    def wake(self, now: float) -> float | None:
+        """Make ready what was postponed until now, and return when the next will be; None for never.
+
+        Parameters
+        ----------
+        now : float
+            Seconds of the clock by which things are postponed.
+        """
+        later = self._later
+        while later and later[0][0] <= now:
+            self._ready.appendleft(heapq.heappop(later)[1])
+        return later[0][0] if later and not self.stopped else None
 
     @property
     def next_ready(self) -> int | None:
@@ -186,7 +257,7 @@ class Schedule:
         ExecutionError
             Quanta are left that wait for each other.
         """
-        if self.n_running or self.n_ready:
+        if self.n_running or self.n_ready or (self._later and not self.stopped):
             return False
         if self.n_open and not self.stopped:
             raise ExecutionError(
@@ -197,8 +268,10 @@ class Schedule:
 
     # -- what happened ------------------------------------------------------------------------
 
-    def finish(self, quantum: int, status: QuantumStatus, *, partial: bool = False) -> list[int]:
-        """Take note that a running quantum ended.
+    def finish(
+        self, quantum: int, status: QuantumStatus, *, partial: bool = False, whole: bool = True
+    ) -> list[int]:
+        """Take note that a running quantum ended for good.
 
         Parameters
         ----------
@@ -208,6 +281,8 @@ class Schedule:
             SUCCEEDED, NO_WORK or FAILED.
         partial : bool, optional
             Whether it succeeded and left out outputs.
+        whole : bool, optional
+            Whether it had all that the plan means it to have: False behind failures that it ran without.
 
         Returns
         -------
@@ -219,19 +294,50 @@ class Schedule:
             now = QuantumStatus.from_code(self._status[quantum])
             raise ValueError(f"quantum {quantum} is {now.value}: it cannot become {status.value}")
         self._status[quantum] = code
-        self.n_running -= 1
         self.n_open -= 1
+        blocked = _NONE
         if code == _FAILED:
-            self.n_failed += 1
-            if self._max_failures is not None and self.n_failed >= self._max_failures:
-                self.stopped = True
-            return self._block_descendants(quantum)
-        if code == _NO_WORK or partial:
-            for c in self._indices[self._indptr[quantum] : self._indptr[quantum + 1]]:
-                if self._status[c] == _PLANNED or self._bundles is not None:
-                    self._absent.setdefault(c, []).append(quantum)
-        self._release(quantum)
-        return _NONE
+            self._charge(quantum)
+            self._take_back_inside(quantum)
+            blocked = self._lose(quantum)
+        else:
+            if code == _NO_WORK or partial:
+                self._note(self._absent, quantum)
+            if not whole:
+                self._note(self._behind, quantum)
+            self._release(quantum)
+        self._leave(quantum)
+        return blocked
+
+    def _note(self, told: dict[int, list[int]], quantum: int) -> None:
+        for c in self._indices[self._indptr[quantum] : self._indptr[quantum + 1]]:
+            if self._status[c] == _PLANNED or self._bundles is not None:
+                told.setdefault(c, []).append(quantum)
+
+    def _charge(self, quantum: int) -> None:
+        for budget in self._budgets:
+            if budget.first <= quantum < budget.stop:
+                budget.failed += 1
+                if budget.failed >= budget.allowed and not self.stopped:
+                    self.stopped = True
+                    self.why_stopped = str(budget)
+
+    def _leave(self, quantum: int) -> None:
+        """Take note that a quantum does not run any more."""
+        self.n_running -= 1
+        if self._bundles is None:
+            return
+        bundle = self._bundles.of[quantum]
+        running = self._bundles.running
+        running[bundle] -= 1
+        if not running[bundle] and bundle in self._back:
+            self._ready_at(self._back.pop(bundle), bundle)
+
+    def _ready_at(self, due: float, which: int) -> None:
+        if due:
+            heapq.heappush(self._later, (due, which))
+        else:
+            self._ready.appendleft(which)
 
     def _release(self, quantum: int) -> None:
         waiting, ready = self._waiting, self._ready
@@ -253,37 +359,86 @@ class Schedule:
                 if not left:
                     ready.append(b)
 
-    def _block_descendants(self, quantum: int) -> list[int]:
+    def _lose(self, quantum: int) -> list[int]:
+        """Block what depends on a quantum that failed and has no quorum without it; return what that is."""
         status, indptr, indices = self._status, self._indptr, self._indices
         blocked: list[int] = []
         front = [quantum]
         while front:
             q = front.pop()
             for c in indices[indptr[q] : indptr[q + 1]]:
-                # One that runs is of the same bundle: its runner knows of the failure and leaves it out.
-                if status[c] == _PLANNED or (status[c] == _RUNNING and self._bundles is not None):
-                    if status[c] == _RUNNING:
-                        self.n_running -= 1
-                    status[c] = _BLOCKED
-                    blocked.append(c)
-                    front.append(c)
+                if status[c] != _PLANNED:
+                    continue
+                if self._quorum is not None and self._quorum(c, [*self._lost.get(c, ()), q]):
+                    self._lost.setdefault(c, []).append(q)
+                    if self._bundles is None:
+                        self._release_one(c)
+                    continue
+                status[c] = _BLOCKED
+                blocked.append(c)
+                front.append(c)
         self.n_open -= len(blocked)
+        self._failing.difference_update(blocked)
         if self._bundles is not None:
             for q in (quantum, *blocked):
                 self._release(q)
         return blocked
+
+    def _release_one(self, quantum: int) -> None:
+        left = self._waiting[quantum] - 1
+        self._waiting[quantum] = left
+        if not left:
+            self._ready.append(quantum)
+
+    def _take_back_inside(self, quantum: int) -> None:
+        """Take back what of its bundle depends on a quantum that failed: its process leaves that out."""
+        if self._bundles is None:
+            return
+        status, indptr, indices = self._status, self._indptr, self._indices
+        front = [quantum]
+        while front:
+            q = front.pop()
+            for c in indices[indptr[q] : indptr[q + 1]]:
+                if status[c] == _RUNNING:  # of the same bundle: others wait until all outside has ended
+                    status[c] = _PLANNED
+                    self._back.setdefault(self._bundles.of[c], 0.0)
+                    self._leave(c)
+                    front.append(c)
+
+    def postpone(self, quantum: int, until: float) -> None:
+        """Take back a running quantum whose attempt failed, to be tried again.
+
+        Parameters
+        ----------
+        quantum : int
+            Its index.
+        until : float
+            When, in seconds of the clock that `wake` is told; 0 for at once.
+        """
+        if self._status[quantum] != _RUNNING:
+            raise ValueError(f"quantum {quantum} is {self.status(quantum).value}: it cannot be tried again")
+        self._failing.add(quantum)
+        self._take_back_inside(quantum)
+        self._status[quantum] = _PLANNED
+        if self._bundles is None:
+            self._ready_at(until, quantum)
+        else:
+            bundle = self._bundles.of[quantum]
+            self._back[bundle] = max(until, self._back.get(bundle, 0.0))
+        self._leave(quantum)
 
     def give_back(self, quanta: Iterable[int]) -> None:
         """Take back quanta that were handed out and not begun, or are to be tried again; they come first."""
         back = [q for q in quanta if self._status[q] == _RUNNING]
         for q in back:
             self._status[q] = _PLANNED
-        self.n_running -= len(back)
         if self._bundles is None:
             self._ready.extendleft(reversed(back))
-        else:
-            of = self._bundles.of
-            self._ready.extendleft(dict.fromkeys(of[q] for q in reversed(back)))
+            self.n_running -= len(back)
+            return
+        for q in back:
+            self._back.setdefault(self._bundles.of[q], 0.0)
+            self._leave(q)
 
     def stop(self) -> None:
         """Hand out nothing more. What runs may still finish."""
@@ -293,7 +448,9 @@ class Schedule:
         """Give up on what has not finished; return how many that were."""
         left = (self._codes == _PLANNED) | (self._codes == _RUNNING)
         self._codes[left] = _CANCELLED
+        self._codes[list(self._failing)] = _FAILED
         self.stopped = True
+        self._failing.clear()
         self.n_open = self.n_running = 0
         return int(left.sum())
 
@@ -307,89 +464,3 @@ class Schedule:
     def statuses(self) -> npt.NDArray[np.uint8]:
         """A copy of all codes, shape (n,)."""
         return self._codes.copy()
-
-
-class _Bundles:
-    """Which bundle each quantum is in, and for how much outside of it each bundle waits."""
-
-    def __init__(
-        self,
-        bundling: _Bundling,
-        consumers: npt.NDArray[np.int32],
-        producers: npt.NDArray[np.int32],
-        done: npt.NDArray[np.bool_],
-    ) -> None:
-        indptr, members = np.asarray(bundling.indptr), np.asarray(bundling.indices)
-        n = len(done)
-        self.n = len(indptr) - 1
-        if len(members) != n or (np.bincount(members, minlength=n) != 1).any():
-            raise ExecutionError(
-                f"the bundles hold {len(members)} quanta of {n}, or some twice: they are of another plan"
-            )
-        of = np.empty(n, np.int32)
-        of[members] = np.repeat(np.arange(self.n, dtype=np.int32), np.diff(indptr))
-        position = np.empty(n, np.int32)
-        position[members] = np.arange(n, dtype=np.int32)
-        inside = of[producers] == of[consumers]
-        if (position[producers] >= position[consumers])[inside].any():
-            raise ExecutionError(
-                "a bundle holds a quantum before one that it depends on; batch the plan again"
-            )
-        outer = ~inside & ~done[producers] & ~done[consumers]
-        self.waiting = memoryview(np.bincount(of[consumers[outer]], minlength=self.n).astype(np.int32))
-        self.of = memoryview(of)
-        self.done = memoryview(done)
-        """What earlier sessions finished; edges to these were never counted."""
-        self._indptr, self._members = indptr, members
-
-    def quanta(self, bundle: int) -> list[int]:
-        """Return the quanta of a bundle in order."""
-        found: list[int] = self._members[self._indptr[bundle] : self._indptr[bundle + 1]].tolist()
-        return found
-
-
-class BundleWalk:
-    """What to run of one piece of work, for the process that runs it.
-
-    It keeps the rules of `Schedule` inside a bundle: quanta behind a failure are left out, those behind one
-    without work are told so.
-
-    Parameters
-    ----------
-    work : Work
-        What was handed out.
-    successors : callable
-        Returns the plan's (indptr, indices); called only when a quantum did not succeed.
-    """
-
-    def __init__(self, work: Work, successors: Callable[[], Any]) -> None:
-        self.work = work
-        self._successors = successors
-        self._members = set(work.quanta) if work.bundle >= 0 else set()
-        self._absent: dict[int, list[int]] = {q: list(a) for q, a in work.absent.items()}
-        self._left_out: set[int] = set()
-
-    def may_run(self, quantum: int) -> bool:
-        """Tell whether nothing of this bundle that it depends on failed."""
-        return quantum not in self._left_out
-
-    def absent(self, quantum: int) -> Sequence[int]:
-        """Return those that it depends on that ended without all of their outputs."""
-        return self._absent.get(quantum, ())
-
-    def finish(self, quantum: int, status: QuantumStatus, *, partial: bool = False) -> None:
-        """Take note that one ended; `partial` if it succeeded and left out outputs."""
-        if not self._members or (status is QuantumStatus.SUCCEEDED and not partial):
-            return
-        indptr, indices = self._successors()
-        front = [quantum]
-        while front:
-            q = front.pop()
-            for c in indices[indptr[q] : indptr[q + 1]].tolist():
-                if c not in self._members:
-                    continue
-                if status is not QuantumStatus.FAILED:
-                    self._absent.setdefault(c, []).append(q)
-                elif c not in self._left_out:
-                    self._left_out.add(c)
-                    front.append(c)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executors.bundlewalk import BundleWalk
 from executors.outcome import QuantumStatus
-from executors.schedule import BundleWalk, Schedule, Work
+from executors.schedule import Schedule, Work
 from supertask.errors import ExecutionError
 
 PLANNED, RUNNING, SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED, _ = QuantumStatus
