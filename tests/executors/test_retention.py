@@ -179,7 +179,7 @@ def test_what_cannot_be_remade_is_never_deleted_and_all_mistakes_are_said(here, 
     assert "no dataset type 'imge' (did you mean 'image'?)" in said
     assert "report cannot be on-failure: nothing in the plan reads it" in said
     assert "'until used' is not one of keep, until-used, on-failure (did you mean 'until-used'?)" in said
-    assert not RunFolder(str(root), RUN).path.exists()
+    assert not list(RunFolder(str(root), RUN).journal.iterdir())
 
 
 def test_a_lost_file_is_told_from_one_that_was_deleted(root, butler, control):
