@@ -298,6 +298,10 @@ class InMemoryButler(AbstractButler):
         """Relate units by row ID; return how many rows were new."""
         return self._contents.insert_relation_rows(rows)
 
+    def remove_relation_rows(self, rows: RelationRows) -> int:
+        """Take rows out of a relation by row ID; return how many were there."""
+        return self._contents.remove_relation_rows(rows)
+
     # -- collections --------------------------------------------------------------------------
 
     def _collection(self, name: str, *kinds: CollectionKind) -> _Collection:

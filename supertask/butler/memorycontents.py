@@ -164,9 +164,7 @@ class Contents:
 
     def insert_relation_rows(self, rows: RelationRows) -> int:
         """Relate units by row ID; as `AbstractButler.insert_relation_rows`."""
-        leaves = self.relation_leaves(self.model.relation(rows.relation))
-        if set(rows.units) != set(leaves):
-            raise DataIdError(f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}")
+        leaves = self._leaves_of(rows)
         for u in leaves:
             if any(not 1 <= i <= len(self.units[u]) for i in rows.units[u].tolist()):
                 raise DataIdError(
@@ -177,3 +175,17 @@ class Contents:
         new = len(made - there)
         there |= made
         return new
+
+    def remove_relation_rows(self, rows: RelationRows) -> int:
+        """Take rows out of a relation; as `AbstractButler.remove_relation_rows`."""
+        named = set(zip(*(rows.units[u].tolist() for u in self._leaves_of(rows)), strict=True))
+        there = self.relations[rows.relation]
+        removed = len(named & there)
+        there -= named
+        return removed
+
+    def _leaves_of(self, rows: RelationRows) -> tuple[str, ...]:
+        leaves = self.relation_leaves(self.model.relation(rows.relation))
+        if set(rows.units) != set(leaves):
+            raise DataIdError(f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}")
+        return leaves

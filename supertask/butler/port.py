@@ -402,6 +402,16 @@ class AbstractButler(DatasetSource):
             How many were new.
         """
 
+    @abc.abstractmethod
+    def remove_relation_rows(self, rows: RelationRows) -> int:
+        """Take rows out of a relation by their row IDs, in bulk. Rows that are not there are passed over.
+
+        Returns
+        -------
+        int
+            How many were there.
+        """
+
     # -- collections --------------------------------------------------------------------------
 
     @abc.abstractmethod

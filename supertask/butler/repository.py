@@ -308,6 +308,10 @@ class Butler(AbstractButler):
         """Relate units by row ID, in bulk; return how many rows were new."""
         return self._registry.insert_relation_rows(rows)
 
+    def remove_relation_rows(self, rows: RelationRows) -> int:
+        """Take rows out of a relation by row ID, in bulk; return how many were there."""
+        return self._registry.remove_relation_rows(rows)
+
     # -- collections --------------------------------------------------------------------------
 
     def create_collection(

@@ -255,3 +255,16 @@ class ColumnContract(ButlerFixtures):
         assert survey.insert_relation_rows(RelationRows("overlap", columns)) == 1
         with pytest.raises(DataIdError, match="patch"):
             survey.insert_relation_rows(RelationRows("overlap", {**columns, "patch": one * 1000}))
+
+    def test_rows_of_a_relation_are_taken_out_by_row_id_and_no_others(self, survey: AbstractButler) -> None:
+        before = survey.reader().relation("overlap")
+        n = len(before.units["patch"])
+        some = RelationRows("overlap", {u: np.repeat(ids[: n // 2], 2) for u, ids in before.units.items()})
+        assert survey.remove_relation_rows(some) == n // 2
+        assert survey.remove_relation_rows(some) == 0
+        after = survey.reader().relation("overlap")
+        left = sorted(zip(*(ids[n // 2 :].tolist() for ids in before.units.values()), strict=True))
+        assert sorted(zip(*(after.units[u].tolist() for u in before.units), strict=True)) == left
+        assert survey.insert_relation_rows(some) == n // 2
+        with pytest.raises(DataIdError, match="need columns"):
+            survey.remove_relation_rows(RelationRows("overlap", {"patch": some.units["patch"]}))

@@ -17,7 +17,13 @@ from supertask.butler.registry.database import Database
 from supertask.butler.registry.datasetrows import DatasetRowsWriter, Found
 from supertask.butler.registry.reader import RegistryReader
 from supertask.butler.registry.schema import SCHEMA_VERSION, Schema
-from supertask.butler.registry.unitrows import UnitIds, insert_relation, insert_relation_rows, insert_units
+from supertask.butler.registry.unitrows import (
+    UnitIds,
+    insert_relation,
+    insert_relation_rows,
+    insert_units,
+    remove_relation_rows,
+)
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import CollectionError, RepositoryError, RepositoryVersionError
@@ -233,6 +239,11 @@ class Registry:
         """Relate units by row ID; return how many rows were new."""
         with self._database.write(f"inserting into relation {rows.relation!r}") as connection:
             return insert_relation_rows(connection, self._schema, self._backend, rows)
+
+    def remove_relation_rows(self, rows: RelationRows) -> int:
+        """Take rows out of a relation by row ID; return how many were there."""
+        with self._database.write(f"removing from relation {rows.relation!r}") as connection:
+            return remove_relation_rows(connection, self._schema, rows)
 
     # -- datasets -------------------------------------------------------------------------------
 

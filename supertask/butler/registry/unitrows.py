@@ -17,7 +17,7 @@ from supertask.errors import DataIdError, Problems
 from supertask.rows import RelationRows
 from supertask.units import Unit, UnitModel
 
-__all__ = ["UnitIds", "insert_relation", "insert_relation_rows", "insert_units"]
+__all__ = ["UnitIds", "insert_relation", "insert_relation_rows", "insert_units", "remove_relation_rows"]
 
 _CHUNK = 500
 _MANY = 5_000
@@ -261,13 +261,7 @@ def insert_relation_rows(
     connection: sa.Connection, schema: Schema, backend: Backend, rows: RelationRows
 ) -> int:
     """Relate units by their row IDs."""
-    leaves = schema.relation_leaves(schema.model.relation(rows.relation))
-    if set(rows.units) != set(leaves):
-        raise DataIdError(
-            f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}; "
-            f"they have {', '.join(rows.units)}"
-        )
-    columns = [np.asarray(rows.units[u], np.int64) for u in leaves]
+    leaves, columns = _relation_columns(schema, rows)
     for unit, column in zip(leaves, columns, strict=True):
         table = schema.units[unit]
         last = connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0
@@ -278,3 +272,29 @@ def insert_relation_rows(
     order = np.lexsort(columns[::-1])
     values = list(zip(*(c[order].tolist() for c in columns), strict=True))
     return backend.insert(connection, schema.relations[rows.relation], [link(u) for u in leaves], values)
+
+
+def remove_relation_rows(connection: sa.Connection, schema: Schema, rows: RelationRows) -> int:
+    """Take rows out of a relation by their row IDs."""
+    leaves, columns = _relation_columns(schema, rows)
+    table = schema.relations[rows.relation]
+    whole = np.unique(np.stack(columns, axis=1), axis=0)
+    if not len(whole):
+        return 0
+    # In the order of their keys, as writers insert them, so that two of them get into no deadlock.
+    done = connection.execute(
+        sa.delete(table).where(*(table.c[link(u)] == sa.bindparam(f"_{u}") for u in leaves)),
+        [dict(zip((f"_{u}" for u in leaves), row, strict=True)) for row in whole.tolist()],
+    )
+    return int(done.rowcount)
+
+
+def _relation_columns(schema: Schema, rows: RelationRows) -> tuple[tuple[str, ...], list[Any]]:
+    """Return the units that a relation's table has, and the rows' IDs of each."""
+    leaves = schema.relation_leaves(schema.model.relation(rows.relation))
+    if set(rows.units) != set(leaves):
+        raise DataIdError(
+            f"rows of relation {rows.relation!r} need columns for {', '.join(leaves)}; "
+            f"they have {', '.join(rows.units)}"
+        )
+    return leaves, [np.asarray(rows.units[u], np.int64) for u in leaves]
