@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from supertask.butler.content import content_identity
-from supertask.butler.datastore import TEMPORARY_PREFIX, Datastore
+from supertask.butler.datastore import Datastore
 from supertask.butler.handles import type_by_name
 from supertask.butler.layout import SQLITE_FILE, Layout
 from supertask.butler.port import AbstractButler, CollectionInfo, CollectionKind, Reader
 from supertask.butler.querying import handles, narrow, required_keys, unit_dicts
-from supertask.butler.registry.backend import Backend
 from supertask.butler.registry.catalog import check_same_type
 from supertask.butler.registry.datasetrows import Found
+from supertask.butler.registry.location import connect, new, opened_by, stated
 from supertask.butler.registry.registry import Registry
-from supertask.butler.registry.sqlite import SqliteBackend
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import DatasetExistsError, DatasetNotFoundError, RepositoryError, StorageError
@@ -28,7 +29,6 @@ from supertask.units import UnitModel
 
 __all__ = ["Butler"]
 
-_SQLITE = "sqlite:"
 _ALWAYS = (-(2**63), 2**63 - 1)
 
 
@@ -45,6 +45,9 @@ class Butler(AbstractButler):
         RUN collection that `put` writes to; it is made when first written to.
     writeable : bool
         Whether to write. On a read-only mount only reading is possible in any case.
+    registry : str, optional
+        URL of the registry if it is reached in another way than ``supertask.yaml`` says: as another user, by
+        another route, with a password.
 
     Raises
     ------
@@ -66,11 +69,12 @@ class Butler(AbstractButler):
         run: str | None = None,
         *,
         writeable: bool = True,
+        registry: str | None = None,
     ) -> None:
         self.root = os.path.abspath(path)
         layout = Layout.read(self.root)
         self.repository_id = layout.id
-        self._registry = Registry(_backend(layout.registry, self.root, writeable=writeable))
+        self._registry = Registry(connect(registry or layout.registry, self.root, writeable=writeable))
         self.model = self._registry.model
         self.datastore = Datastore(self.root, layout.templates)
         self.run = run
@@ -82,7 +86,7 @@ class Butler(AbstractButler):
         path: str | Path,
         unit_model: str | Path | UnitModel = "imaging",
         *,
-        registry_url: str | None = None,
+        registry: str | None = None,
     ) -> Butler:
         """Make a repository and return its Butler.
 
@@ -92,8 +96,10 @@ class Butler(AbstractButler):
             Folder for it; made if it is not there.
         unit_model : str or path or UnitModel
             Name of a model (``imaging``, ``spectra``), a YAML file with one, or a model.
-        registry_url : str, optional
-            Where the registry is: ``sqlite:`` and a path; in the folder unless given.
+        registry : str, optional
+            Where the registry is: ``sqlite:`` and a path, or ``postgresql://USER@HOST/DATABASE?schema=NAME``,
+            where the schema is made up unless named; in the folder unless given. A password is used and not
+            kept: who opens the repository has his in ``~/.pgpass`` or ``$PGPASSWORD``.
 
         Raises
         ------
@@ -104,23 +110,19 @@ class Butler(AbstractButler):
         """
         root = os.path.abspath(path)
         model = load_unit_model(unit_model)
-        layout = Layout(model.name, registry_url or f"{_SQLITE}{SQLITE_FILE}")
-        final = _sqlite_path(layout.registry, root)
+        layout = Layout(model.name, registry or f"sqlite:{SQLITE_FILE}")
+        layout = attrs.evolve(layout, registry=stated(layout.registry, layout.id))
+        url = opened_by(registry, layout.registry)
         try:
             os.makedirs(root, exist_ok=True)
             layout.check_vacant(root)
             # Whatever interrupts this leaves no repository: the layout is written last.
-            temporary = os.path.join(os.path.dirname(final), f"{TEMPORARY_PREFIX}{os.getpid()}-{SQLITE_FILE}")
-            try:
-                Registry.create(SqliteBackend(temporary, writeable=True, create=True), model)
-                os.replace(temporary, final)
-            finally:
-                for suffix in ("", "-wal", "-shm"):
-                    Path(temporary + suffix).unlink(missing_ok=True)
+            with new(url, root) as backend:
+                Registry.create(backend, model)
             layout.write(root)
         except OSError as error:
             raise RepositoryError(f"a repository cannot be made at {root}: {error}") from error
-        return cls(root)
+        return cls(root, registry=url)
 
     def close(self) -> None:
         """Close connections to the registry."""
@@ -373,16 +375,3 @@ class Butler(AbstractButler):
         """Return where the template puts a dataset of a run, relative to the root."""
         dataId = self._registry.data_ids.complete(type(dataset), dataset.dataId)
         return self.datastore.location_for(type(dataset), dataId, run)
-
-
-def _sqlite_path(url: str, root: str) -> str:
-    if not url.startswith(_SQLITE):
-        raise RepositoryError(
-            f"registry {url!r}: only SQLite is known so far; write 'sqlite:' and a path, absolute or "
-            f"relative to {root}"
-        )
-    return os.path.join(root, url.removeprefix(_SQLITE).removeprefix("///"))
-
-
-def _backend(url: str, root: str, *, writeable: bool) -> Backend:
-    return SqliteBackend(_sqlite_path(url, root), writeable=writeable)

@@ -1,14 +1,18 @@
 """The backend port: the few things in which one database differs from another.
 
 All SQL is SQLAlchemy Core, but for three jobs at which each database has its own fast way: writing
-many rows, reading many rows into columns, and filling a temporary table with IDs.
+many rows, reading many rows into columns, and handing over many IDs to be looked up.
+
+Writers may be alone (SQLite) or many (PostgreSQL). So that many get into no deadlock, a transaction first
+changes the catalog, if it must, with `lock_catalog` held; then inserts rows in the order of their unique
+keys, table after table in the order of names; then updates rows in the order of their IDs.
 """
 
 from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,9 +22,12 @@ import sqlalchemy as sa
 
 from supertask.rows import TextColumn
 
-__all__ = ["Backend", "BulkColumn", "Column", "ColumnKind"]
+__all__ = ["Backend", "BulkColumn", "Column", "ColumnKind", "Portion"]
 
 Column = npt.NDArray[Any] | TextColumn
+Portion = Callable[[int, int], tuple[sa.FromClause, Sequence[sa.ColumnElement[bool]]]]
+"""Gives of IDs handed to the database those after `low` up to `high`: a table with the column ``id``, and
+what else a query on it must ask for."""
 
 
 class ColumnKind(enum.Enum):
@@ -65,9 +72,18 @@ class Backend(abc.ABC):
     def make_engine(self) -> sa.Engine:
         """Return an engine whose connections are set up for us."""
 
+    def look(self, connection: sa.Connection) -> None:  # noqa: B027 - not all databases need it
+        """Find out, on the first connection to a registry that is there, whether it may be written to."""
+
+    def prepare(self, connection: sa.Connection) -> None:  # noqa: B027 - not all databases need it
+        """Make room for a new registry, in the transaction that will lay it out."""
+
+    def lock_catalog(self, connection: sa.Connection, meta: sa.Table) -> None:  # noqa: B027 - not all databases need it
+        """Wait until no other writer is changing the catalog, and keep others from it until the end."""
+
     @abc.abstractmethod
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
-        """Begin a transaction: of a reader, one look that does not change; of a writer, the only one."""
+        """Begin a transaction; what a reader sees in one does not change."""
 
     @abc.abstractmethod
     def is_busy(self, error: sa.exc.DBAPIError) -> bool:
@@ -104,11 +120,8 @@ class Backend(abc.ABC):
         """Read columns of one query, aligned, with no Python object per row. Order is not promised."""
 
     @abc.abstractmethod
-    def fill(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> sa.TableClause:
-        """Return a new temporary table with columns ``n`` (1, 2, … as primary key) and ``id``.
-
-        It lives until the transaction ends.
-        """
+    def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:
+        """Hand over IDs to be looked up in portions, until the transaction ends."""
 
     @abc.abstractmethod
     def join_order(

@@ -188,14 +188,25 @@ class Catalog:
 
     # -- changing -----------------------------------------------------------------------------
 
+    def changing(self, connection: sa.Connection) -> State:
+        """Keep all others from changing the catalog until this transaction ends; return it as it is now."""
+        self._backend.lock_catalog(connection, self._schema.meta)
+        return self.current(connection)
+
     def touch(self, connection: sa.Connection) -> None:
         """Say that the catalog has changed. Marks are random: one that is rolled back never returns."""
         meta = self._schema.meta
         connection.execute(sa.update(meta).where(meta.c.name == "catalog").values(value=secrets.token_hex(8)))
 
+    def lock_rows(self, connection: sa.Connection, entry: CollectionEntry) -> None:
+        """Be alone until this transaction ends among those who look what a collection holds and add to it."""
+        table = self._schema.collection
+        connection.execute(sa.select(table.c.id).where(table.c.id == entry.id).with_for_update())
+
     def add_type(self, connection: sa.Connection, dataset_type: type[Dataset]) -> tuple[TypeEntry, bool]:
         """Make a dataset type known; return its entry and whether it was new."""
         known = self.current(connection).types.get(dataset_type.name)
+        known = known or self.changing(connection).types.get(dataset_type.name)
         if known is not None:
             check_same_type(dataset_type, known.dataset_type)
             return known, False
@@ -219,7 +230,7 @@ class Catalog:
     def add_collection(
         self, connection: sa.Connection, name: str, kind: CollectionKind, children: Sequence[str], doc: str
     ) -> CollectionEntry:
-        """Make a collection that is known not to be there."""
+        """Make a collection that is known not to be there, the catalog being kept from changing."""
         wrong = check_run_name(name)
         if wrong:
             raise CollectionError(f"{name!r} is no name for a collection: {wrong}")
@@ -255,9 +266,9 @@ class Catalog:
 
     def add_holder(self, connection: sa.Connection, entry: TypeEntry, collection_id: int) -> None:
         """Note that a collection holds datasets of a type."""
-        state = self.current(connection)
-        if collection_id in self.holders(connection, state, entry):
+        if collection_id in self.holders(connection, self.current(connection), entry):
             return
+        self.changing(connection)
         row = [(entry.id, collection_id)]
         if self._backend.insert(connection, self._schema.collection_type, ("type_id", "collection_id"), row):
             self.touch(connection)

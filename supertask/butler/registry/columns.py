@@ -1,7 +1,7 @@
 """Rows of a table in columns, narrowed by IDs: by looking up where few are wanted, else by scanning.
 
 What is admitted comes as arrays of row IDs. The most selective one that an index serves drives the
-query from a temporary table, so that its cost is that of what is found, however large the table;
+query from a table of its own, so that its cost is that of what is found, however large the table;
 the others, and all of them where none is selective, are applied to the columns with NumPy, which
 costs nanoseconds a row. Rows are read in pages, so that text and columns are never in memory twice.
 """
@@ -215,10 +215,11 @@ def _by_driver(
     last: int,
 ) -> Iterator[dict[str, Column]]:
     if len(driver.ids):
-        picked = backend.fill(connection, driver.ids)
-        joined = backend.join_order(picked, source, driver.column == picked.c.id)
+        portion = backend.pick(connection, driver.ids)
         for found, low, high in _steps(len(driver.ids), 256):
-            page = backend.read(connection, columns, joined, [*where, picked.c.n > low, picked.c.n <= high])
+            picked, within = portion(low, high)
+            joined = backend.join_order(picked, source, driver.column == picked.c.id)
+            page = backend.read(connection, columns, joined, [*where, *within])
             found.append(_length(page))
             yield page
     if driver.null_passes:

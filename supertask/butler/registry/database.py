@@ -51,12 +51,12 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a connection on which everything read is of one moment."""
-        with self.errors("read"), self._here.connect() as connection:
+        with self.errors("read"), self._begin(writing=False) as connection:
             yield connection
 
     @contextmanager
     def write(self, what: str) -> Iterator[sa.Connection]:
-        """Give a connection that alone may write; what is done on it takes effect whole or not at all.
+        """Give a connection for writing; what is done on it takes effect whole or not at all.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Database:
                 f"{what} is not possible: {self.backend.where} is read-only ({self.backend.why_not})"
             )
         with self.errors("written"):
-            connection = self._begin()
+            connection = self._begin(writing=True)
             try:
                 yield connection
                 connection.commit()
@@ -76,15 +76,20 @@ class Database:
                 # Rolls back what was not committed.
                 connection.close()
 
-    def _begin(self) -> sa.Connection:
+    def _begin(self, *, writing: bool) -> sa.Connection:
         deadline = time.monotonic() + _PATIENCE
         pause = 0.005
+        lost = 0
         while True:
-            connection = self._here.connect().execution_options(writing=True)
+            connection = self._here.connect().execution_options(writing=writing)
             try:
                 connection.begin()
             except sa.exc.DBAPIError as error:
                 connection.close()
+                if error.connection_invalidated and not lost:
+                    # It had been lying in the pool while the server was started anew: there are fresh ones.
+                    lost += 1
+                    continue
                 if not self.backend.is_busy(error) or time.monotonic() > deadline:
                     raise
             else:
@@ -95,15 +100,19 @@ class Database:
     def connect(self) -> sa.Connection:
         """Return a connection for reading that the caller closes; what it reads is of one moment."""
         with self.errors("opened"):
-            return self._here.connect()
+            return self._begin(writing=False)
 
     @contextmanager
     def errors(self, verb: str = "read") -> Iterator[None]:
         """Say errors of the database in our words."""
         try:
             yield
-        except sa.exc.IntegrityError:
-            raise
+        except sa.exc.IntegrityError as error:
+            # Where writers are alone nothing can change between looking and writing.
+            raise RepositoryError(
+                f"{self.backend.where} cannot be {verb}: another client changed or removed meanwhile what "
+                f"this is about; look again, and do it again ({' '.join(str(error.orig).split())})"
+            ) from error
         except sa.exc.DBAPIError as error:
             raise RepositoryError(
                 f"{self.backend.where} cannot be {verb}: {self.backend.explain(error)}"

@@ -33,12 +33,29 @@ SCHEMA_VERSION = 1
 # SQLite numbers rows by itself only where the type is spelt INTEGER.
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-_KEY_TYPES: dict[KeyKind, Any] = {KeyKind.INT: sa.BigInteger, KeyKind.STR: sa.Text, KeyKind.DATE: sa.Text}
+# Text is ordered by code points, as in Python and SQLite, whatever a server's locale is.
+_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+class _Bit(sa.types.TypeDecorator[bool]):
+    """True and false as 1 and 0, where a database would not compare booleans with numbers."""
+
+    impl = sa.SmallInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: bool | None, dialect: sa.Dialect) -> int | None:
+        """Return what is sent."""
+        return None if value is None else int(value)
+
+
+_Bool = sa.Boolean().with_variant(_Bit(), "postgresql")
+
+_KEY_TYPES: dict[KeyKind, Any] = {KeyKind.INT: sa.BigInteger, KeyKind.STR: _Text, KeyKind.DATE: _Text}
 _FIELD_TYPES: dict[FieldKind, Any] = {
     FieldKind.INT: sa.BigInteger,
     FieldKind.FLOAT: sa.Double,
-    FieldKind.STR: sa.Text,
-    FieldKind.BOOL: sa.Boolean,
+    FieldKind.STR: _Text,
+    FieldKind.BOOL: _Bool,
     FieldKind.TIME: sa.BigInteger,
 }
 _INDEXED_FIELDS = (FieldKind.STR, FieldKind.TIME)
@@ -82,7 +99,7 @@ class Schema:
         self.metadata = sa.MetaData()
         self._datasets: dict[tuple[int, tuple[str, ...]], DatasetTables] = {}
         table = self._table
-        self.meta = table("meta", sa.Column("name", sa.Text, primary_key=True), _text("value"))
+        self.meta = table("meta", sa.Column("name", _Text, primary_key=True), _text("value"))
         self.dataset_type = table(
             "dataset_type",
             sa.Column("id", _Id, primary_key=True),
@@ -98,7 +115,7 @@ class Schema:
             _text("name", unique=True),
             _text("kind"),
             _text("doc"),
-            sa.Column("provenance", sa.Text),
+            sa.Column("provenance", _Text),
             # Numbers of removed collections are never given again: others may still hold them.
             sqlite_autoincrement=True,
         )
@@ -211,7 +228,7 @@ class Schema:
 
 
 def _text(name: str, *, unique: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, unique=unique)
+    return sa.Column(name, _Text, nullable=False, unique=unique)
 
 
 def _refers(name: str, target: str, **kwargs: Any) -> sa.Column[int]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from supertask.butler.registry.backend import Backend, BulkColumn, Column, ColumnKind
+from supertask.butler.registry.backend import Backend, BulkColumn, Column, ColumnKind, Portion
 from supertask.errors import RepositoryError
 from supertask.rows import TextColumn
 
@@ -163,8 +163,8 @@ class SqliteBackend(Backend):
             raise RuntimeError(f"columns of different length were read: {select}")
         return read
 
-    def fill(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> sa.TableClause:
-        """Return a new temporary table with these IDs."""
+    def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:
+        """Put these IDs in a temporary table."""
         # Named alike in every transaction, so that statements on it are compiled once.
         number = self._filled[connection] = self._filled.get(connection, 0) + 1
         table = sa.table(f"picked_{number}", sa.column("n", sa.Integer), sa.column("id", sa.Integer))
@@ -175,7 +175,7 @@ class SqliteBackend(Backend):
             f"INSERT INTO {quoted} (id) SELECT value FROM json_each(?)",  # noqa: S608 - our name
             (f"[{','.join(map(str, ids.tolist()))}]",),
         )
-        return table
+        return lambda low, high: (table, [table.c.n > low, table.c.n <= high])
 
     def join_order(
         self, driver: sa.FromClause, other: sa.FromClause, on: sa.ColumnElement[bool]

@@ -19,3 +19,13 @@ class TestInMemory(ButlerContract):
     @pytest.fixture
     def butler(self, tmp_path):
         return InMemoryButler("imaging")
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("postgres")
+class TestOnPostgres(ButlerContract):
+    @pytest.fixture
+    def butler(self, postgres_server, new_repository):
+        butler = new_repository(postgres_server)
+        yield butler
+        assert not list(butler.datastore.temporary_files())

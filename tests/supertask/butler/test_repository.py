@@ -142,17 +142,28 @@ def test_an_interrupted_creation_leaves_no_repository_and_is_done_again(tmp_path
 def test_an_unknown_unit_model_or_registry_is_refused(tmp_path):
     with pytest.raises(UnitModelError, match="did you mean 'imaging'"):
         Butler.create(tmp_path / "a", "imagin")
-    with pytest.raises(RepositoryError, match="only SQLite"):
-        Butler.create(tmp_path / "b", registry_url="postgresql://host/db")
+    with pytest.raises(RepositoryError, match=r"'mysql':…: only SQLite and PostgreSQL") as caught:
+        Butler.create(tmp_path / "b", registry="mysql://me:secret@host/db")
+    assert "secret" not in str(caught.value)
     assert not (tmp_path / "b" / ROOT_FILE).exists()
 
 
 def test_a_registry_may_lie_elsewhere(tmp_path):
-    with Butler.create(tmp_path / "r", registry_url=f"sqlite:{tmp_path / 'db.sqlite3'}") as butler:
+    with Butler.create(tmp_path / "r", registry=f"sqlite:{tmp_path / 'db.sqlite3'}") as butler:
         butler.insert_units("band", [{"band": "r"}])
     with Butler(tmp_path / "r") as butler:
         assert butler.units("band") == [{"band": "r"}]
     assert not list((tmp_path / "r").glob("*.sqlite3"))
+
+
+def test_the_registry_of_another_repository_is_not_written_over(tmp_path):
+    url = f"sqlite:{tmp_path / 'db.sqlite3'}"
+    with Butler.create(tmp_path / "one", registry=url) as butler:
+        butler.insert_units("band", [{"band": "r"}])
+    with pytest.raises(RepositoryError, match="there is a registry at .* already"):
+        Butler.create(tmp_path / "two", registry=url)
+    with Butler(tmp_path / "one") as butler:
+        assert butler.units("band") == [{"band": "r"}]
 
 
 @pytest.mark.parametrize("what", ["layout", "schema"])
@@ -324,7 +335,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(butler, tmp_path):
         pytest.skip("mounting is not possible here")
     Big = Dataset.subclass("big", ("detector",), "numpy")
     try:
-        with Butler.create(small / "repo", registry_url=f"sqlite:{tmp_path / 'db.sqlite3'}") as full:
+        with Butler.create(small / "repo", registry=f"sqlite:{tmp_path / 'db.sqlite3'}") as full:
             fill_with_survey(full)
             full.run = "run"
             handle = Big(instrument="Cam", detector=0)
