@@ -108,6 +108,8 @@ class Attempt:
     """Where its log lies in its writer's log file: first byte and length."""
     records: tuple[FileRecord, ...] = ()
     """Its outputs."""
+    elided: tuple[str, ...] = ()
+    """Names of types of which outputs were made and not written: only quanta of its bundle needed them."""
     missing: tuple[bytes, ...] = ()
     """Identities of planned outputs that it left out although it succeeded, as it may."""
     unread: tuple[bytes, ...] = ()
