@@ -20,8 +20,8 @@ from graphbuilder.dag.identity import (
 )
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode
-from graphbuilder.expressions import parse
 from graphbuilder.loading import Needs, load_repo_graph
+from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
 from supertask.butler.port import AbstractButler
@@ -121,7 +121,7 @@ class GraphBuilder:
         model = self.butler.model
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
-        condition = parse(where, model, bind=bind)
+        condition = condition_for(where, self.butler, bind=bind, collections=self.collections)
         pipeline = self.pipeline.copy()
         pipeline.check(model)
         pipeline.sort()

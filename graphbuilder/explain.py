@@ -16,7 +16,7 @@ import numpy as np
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.subset import quanta_with
 from graphbuilder.dag.values import QuantumRecord, TaskNode
-from graphbuilder.expressions import parse
+from graphbuilder.lookups import condition_for
 from graphbuilder.reasons.course import PlanExplanation, explain_plan
 from graphbuilder.reasons.links import link
 from graphbuilder.reasons.lookup import check_same, having, values_of
@@ -112,7 +112,8 @@ def _selected(dag: ScienceDag, record: QuantumRecord, butler: AbstractButler | N
     if missing:
         yield "since the plan was made the repository lost what it names"
         return
-    for condition in conjuncts(parse(dag.meta.where, dag.model, bind=dag.meta.bind)):
+    where = condition_for(dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections)
+    for condition in conjuncts(where):
         spoken = sorted(names(condition), key=str)
         if all(n in values for n in spoken):
             yield f"{condition} is true: {having(dag.model, spoken, values)}"

@@ -4,6 +4,7 @@ r"""Data-ID expressions: the language in which a user says what part of a reposi
 
     visit IN (1..10:2, 42, :more) AND band = 'r' AND NOT (visit.exposure_time < 30 OR detector % 2 = 1)
     visit.obs_time BETWEEN '2026-01-01' AND '2026-01-05 TAI' AND visit.object LIKE 'M%'
+    patch OVERLAPS CIRCLE(150.1, 2.2, 0.5) AND (visit, detector) IN TABLE 'good.csv' AND NOT EXISTS(calexp)
 
 A name is a unit (its key) or ``unit.field``. Text stands in quotes, doubled to stand for themselves.
 Keywords may be written in any case. ``:name`` is a value given beside the expression. ``LIKE`` (``%``,
@@ -11,11 +12,12 @@ Keywords may be written in any case. ``:name`` is a value given beside the expre
 or ``MJD 61045.25``, in UTC unless another scale stands behind them.
 
 `parse` gives a tree of `supertask.conditions`; this module reads, `graphbuilder.expression_builder` checks.
+What only a repository knows, `graphbuilder.lookups` asks it: `condition_for` does both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +25,8 @@ from typing import Any, NoReturn
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from graphbuilder.expression_builder import build, shorten
+from graphbuilder.expression_builder import build
+from graphbuilder.expression_parts import shorten
 from supertask.conditions import Condition
 from supertask.errors import ExpressionError
 from supertask.units import UnitModel
@@ -38,19 +41,22 @@ _MAX_OPEN = 1000
 _KEYWORDS = {
     "AND": "_AND",
     "OR": "_OR",
-    **{word: word for word in ("NOT", "IN", "BETWEEN", "LIKE", "GLOB", "TRUE", "FALSE")},
+    **{word: word for word in ("NOT", "IN", "BETWEEN", "LIKE", "GLOB", "OVERLAPS", "TRUE", "FALSE")},
 }
 
 # Groups of terminals in the words of the user; a group is named if the parser would take any of it.
 _WORDS: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
     (("NOT",), frozenset({"NOT"})),
-    (("a unit", "a field", "a value", "'('"), frozenset({"WORD"})),
+    (("a unit", "a field", "a value", "'('"), frozenset({"INTEGER"})),
     (("a comparison (= != < <= > >=)",), frozenset({"COMPARISON"})),
-    (("IN", "BETWEEN", "LIKE", "GLOB"), frozenset({"IN", "BETWEEN", "LIKE", "GLOB"})),
+    (("IN",), frozenset({"IN"})),
+    (("BETWEEN", "LIKE", "GLOB"), frozenset({"BETWEEN"})),
+    (("OVERLAPS",), frozenset({"OVERLAPS"})),
     (("AND",), frozenset({"_AND"})),
     (("OR",), frozenset({"_OR"})),
     (("an arithmetic sign (+ - * / %)",), frozenset({"TIMES"})),
     (("a list such as (1, 2, 5..9)",), frozenset({"_OPEN"})),
+    (("TABLE 'file'",), frozenset({"TABLE"})),
     (("','",), frozenset({"_COMMA"})),
     (("'..'",), frozenset({"_DOTS"})),
     (("':' and a step",), frozenset({"_COLON"})),
@@ -153,9 +159,14 @@ def _check_characters(text: str) -> None:
 def _tokens(parser: Lark, text: str) -> Iterable[Token]:
     """Yield tokens, keywords told from names, and stop where parentheses nest beyond reason."""
     depth = 0
-    for token in parser.lex(text):
+    for token, following in _with_following(parser.lex(text)):
         if token.type == "WORD":
             token.type = _KEYWORDS.get(token.upper(), "WORD")
+            # These may be names of units, too, where they do not stand for themselves.
+            if token.upper() == "EXISTS" and following == "_OPEN":
+                token.type = "EXISTS"
+            elif token.upper() == "TABLE" and following in ("TEXT", "BIND"):
+                token.type = "TABLE"
         elif token.type == "_OPEN":
             depth += 1
             if depth > _MAX_OPEN:
@@ -169,13 +180,33 @@ def _tokens(parser: Lark, text: str) -> Iterable[Token]:
         yield token
 
 
+def _with_following(tokens: Iterable[Token]) -> Iterator[tuple[Token, str]]:
+    """Yield each token with the type of the one after it."""
+    waiting: Token | None = None
+    try:
+        for token in tokens:
+            if waiting is not None:
+                yield waiting, token.type
+            waiting = token
+    except UnexpectedCharacters:
+        # What stands before is wrong first, if it is.
+        if waiting is not None:
+            yield waiting, ""
+        raise
+    if waiting is not None:
+        yield waiting, ""
+
+
 def _refuse(text: str, token: Token, accepted: set[str]) -> NoReturn:
     at = len(text.rstrip()) if token.type == "$END" else token.start_pos or 0
     found = "the expression ends here" if token.type == "$END" else f"found {shorten(str(token))!r}"
-    if "WORD" in accepted:
+    if "INTEGER" in accepted:
         # Here '(' opens no list.
         accepted -= {"_OPEN"}
     expected = [word for words, terminals in _WORDS if terminals & accepted for word in words]
+    if "WORD" in accepted and "INTEGER" not in accepted:
+        a_type = "the name of a dataset type"
+        expected = [a_type if "TEXT" in accepted else "a unit, or a region such as CIRCLE(ra, dec, radius)"]
     message = f"expected {_either(expected)}; {found}"
     if token.type == "COMPARISON" and "_AND" in accepted:
         message += ". Comparisons are not chained: write a < b AND b < c"

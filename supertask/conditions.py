@@ -2,7 +2,8 @@
 
 The expression grammar (`graphbuilder.expressions`) makes these trees, a Butler turns them into
 bound SQL, and the RepoGraph evaluates them on columns: three readers of one language, none of
-which ever sees the user's text.
+which ever sees the user's text. What only the repository knows (`Overlaps`, `Exists`) is looked up first
+(`graphbuilder.lookups`) and has become `Members` before any of them reads it.
 
 A row that lacks what a condition speaks of (a bias exposure has no band) is not constrained by it:
 null is neither true nor false, and only what is false is left out.
@@ -28,16 +29,22 @@ __all__ = [
     "Comparison",
     "Condition",
     "Constant",
+    "Exists",
     "In",
     "Like",
+    "Members",
     "Name",
     "Negative",
     "Not",
     "Operand",
     "Or",
+    "Overlaps",
+    "Place",
     "Range",
+    "Shape",
     "conjuncts",
     "evaluate",
+    "has_members",
     "names",
 ]
 
@@ -178,6 +185,73 @@ class Like:
         return f"{self.operand} GLOB {_quote(self.pattern)}"
 
 
+@attrs.frozen(eq=False)
+class Members:
+    """Membership of several names together in rows: of a file, or of what the repository was asked for."""
+
+    names: tuple[Name, ...]
+    columns: tuple[npt.NDArray[Any], ...]
+    """For each name its values, shape (n,), int64 or object for text."""
+    shown: str
+    """The part of the expression that became this."""
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+@attrs.frozen
+class Shape:
+    """A region of the sky in numbers, degrees ICRS."""
+
+    kind: str
+    """``CIRCLE`` (ra, dec, radius), ``BOX`` (ra, dec, width, height) or ``POLYGON`` (ra, dec in turn)."""
+    numbers: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(map(str, self.numbers))})"
+
+
+@attrs.frozen
+class Place:
+    """The region that instances of a unit cover."""
+
+    unit: str
+    keys: tuple[tuple[str, Value], ...]
+    """Which instances: unit → key; several if these do not name one."""
+
+    def __str__(self) -> str:
+        return f"{self.unit}({', '.join(f'{u}={Constant(v)}' for u, v in self.keys)})"
+
+
+@attrs.frozen
+class Overlaps:
+    """Whether units lie, in part or whole, in a region of the sky."""
+
+    units: tuple[str, ...]
+    region: Shape | Place
+    at: int = attrs.field(default=0, eq=False)
+    """Where in the expression it stands, for messages."""
+
+    def __str__(self) -> str:
+        units = self.units[0] if len(self.units) == 1 else f"({', '.join(self.units)})"
+        return f"{units} OVERLAPS {self.region}"
+
+
+@attrs.frozen
+class Exists:
+    """Whether there is a dataset of a type with this data ID."""
+
+    dataset_type: str
+    collections: tuple[str, ...] = ()
+    """Where; in the collections searched unless given."""
+    at: int = attrs.field(default=0, eq=False)
+
+    def __str__(self) -> str:
+        name = self.dataset_type if self.dataset_type.isidentifier() else _quote(self.dataset_type)
+        where = ", ".join(map(_quote, self.collections))
+        return f"EXISTS({name}{f' IN {where}' if where else ''})"
+
+
 @attrs.frozen
 class And:
     """All of several conditions."""
@@ -208,7 +282,7 @@ class Not:
         return f"NOT ({self.part})"
 
 
-Condition = Compare | In | Between | Like | And | Or | Not
+Condition = Compare | In | Between | Like | Members | Overlaps | Exists | And | Or | Not
 
 
 def conjuncts(condition: Condition | None) -> tuple[Condition, ...]:
@@ -228,6 +302,10 @@ def names(node: Condition | Operand) -> frozenset[Name]:
 def _names(node: Any) -> Iterator[Name]:
     if isinstance(node, Name):
         yield node
+    elif isinstance(node, Members):
+        yield from node.names
+    elif isinstance(node, Overlaps):
+        yield from map(Name, node.units)
     elif isinstance(node, And | Or):
         for part in node.parts:
             yield from _names(part)
@@ -236,6 +314,13 @@ def _names(node: Any) -> Iterator[Name]:
             value = getattr(node, field.name)
             if attrs.has(type(value)):
                 yield from _names(value)
+
+
+def has_members(condition: Condition) -> bool:
+    """Tell whether a condition, or a part of it, is about rows of a table, and so is no SQL."""
+    if isinstance(condition, And | Or):
+        return any(map(has_members, condition.parts))
+    return has_members(condition.part) if isinstance(condition, Not) else isinstance(condition, Members)
 
 
 Column = npt.NDArray[Any]
@@ -309,6 +394,35 @@ def _for_each(values: Any, test: Callable[[Any], bool]) -> Any:
     return np.fromiter((known[v] for v in listed), bool, len(listed)).reshape(values.shape)
 
 
+def _among(node: Members, resolve: Resolve) -> tuple[Any, Any]:
+    """Both sides are ranked alike name by name, and the ranks joined in one number."""
+    null = None
+    shape: tuple[int, ...] = ()
+    ours: Any = np.zeros(1, np.int64)
+    theirs: Any = np.zeros(len(node.columns[0]), np.int64)
+    for name, column in zip(node.names, node.columns, strict=True):
+        value, name_null = _orderable(name, resolve)
+        null = _either(null, name_null)
+        value = np.asarray(value)
+        shape = value.shape
+        known, rank = np.unique(column, return_inverse=True)
+        if not len(known):
+            return np.zeros(shape, bool), null
+        # What is in no row gets -1, which is the last place of the rank before, and that no row has.
+        if value.dtype.hasobject:
+            ranks = {v: i for i, v in enumerate(known.tolist())}
+            place = np.fromiter((ranks.get(v, -1) for v in value.ravel().tolist()), np.int64, value.size)
+        else:
+            flat = value.ravel()
+            place = np.minimum(np.searchsorted(known, flat), len(known) - 1)
+            place = np.where(known[place] == flat, place, -1)
+        both = np.concatenate([ours * (len(known) + 1) + place, theirs * (len(known) + 1) + rank])
+        # Ranked again, so that the product of many names does not outgrow 64 bits.
+        both = np.unique(both, return_inverse=True)[1]
+        ours, theirs = both[: value.size], both[value.size :]
+    return np.isin(ours, theirs).reshape(shape), null
+
+
 _COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
     Comparison.EQ: lambda a, b: a == b,
     Comparison.NE: lambda a, b: a != b,
@@ -356,6 +470,10 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
             true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
         for r in node.ranges:
             true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
+    elif isinstance(node, Members):
+        true, null = _among(node, resolve)
+    elif isinstance(node, Overlaps | Exists):
+        raise TypeError(f"{node} was not looked up in the repository: see graphbuilder.lookups")
     else:
         value, null = _operand(node.operand, resolve)
         match = re.compile(fnmatch.translate(node.pattern)).match

@@ -84,9 +84,9 @@ def command(
 def _condition(butler: AbstractButler, where: str, binds: Sequence[str]) -> Condition | None:
     if not where:
         return None
-    from graphbuilder.expressions import parse
+    from graphbuilder.lookups import condition_for
 
-    return parse(where, butler.model, bind=parse_binds(binds))
+    return condition_for(where, butler, bind=parse_binds(binds))
 
 
 def _datasets(

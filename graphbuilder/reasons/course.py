@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.expressions import parse
+from graphbuilder.lookups import condition_for
 from graphbuilder.reasons.lookup import check_same, pipeline_of
 from graphbuilder.reasons.selection import Selection, select_step_by_step
 from supertask.butler.port import AbstractButler
@@ -76,7 +76,7 @@ def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanE
         for f in task.config.dataset_fields.values()
         if f.role is FieldRole.CALIBRATION
     }
-    where = parse(dag.meta.where, dag.model, bind=dag.meta.bind)
+    where = condition_for(dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections)
     chosen = select_step_by_step(
         butler, where, tuple(given.values()), collections=dag.meta.collections, certified=certified
     )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.expressions import parse
+from graphbuilder.lookups import asks, condition_for
 from graphbuilder.reasons.inputs import equal_to, shortfalls
 from graphbuilder.reasons.lookup import having, pipeline_of, values_of
 from graphbuilder.reasons.verdicts import Explanation, Verdict
@@ -64,7 +65,13 @@ class Missing:
     def _false(self, wanted: DataId, values: Mapping[Name, Any]) -> tuple[Verdict, tuple[str, ...]] | None:
         """Return which conditions of the expression keep it out, by themselves or through a relation."""
         model = self._dag.model
-        parts = conjuncts(parse(self._dag.meta.where, model, bind=self._dag.meta.bind))
+        meta = self._dag.meta
+        if self._butler is None:
+            # What only the repository knows cannot be told without it.
+            parts = [c for c in conjuncts(parse(meta.where, model, bind=meta.bind)) if not asks(c)]
+        else:
+            where = condition_for(meta.where, self._butler, bind=meta.bind, collections=meta.collections)
+            parts = list(conjuncts(where))
         false = tuple(line for c in parts for line in _why_false(model, c, values))
         if false:
             return Verdict.NOT_SELECTED, false

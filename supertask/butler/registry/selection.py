@@ -28,9 +28,11 @@ from supertask.conditions import (
     Condition,
     Constant,
     In,
+    Members,
     Name,
     conjuncts,
     evaluate,
+    has_members,
     names,
 )
 from supertask.units import FieldKind
@@ -38,6 +40,9 @@ from supertask.units import FieldKind
 __all__ = ["Constraint", "Selection"]
 
 Ids = npt.NDArray[np.int64]
+
+_FEW_ROWS = 5000
+"""Rows of a table whose keys are worth naming in SQL, through the index on them."""
 
 
 @attrs.frozen(eq=False)
@@ -80,8 +85,13 @@ class Selection:
             spoken_of = names(part)
             for name in spoken_of:
                 check_name(self._model, name)
-            anything.condition(part)
+            if not has_members(part):
+                anything.condition(part)
             units = frozenset(n.unit for n in spoken_of)
+            leaves = self._model.leaves(units)
+            if has_members(part) and units == set(self._model.closure(leaves)):
+                # Complete data IDs: where these units are, their parents are.
+                units = frozenset(leaves)
             self.constraints.append(Constraint(i, units, part, null_passes=self._passes_null(part)))
 
     def _passes_null(self, condition: Condition) -> bool:
@@ -169,9 +179,13 @@ class Selection:
             filters.append(IdFilter(link(step), table.c[link(step)], ids, self.total(step), passes))
         own = [c.condition for c in parts.own if c.condition is not None]
         joined = [c.condition for c in parts.joined if c.condition is not None]
+        # What is about rows of a table is no SQL: it is told in columns, of what SQL leaves.
+        late = [c for c in own + joined if has_members(c)]
+        own = [c for c in own if not has_members(c)] + [n for c in late for n in _near(c, unit)]
+        joined = [c for c in joined if not has_members(c)]
         source, resolve = self._joins(unit, joined)
         translate = Translator(self._model, self._backend, resolve)
-        if not own and not joined and len(filters) == 1 and filters[0].name == "id":
+        if not own and not joined and not late and len(filters) == 1 and filters[0].name == "id":
             return filters[0].ids
         read = read_table(
             self._connection,
@@ -183,7 +197,12 @@ class Selection:
             where=[translate.not_false(c) for c in own + joined],
             indexed=any(self._is_indexed(c) for c in own),
         )
-        return np.sort(np.asarray(read["id"]))
+        ids = np.sort(np.asarray(read["id"]))
+        for condition in late:
+            here = {unit: ids}
+            keep = evaluate(condition, lambda name, here=here: self.values((unit,), here, name))  # type: ignore[misc]
+            ids = ids[np.broadcast_to(keep, ids.shape)]
+        return ids
 
     def _is_indexed(self, condition: Condition) -> bool:
         """Tell whether an index on what a condition speaks of is the way to find what it admits."""
@@ -266,3 +285,13 @@ class Selection:
         of_each = np.concatenate([empty, values[order]])[inverse]
         null = np.concatenate([np.ones(len(empty), bool), np.asarray(read["null"])[order]])[inverse]
         return of_each, (null if null.any() else None)
+
+
+def _near(condition: Condition, unit: str) -> list[Condition]:
+    """Return what SQL can say of a condition on few rows: which keys of the unit there are among them."""
+    if not isinstance(condition, Members) or Name(unit) not in condition.names:
+        return []
+    column = condition.columns[condition.names.index(Name(unit))]
+    if len(column) > _FEW_ROWS:
+        return []
+    return [In(Name(unit), tuple(dict.fromkeys(column.tolist())))]

@@ -121,6 +121,8 @@ class Translator:
             return self._operand(node.operand).between(self._operand(node.low), self._operand(node.high))
         if isinstance(node, In):
             return self._in(node)
+        if not isinstance(node, Like):
+            raise TypeError(f"{node} is told in columns, not in SQL")
         if self._family(node.operand) is not str:
             raise DataIdError(f"{node}: only text can be compared with a pattern")
         return self._backend.glob(self._operand(node.operand), node.pattern)
