@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executors.cmdline import terminal
+from executors.cmdline.dag_report import report
 from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
 
@@ -56,6 +57,7 @@ def show(
 
 
 command.add_command(show)
+command.add_command(report)
 
 
 def summary(dag: ScienceDag) -> dict[str, Any]:

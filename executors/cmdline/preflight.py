@@ -10,6 +10,7 @@ import click
 
 from executors.cmdline import terminal
 from executors.cmdline.dag import show_summary, summary
+from executors.cmdline.dag_report import report_of, show_preflight
 from executors.cmdline.options import as_json, planning, repository
 from executors.cmdline.options import command as define
 
@@ -26,22 +27,37 @@ __all__ = ["command"]
     "--output", "-o", type=click.Path(path_type=Path), default=Path("plan.h5"), show_default=True,
     metavar="FILE", help="Where to save the plan.",
 )  # fmt: skip
+@click.option(
+    "--report", is_flag=True,
+    help="Report what the plan will read, write and cost, and what looks amiss; as supertask dag report.",
+)  # fmt: skip
 @as_json
-def command(*, repo: Path, planning: Planning, output: Path, as_json: bool) -> None:
+def command(*, repo: Path, planning: Planning, output: Path, report: bool, as_json: bool) -> None:
     """Work out what a pipeline will do with the data of the repository REPO, and save the plan."""
     from executors.cmdline.framework import CmdLineFramework
     from supertask.butler.repository import Butler
 
     began = time.perf_counter()
-    with Butler(repo) as butler, terminal.spinner("planning"):
-        dag = CmdLineFramework().preflight(planning, butler)
-        dag.save(output)
-    seconds = time.perf_counter() - began
+    with Butler(repo) as butler:
+        with terminal.spinner("planning"):
+            dag = CmdLineFramework().preflight(planning, butler)
+            dag.save(output)
+        seconds = time.perf_counter() - began
+        found = report_of(dag, butler) if report else None
     n_bytes = output.stat().st_size
     if as_json:
-        terminal.objects([{"plan": str(output), "bytes": n_bytes, "seconds": seconds, **summary(dag)}])
+        told = {} if found is None else {"report": found.to_dict()}
+        terminal.objects(
+            [{"plan": str(output), "bytes": n_bytes, "seconds": seconds, **summary(dag), **told}]
+        )
         return
-    show_summary(dag)
+    if found is None:
+        show_summary(dag)
+    else:
+        show_preflight(found)
+    empty = [node.label for node in dag.tasks if not node.count]
+    if empty:
+        terminal.note(f"no quanta of {', '.join(empty)}; why: supertask explain {output}")
     what = f"{terminal.counted(dag.n_quanta, 'quantum')} and {terminal.counted(dag.n_datasets, 'dataset')}"
     terminal.line(
         f"planned {what} in {seconds:.1f} s: {output} ({terminal.size(n_bytes)}); "
