@@ -18,6 +18,7 @@ class Bundling(Protocol):
     @property
     def indptr(self) -> npt.NDArray[np.int64]:
         """Shape (bundles + 1,): where each begins in `indices`."""
+
     @property
     def indices(self) -> npt.NDArray[np.int32]:
         """Shape (quanta,): quantum indices, each exactly once."""

@@ -23,8 +23,10 @@ from executors import worker
 from executors.driver import Driver
 from executors.journal import Header, decode_attempt
 from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.processes import end_left_behind, end_tree, memory_of
 from executors.schedule import Work
 from supertask.errors import ExecutionError
+from supertask.policy import FailureClass, say_size
 
 __all__ = ["Crew"]
 
@@ -35,6 +37,8 @@ _PATIENCE = 0.05
 """Seconds after which an idle worker may ask for what another has and has not begun."""
 _GRACE = 5.0
 """Seconds in which a process must end after its pipe has."""
+_LOOK = 0.1
+"""Seconds between two looks at how much memory a limited quantum holds."""
 _DEATHS = 3
 """So many workers in a row may die before one has run anything."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -56,6 +60,12 @@ class _Member:
     """Quanta that it has and that have not ended, in order."""
     current: tuple[int, int, int] | None = None
     """Index, number and time of the attempt that it has begun and not ended."""
+    since: float = 0.0
+    """When the driver heard of its beginning, by a clock that never goes back."""
+    looked: float = 0.0
+    """When its memory was looked at last, by the same clock."""
+    ending: Failure | None = None
+    """Why it is being ended."""
     seconds: float | None = None
     """How long one of its quanta takes, as far as known."""
     asked: bool = False
@@ -74,7 +84,7 @@ class _Member:
     @property
     def running(self) -> float:
         """Seconds since it began what it runs."""
-        return (time.time_ns() - self.current[2]) / 1e9 if self.current else 0.0
+        return time.monotonic() - self.since if self.current else 0.0
 
 
 class Crew:
@@ -111,6 +121,7 @@ class Crew:
         self._seconds: dict[str, float] = {}
         """Task label → how long its quanta take, a moving average."""
         self._deaths = 0
+        self._limited = any(driver.retrying.limits.values())
         self._dirty: set[Path] = set()
         self._stopping = False
         driver.on_sync(self._sync)
@@ -157,7 +168,7 @@ class Crew:
         """End all workers at once; what they ran is lost, what they finished is not."""
         self._stopping = True
         for member in self._members:
-            member.process.kill()
+            end_tree(member.header.pid)
         with suppress(ExecutionError):  # raised where the journal cannot be written; the next session says it
             while self._members:
                 self._lose(self._members[0], QuantumStatus.LOST)
@@ -195,7 +206,9 @@ class Crew:
         if seconds is None:
             return 1
         fair = -(-self._driver.schedule.n_ready // len(self._members))
-        return max(1, min(_MOST, fair, int(_AHEAD / max(seconds, 1e-6))))
+        # Where few failures are too many, no more is under way than may fail.
+        margin = self._driver.schedule.margin
+        return max(1, min(_MOST, fair, margin, int(_AHEAD / max(seconds, 1e-6))))
 
     def _send(self, member: _Member, work: Work) -> None:
         driver = self._driver
@@ -208,6 +221,13 @@ class Crew:
         numbers = driver.numbers(work.quanta)
         if numbers:
             message["numbers"] = numbers
+        if work.lost:
+            message["lost"] = work.lost
+        if work.behind:
+            message["behind"] = work.behind
+        granted = driver.retrying.granted(work.quanta)
+        if granted:
+            message["memory"] = granted
         member.left.update(dict.fromkeys(work.quanta))
         member.seconds = self._seconds.get(driver.plan.task_of(work.quanta[0]).label)
         member.asked = False
@@ -241,6 +261,8 @@ class Crew:
                 self._hear(member, json.loads(data))
             else:
                 self._read(member, data)
+        if self._limited:
+            self._hold_to_limits()
 
     def _hear(self, member: _Member, message: dict[str, Any]) -> None:
         said = message["say"]
@@ -273,6 +295,7 @@ class Crew:
             if value["event"] == "start":
                 index, number, at = value["index"], value["attempt"], value["time"]
                 member.current = (index, number, at)
+                member.since = member.looked = time.monotonic()
                 driver.started(index, number, member.header.host, member.header.pid, at)
                 continue
             attempt = decode_attempt(value, member.header, driver.types)
@@ -282,17 +305,57 @@ class Crew:
             self._learn(member, attempt)
             driver.ended(attempt)
             if member.left and attempt.status is not QuantumStatus.SUCCEEDED:
-                self._drop_blocked(member)
+                self._drop_left_out(member)
 
-    def _drop_blocked(self, member: _Member) -> None:
-        """Forget what a failure in its bundle blocked: the worker leaves it out."""
-        for q in [q for q in member.left if self._driver.schedule.status(q) is QuantumStatus.BLOCKED]:
+    def _drop_left_out(self, member: _Member) -> None:
+        """Forget what the worker leaves out behind a failure in its bundle."""
+        runs = QuantumStatus.RUNNING
+        for q in [q for q in member.left if self._driver.schedule.status(q) is not runs]:
             del member.left[q]
 
     def _learn(self, member: _Member, attempt: Attempt) -> None:
         known = self._seconds.get(attempt.label)
         now = attempt.wall if known is None else known + 0.2 * (attempt.wall - known)
         self._seconds[attempt.label] = member.seconds = now
+
+    # -- limits -------------------------------------------------------------------------------
+
+    def _hold_to_limits(self) -> None:
+        """End workers whose quanta take too long or hold too much, with all that these started."""
+        now = time.monotonic()
+        for member in list(self._members):
+            if member.current is None:
+                continue
+            label = self._driver.plan.task_of(member.current[0]).label
+            limits = self._driver.retrying.limits_of(member.current[0], label)
+            if limits.timeout is not None and now - member.since > limits.timeout:
+                self._end(
+                    member,
+                    Failure(
+                        "Timeout",
+                        f"it took longer than the {limits.timeout:g} s that it may take",
+                        kind=FailureClass.TIMEOUT,
+                    ),
+                )
+            elif limits.memory is not None and now - member.looked > _LOOK:
+                member.looked = now
+                held = memory_of(member.header.pid, limits.memory)
+                if held > limits.memory:
+                    self._end(
+                        member,
+                        Failure(
+                            "MemoryLimit",
+                            f"it and what it started held {say_size(held)} in memory, and may hold "
+                            f"{say_size(limits.memory)}",
+                            kind=FailureClass.OUT_OF_MEMORY,
+                        ),
+                    )
+
+    def _end(self, member: _Member, failure: Failure) -> None:
+        """End a worker for what it runs; if that ends in the last moment, it counts."""
+        end_tree(member.header.pid)
+        member.ending = failure
+        self._lose(member, QuantumStatus.FAILED)
 
     # -- deaths -------------------------------------------------------------------------------
 
@@ -301,9 +364,12 @@ class Crew:
         self._selector.unregister(member.pipe.fileno())
         self._members.remove(member)
         member.pipe.close()
-        member.process.join(_GRACE)
-        member.process.kill()  # a task may have closed the pipe over our heads
+        member.process.join(0.0 if member.ending else _GRACE)
+        if member.process.is_alive():  # a task may have closed the pipe over our heads
+            end_tree(member.header.pid)
         member.process.join()
+        if member.current is not None:
+            end_left_behind(self._driver.folder.path, member.header.pid)
         if member.journal is not None:
             with suppress(OSError), member.journal.open("rb") as file:
                 file.seek(member.seen)
@@ -314,7 +380,7 @@ class Crew:
         if begun is not None:
             member.left.pop(begun[0], None)
             self._driver.died(self._attempt_of_dead(member, begun, status, code))
-            self._drop_blocked(member)
+            self._drop_left_out(member)
         self._driver.give_back(member.left)
         if self._stopping or self._driver.schedule.stopped:
             return
@@ -332,9 +398,10 @@ class Crew:
     ) -> Attempt:
         index, number, start = begun
         quantum = self._driver.plan.quanta[index]
-        failure = Failure(
+        failure = member.ending or Failure(
             "WorkerDied",
             f"the process that ran it (process {member.header.pid} on {member.header.host}) {_how(code)}",
+            kind=FailureClass.KILLED,
         )
         end = time.time_ns()
         return Attempt(

@@ -14,14 +14,10 @@ listeners, registers outputs, and reports. A framework takes work from it and sa
 from __future__ import annotations
 
 import json
-import resource
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import attrs
@@ -43,14 +39,20 @@ from executors.events import (
     RunFinished,
     RunStarted,
 )
-from executors.journal import Header, Journal, encode_attempt
+from executors.journal import Header, Journal, encode_attempt, encode_retry
 from executors.leftovers import sweep
+from executors.openbundles import OpenBundles
 from executors.outcome import Attempt, QuantumStatus
+from executors.policy import failures_allowed
+from executors.quorum import Quorums
 from executors.replay import Replay
 from executors.report import Report, Tally
+from executors.resources import own_cpu
 from executors.retention import Keeper, policies_for
+from executors.retrying import PolicyChanges, Retrying, policies_of
 from executors.runfolder import RunFolder
 from executors.schedule import Schedule, Work
+from executors.signals import heeding
 from executors.taskset import TaskSet, outside_init_inputs
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
@@ -61,6 +63,7 @@ from supertask.datasets import Dataset
 __all__ = ["Driver", "Options"]
 
 _SUCCEEDED = QuantumStatus.SUCCEEDED
+_MOMENT = 0.05
 _UNENDED = (QuantumStatus.CANCELLED, QuantumStatus.LOST)
 
 
@@ -70,8 +73,13 @@ class Options:
 
     resume: bool = True
     """Whether to go on with a run that was begun before; if not, such a run is refused."""
-    max_failures: int | None = None
-    """Start nothing more once so many quanta have failed; 1 is "fail fast"."""
+    max_failures: float | None = None
+    """Start nothing more once so many quanta have failed (int), or such a share of them (float); 1 is
+    "fail fast"."""
+    policies: PolicyChanges = attrs.field(factory=dict)
+    """What is to be done about failures in another way than the plan says."""
+    retry_failed: bool = True
+    """Whether what failed in earlier sessions is tried again; else it stays failed, and blocks."""
     bundling: str | None = None
     """Name of the plan's bundling to use; the last one made unless given."""
     bundles: bool = True
@@ -116,7 +124,7 @@ class Driver:
         framework: str = "",
     ) -> None:
         options = options or Options()
-        self._clock = (time.perf_counter(), _own_cpu())
+        self._clock = (time.perf_counter(), own_cpu())
         root = opening.check_repository(plan, butler)
         self.plan = plan
         self.folder = RunFolder(root, plan.meta.output_run)
@@ -129,8 +137,7 @@ class Driver:
         self._butler = butler
         self._plan_file = plan_file
         self._syncs: list[Callable[[], None]] = []
-        self._open_bundles: dict[int, set[int]] = {}
-        self._bundle_of: dict[int, int] = {}
+        self._bundles = OpenBundles()
         self._problems: list[str] = []
         self.folder.make()
         self._lock = self.folder.lock()
@@ -163,6 +170,7 @@ class Driver:
         self.init_inputs = [(t.name, t.storage, location) for t, location in init]
         outside = LimitedButler(self.datastore, plan.model, {t(): where for t, where in init}, {})
         self.tasks = TaskSet(nodes, outside)
+        self.retrying = Retrying(nodes, policies_of(nodes, self.tasks, options.policies), found.memory)
         opening.prepare_repository(plan, self._butler, self.datastore, self.tasks)
         self.header = Header(
             run=run,
@@ -199,14 +207,20 @@ class Driver:
         self._clean_up(found)
         self._deleter.again(found.deleted)
         self._catch_up(found, adopted)
+        most = options.max_failures
         bundling = plan.bundling(options.bundling) if options.bundles else None
         self.schedule = Schedule(
             plan.successors(),
             bundling,
             statuses=statuses,
             partial=[q for q in self._partial if statuses[q] == _SUCCEEDED.code],
-            max_failures=options.max_failures,
+            tainted=found.tainted,
+            quorum=Quorums(plan, lambda label: self.retrying.quorums(label, self.tasks)),
+            max_failures=None if most is None else failures_allowed(most, plan.n_quanta),
+            budgets=self.retrying.budgets(),
+            keep_failed=not options.retry_failed,
         )
+        self._due: float | None = None
         done = np.isin(statuses, [s.code for s in QuantumStatus if s.finished])
         self.finished_before = int(done.sum())
         finished = {t.label: int(done[t.first : t.first + t.count].sum()) for t in nodes}
@@ -268,12 +282,17 @@ class Driver:
 
     def take(self, most: int = 1) -> Work | None:
         """Return what to run next, see `Schedule.take`."""
+        self._due = self.schedule.wake(time.monotonic()) if self.schedule.n_postponed else None
         work = self.schedule.take(most)
         if work is not None and work.bundle >= 0:
-            self._open_bundles[work.bundle] = set(work.quanta)
-            self._bundle_of.update(dict.fromkeys(work.quanta, work.bundle))
+            self._bundles.add(work)
             self._emit(BundleStarted(work.bundle, work.quanta))
         return work
+
+    def rest(self) -> None:
+        """Wait a moment where nothing can be taken before something that failed is due again."""
+        if self._due is not None:
+            time.sleep(min(_MOMENT, max(0.0, self._due - time.monotonic())))
 
     def numbers(self, quanta: Iterable[int]) -> dict[int, int]:
         """Return the numbers of the next attempts of some quanta, where these are not the first."""
@@ -297,9 +316,12 @@ class Driver:
         """Take note of what came of an attempt; it is in the journal."""
         index, status = attempt.index, attempt.status
         self._numbers[index] = attempt.number
-        self.tally.add(attempt)
+        delay = self._retry(attempt) if status is QuantumStatus.FAILED else None
+        self.tally.add(attempt, final=delay is None)
         blocked: list[int] = []
-        if status in _UNENDED:
+        if delay is not None:
+            self.schedule.postpone(index, time.monotonic() + delay if delay else 0.0)
+        elif status in _UNENDED:
             self.schedule.give_back([index])
             if status is QuantumStatus.CANCELLED:
                 self.stop()  # only who wants everything to end interrupts a task
@@ -308,17 +330,27 @@ class Driver:
                 self._partial[index] = frozenset(attempt.missing)
             else:
                 self._partial.pop(index, None)
-            blocked = self.schedule.finish(index, status, partial=bool(attempt.missing))
+            blocked = self.schedule.finish(index, status, partial=bool(attempt.missing), whole=attempt.whole)
             if status is _SUCCEEDED:
                 self.collector.add(attempt)
             if self._deleter.keeper is not None:
                 self._deleter.keeper.ended(index, status)
         if self.events:
-            self._emit(QuantumEnded(attempt))
+            self._emit(QuantumEnded(attempt, delay))
         if blocked:
             self._blocked(attempt, blocked)
-        if self._bundle_of:
-            self._leave_bundles((index, *blocked))
+        if self._bundles:
+            runs = QuantumStatus.RUNNING
+            ended = self._bundles.settle(index, lambda q: self.schedule.status(q) is runs)
+            self._end_bundles(ended if status is QuantumStatus.FAILED else self._bundles.leave([index]))
+
+    def _retry(self, attempt: Attempt) -> float | None:
+        """Decide whether an attempt that failed is followed by another; return after how many seconds."""
+        verdict = self.retrying.failed(attempt)
+        retry = verdict.retry if not self.schedule.stopped else None
+        if retry is not None or verdict.memory is not None:
+            self.journal.write(encode_retry(attempt, retry.delay if retry else None, verdict.memory))
+        return None if retry is None else retry.delay
 
     def died(self, attempt: Attempt) -> None:
         """Take note of an attempt whose process ended before it did: journal it, delete what it left."""
@@ -332,8 +364,8 @@ class Driver:
         """Take back quanta that were taken and did not begin."""
         back = list(quanta)
         self.schedule.give_back(back)
-        if self._bundle_of:
-            self._leave_bundles(back)
+        if self._bundles:
+            self._end_bundles(self._bundles.leave(back))
 
     def pulse(self) -> None:
         """Do what is due now and then; to be called often."""
@@ -359,27 +391,9 @@ class Driver:
         self.interrupted = True
         self.schedule.stop()
 
-    @contextmanager
-    def heeding_signals(self) -> Iterator[None]:
-        """Heed SIGINT and SIGTERM: the first stops, a second one raises KeyboardInterrupt.
-
-        Outside of the main thread, where Python takes no signals, this does nothing.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def heed(_: int, __: FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.stop()
-
-        before = {s: signal.signal(s, heed) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def heeding_signals(self) -> AbstractContextManager[None]:
+        """Heed SIGINT and SIGTERM: the first stops, a second one raises KeyboardInterrupt."""
+        return heeding(self.stop, lambda: self.interrupted)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -406,7 +420,10 @@ class Driver:
             problems=(*self._problems, *self.collector.problems, *self.events.broken),
             interrupted=self.interrupted,
             wall=time.perf_counter() - wall,
-            cpu=_own_cpu() - cpu + self.worker_cpu,
+            cpu=own_cpu() - cpu + self.worker_cpu,
+            stopped=self.schedule.why_stopped,
+            caveats=self.tally.caveats(),
+            plan_file=self.header.plan_file,
             registered=self.collector.n_registered,
             unregistered=len(self.collector),
             finished_before=self.finished_before,
@@ -455,18 +472,6 @@ class Driver:
                 counts[label] = counts.get(label, 0) + 1
             self._emit(QuantaBlocked(attempt.index, tuple(quanta), counts))
 
-    def _leave_bundles(self, quanta: Iterable[int]) -> None:
-        for q in quanta:
-            bundle = self._bundle_of.pop(q, None)
-            if bundle is not None:
-                left = self._open_bundles[bundle]
-                left.discard(q)
-                if not left:
-                    del self._open_bundles[bundle]
-                    self._emit(BundleEnded(bundle))
-
-
-def _own_cpu() -> float:
-    """Return CPU seconds of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
+    def _end_bundles(self, bundles: Iterable[int]) -> None:
+        for bundle in bundles:
+            self._emit(BundleEnded(bundle))

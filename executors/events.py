@@ -78,6 +78,8 @@ class QuantumEnded:
     """An attempt ended: succeeded, failed, without work, or cancelled. It is in the journal already."""
 
     attempt: Attempt
+    retry_in: float | None = None
+    """Of one that failed and is tried again: after how many seconds. None where the end is final."""
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from executors.driver import Driver
+from executors.limits import Guard
 from executors.outcome import Attempt
 from executors.performer import Performer
 from executors.port import ExecutionFramework
@@ -23,7 +24,8 @@ class InProcessFramework(ExecutionFramework):
     Notes
     -----
     A task that ends the process (``os._exit``, a segmentation fault) ends the run with it; the same call goes
-    on after. `MultiprocessFramework` survives such tasks.
+    on after. `MultiprocessFramework` survives such tasks. How far limits of time and memory hold here is said
+    in `executors.limits`.
     """
 
     def walk(self, driver: Driver) -> None:
@@ -37,11 +39,14 @@ class InProcessFramework(ExecutionFramework):
             driver.ended(attempt)
             driver.pulse()
 
-        with QuantumRunner(driver.plan, driver.datastore, driver.tasks, driver.journal.write_log) as runner:
+        guard = Guard(driver.retrying.limits, alarm=True)
+        keep_log = driver.journal.write_log
+        with QuantumRunner(driver.plan, driver.datastore, driver.tasks, keep_log, guard) as runner:
             performer = Performer(runner, driver.journal, started, ended)
             while not driver.over:
                 work = driver.take(_CHUNK)
                 if work is None:
+                    driver.rest()
                     continue
                 left = dict.fromkeys(work.quanta)
 
@@ -52,6 +57,10 @@ class InProcessFramework(ExecutionFramework):
                         yield q
 
                 performer.perform(
-                    work, wanted(), numbers=driver.numbers(work.quanta), missing=driver.missing(work)
+                    work,
+                    wanted(),
+                    numbers=driver.numbers(work.quanta),
+                    missing=driver.missing(work),
+                    memory=driver.retrying.granted(work.quanta),
                 )
                 driver.give_back(left)

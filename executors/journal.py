@@ -37,7 +37,16 @@ from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
 from supertask.rows import FileRecord
 
-__all__ = ["VERSION", "Header", "Journal", "decode_attempt", "encode_attempt", "encode_start", "read_log"]
+__all__ = [
+    "VERSION",
+    "Header",
+    "Journal",
+    "decode_attempt",
+    "encode_attempt",
+    "encode_retry",
+    "encode_start",
+    "read_log",
+]
 
 VERSION = 1
 
@@ -255,6 +264,31 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
     if a.metadata:
         more["metadata"] = _bounded(a.metadata)
     return f"{line},{_encode(more)[1:]}" if more else line + "}"
+
+
+def encode_retry(attempt: Attempt, delay: float | None, memory: int | None) -> str:
+    """Return the line that says what is done about an attempt that failed.
+
+    Parameters
+    ----------
+    attempt : Attempt
+        The one that failed.
+    delay : float, optional
+        After how many seconds it is tried again; None where its failure is final.
+    memory : int, optional
+        Bytes that whoever tries it again is to grant, where it ran out of what it had.
+    """
+    said = {
+        "event": "retry",
+        "quantum": attempt.identity.hex(),
+        "index": attempt.index,
+        "attempt": attempt.number,
+        "class": attempt.failure.kind.value if attempt.failure is not None else "",
+        "delay": delay,
+        "memory": memory,
+        "final": delay is None,
+    }
+    return _encode(said)
 
 
 def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,13 +1,14 @@
 """Holding what runs in this process to its limits of time and memory.
 
-Memory: while a limited quantum runs, the kernel lets the process's data (``RLIMIT_DATA``) grow by the limit at
-most, so that a request beyond it raises MemoryError at once, before the machine swaps. What counts for the
+Memory: while a limited quantum runs, the kernel lets the process's data (``RLIMIT_DATA``) grow by the limit
+at most, so that a request beyond it raises MemoryError at once, before the machine swaps. What counts for the
 limit, memory that is resident, children included, can only be looked at from outside: `crew` does so for
-workers, several times a second. One without the other would miss sudden or shared use.
+workers, several times a second. One without the other would miss sudden or shared use. (``RLIMIT_AS`` would
+count address space that is never used, of which numerical libraries reserve gigabytes.)
 
-Time: in a pool the driver ends the process. Within one process an alarm interrupts the task in the main thread.
-It cannot interrupt compiled code that does not return to Python, nor a task that catches BaseException and goes
-on, nor anything outside of the main thread.
+Time: in a pool the driver ends the process. Within one process an alarm interrupts the task in the main
+thread. It cannot interrupt compiled code that does not return to Python, nor a task that catches
+BaseException and goes on, nor anything outside of the main thread.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ class MultiprocessFramework(ExecutionFramework):
             plan_file = str(driver.folder.plan)
             driver.plan.save(plan_file)
         header = attrs.asdict(driver.header)
-        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs)
+        memory = {t: limits.memory for t, limits in driver.retrying.limits.items() if limits.memory}
+        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory)
 
     @staticmethod
     def _feed(driver: Driver, crew: Crew) -> None:

@@ -52,6 +52,7 @@ class Performer:
         *,
         numbers: Mapping[int, int] | None = None,
         missing: Mapping[int, frozenset[bytes]] | None = None,
+        memory: Mapping[int, int] | None = None,
     ) -> None:
         """Run quanta until there are none left, or one was cancelled.
 
@@ -65,6 +66,8 @@ class Performer:
             Quantum → number of its attempt, where that is not 1.
         missing : Mapping, optional
             As for `QuantumRunner.run`.
+        memory : Mapping, optional
+            Quantum → bytes that it may hold, where that is not what its task says.
 
         Raises
         ------
@@ -86,11 +89,19 @@ class Performer:
             now = time.time_ns()
             line = self._journal.write(encode_start(q, record.identity.hex(), number, now))
             self._started(q, number, now, line)
-            attempt = self._runner.run(record, number=number, absent=walk.absent(q), missing=left_out)
+            attempt = self._runner.run(
+                record,
+                number=number,
+                absent=walk.absent(q),
+                missing=left_out,
+                lost=walk.lost(q),
+                behind=walk.behind(q),
+                memory=memory.get(q) if memory else None,
+            )
             line = self._journal.write(encode_attempt(attempt, self._journal.header))
             if attempt.missing:
                 left_out[q] = frozenset(attempt.missing)
-            walk.finish(q, attempt.status, partial=bool(attempt.missing))
+            walk.finish(q, attempt.status, partial=bool(attempt.missing), whole=attempt.whole)
             self._ended(attempt, line)
             if attempt.status is QuantumStatus.CANCELLED:
                 break

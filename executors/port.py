@@ -20,6 +20,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from executors.driver import Driver, Options
 from executors.events import Listener
@@ -41,7 +42,9 @@ class ExecutionFramework(abc.ABC):
         listeners: Iterable[Listener] = (),
         resume: bool = True,
         fail_fast: bool = False,
-        max_failures: int | None = None,
+        max_failures: float | None = None,
+        policies: Mapping[str, Mapping[str, Any]] | None = None,
+        retry_failed: bool = True,
         bundling: str | None = None,
         retain: Mapping[str, str] | None = None,
     ) -> Report:
@@ -59,8 +62,14 @@ class ExecutionFramework(abc.ABC):
             Whether to go on with a run that was begun before; if not, such a run is refused.
         fail_fast : bool, optional
             Whether to begin nothing more once a quantum has failed.
-        max_failures : int, optional
-            The same, once so many have failed.
+        max_failures : int or float, optional
+            The same, once so many (int) or such a share of all (float) have failed.
+        policies : Mapping, optional
+            Task label, or ``*`` for all tasks → what is to be done about failures in another way than the
+            plan says: field of the `FailurePolicy` → value, such as
+            ``{"isr": {"timeout": 60, "retries.error": 1}}``.
+        retry_failed : bool, optional
+            Whether what failed before is tried again; else it stays failed, and what it blocks blocked.
         bundling : str, optional
             Name of the plan's bundling to use; the last one made unless given.
         retain : Mapping, optional
@@ -87,6 +96,8 @@ class ExecutionFramework(abc.ABC):
             max_failures=1 if fail_fast else max_failures,
             bundling=bundling,
             retention=retain or {},
+            policies=policies or {},
+            retry_failed=retry_failed,
         )
         driver = Driver(
             dag,

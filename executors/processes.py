@@ -48,7 +48,7 @@ def become_reaper(folder: Path) -> None:
 
 
 def mark(folder: Path, pid: int | None = None) -> str:
-    """Return what marks the descendants of one worker of a run; of all of them without `pid` (its beginning)."""
+    """Return what marks the descendants of one worker of a run; without `pid`, how that begins for all."""
     return f"{folder}:{'' if pid is None else pid}"
 
 

@@ -37,6 +37,7 @@ _FILE = re.compile(rb'\["([^"]+)","([^"]+)",\d+,"')
 """A file in an ``end`` line: its type's name and its location."""
 _METADATA = b',"metadata":'
 """Comes last, and may hold anything."""
+_INCOMPLETE = re.compile(rb'"(?:missing|elided)":\[|"whole":false')
 _START_MARK = b'{"event":"start"'
 _HEX = 32
 _BODY = 9
@@ -85,6 +86,12 @@ class Replay:
     """Quanta that had succeeded and whose files are not there, although nobody said that they may go."""
     deleted: dict[int, frozenset[str]] = attrs.field(factory=dict)
     """Quanta that have succeeded → names of types of which their outputs were deleted on purpose."""
+    tainted: set[int] = attrs.field(factory=set)
+    """Quanta that ended without all that the plan means them to have."""
+    retries: dict[int, int] = attrs.field(factory=dict)
+    """Quanta that the last session was to try again → number of the attempt that had failed."""
+    memory: dict[int, int] = attrs.field(factory=dict)
+    """Quanta that ran out of memory → bytes that the next attempt is to be granted."""
     foreign: set[str] = attrs.field(factory=set)
     """Locations of what quanta of other plans wrote in this run."""
     _paths: list[Path] = attrs.field(factory=list)
@@ -233,7 +240,7 @@ class _Reader:
         begin, open_start = file.tell(), b""
         starts: list[bytes] = []
         start_mark, seal, match, index_of = _START_MARK, _sealed, _END.match, self.index
-        partial = self.found.partial
+        partial, tainted, special = self.found.partial, self.found.tainted, _INCOMPLETE.search
         ended, statuses, files, wheres, exists = self.ended, self.status, self.file, self.where, self.exists
         for line in file:
             where, begin = begin, begin + len(line)
@@ -263,7 +270,7 @@ class _Reader:
                 code = _CODES[status]
                 if exists is not None and code == _SUCCEEDED:
                     code = self._checked(index, line, exists)
-                if partial or b'"missing":[' in line or b'"elided":[' in line:
+                if special(line) or partial or tainted:
                     self._incomplete(index, attempt, line)
                 statuses[index] = code
                 ended[index] = attempt
@@ -308,6 +315,10 @@ class _Reader:
             self.found.partial[index] = frozenset(map(bytes.fromhex, left_out))
         else:
             self.found.partial.pop(index, None)
+        if value.get("whole", True):
+            self.found.tainted.discard(index)
+        else:
+            self.found.tainted.add(index)
         if elided:
             self._deleted(index, attempt, elided)
 
@@ -341,10 +352,22 @@ class _Reader:
                 index = self.index(identity.encode(), listed)
                 if index is not None:
                     self.found.blocked.add(index)
+        elif event == "retry":
+            self._retry(value)
         elif event == "session":
             self.found.sessions.append(dict(value))
             if value.get("state") == "began":
                 self.found.blocked.clear()
+                self.found.retries.clear()
+
+    def _retry(self, value: Mapping[str, Any]) -> None:
+        index = self.index(value["quantum"].encode(), value["index"])
+        if index is None:
+            return
+        if not value["final"]:
+            self.found.retries[index] = value["attempt"]
+        if value["memory"] is not None:
+            self.found.memory[index] = value["memory"]
 
     def close(self) -> None:
         """Hand over the columns."""

@@ -16,6 +16,7 @@ from executors.outcome import Attempt, QuantumStatus
 from executors.replay import Begun, Replay, replay
 from executors.runfolder import RunFolder, is_held
 from supertask.errors import ExecutionError
+from supertask.policy import FailureClass
 
 __all__ = ["FailureGroup", "Report", "Tally", "TaskReport", "status"]
 
@@ -40,6 +41,22 @@ class FailureGroup:
     """Of the same."""
     traceback: str
     """Of the first."""
+    kind: str = FailureClass.ERROR.value
+    """What class of failure it is."""
+    attempts: int = 1
+    """How often the one of them was tried that was tried most."""
+
+
+@attrs.frozen
+class CaveatGroup:
+    """Quanta of one task that ended well, with the same caveat."""
+
+    label: str
+    caveat: str
+    """Of the first."""
+    count: int
+    indices: tuple[int, ...]
+    """Of the first quanta, twenty at most."""
 
 
 @attrs.frozen
@@ -53,6 +70,8 @@ class TaskReport:
     """How many stand where; statuses that none has are left out."""
     ended: int = 0
     """How many attempts the figures below are of."""
+    retried: int = 0
+    """How many of them failed and were followed by another."""
     wall: float = 0.0
     """Seconds."""
     cpu: float = 0.0
@@ -89,6 +108,12 @@ class Report:
     """Attempts under way; of a report made while the run goes on."""
     active: bool = False
     """Whether a driver works on the run."""
+    stopped: str = ""
+    """Which failures were too many, where it was stopped for that."""
+    caveats: tuple[CaveatGroup, ...] = ()
+    """What is to be known of outputs that were made."""
+    plan_file: str = ""
+    """Where the plan is, if it is in a file."""
 
     @property
     def counts(self) -> dict[QuantumStatus, int]:
@@ -125,6 +150,8 @@ class Report:
             "registered": self.registered,
             "unregistered": self.unregistered,
             "tasks": [{**attrs.asdict(t, recurse=False), "counts": _words(t.counts)} for t in self.tasks],
+            "stopped": self.stopped,
+            "caveats": [attrs.asdict(c) for c in self.caveats],
             "failures": [attrs.asdict(f) for f in self.failures],
             "running": [
                 {
@@ -160,6 +187,7 @@ def label_of(header: Header, index: int) -> str:
 @attrs.define
 class _Sums:
     ended: int = 0
+    retried: int = 0
     wall: float = 0.0
     cpu: float = 0.0
     peak_memory: int = 0
@@ -173,9 +201,10 @@ class Tally:
     def __init__(self) -> None:
         self._sums: dict[str, _Sums] = {}
         self._groups: dict[tuple[str, str, str], list[Any]] = {}
+        self._caveats: dict[tuple[str, str], list[Any]] = {}
 
-    def add(self, attempt: Attempt) -> None:
-        """Add one that ended."""
+    def add(self, attempt: Attempt, *, final: bool = True) -> None:
+        """Add one that ended; `final` unless it failed and is tried again."""
         sums = self._sums.get(attempt.label)
         if sums is None:
             sums = self._sums[attempt.label] = _Sums()
@@ -185,8 +214,19 @@ class Tally:
         sums.peak_memory = max(sums.peak_memory, attempt.peak_memory)
         sums.bytes_read += attempt.bytes_read
         sums.bytes_written += attempt.bytes_written
-        if attempt.failure is not None and attempt.status is QuantumStatus.FAILED:
+        if not final:
+            sums.retried += 1
+        elif attempt.failure is not None and attempt.status is QuantumStatus.FAILED:
             self._fail(attempt)
+        for caveat in attempt.caveats:
+            self._warn(attempt, caveat)
+
+    def _warn(self, attempt: Attempt, caveat: str) -> None:
+        key = (attempt.label, _VARIES.sub("#", caveat) if len(self._caveats) < _GROUPS else "")
+        group = self._caveats.setdefault(key, [caveat, 0, []])
+        group[1] += 1
+        if len(group[2]) < _SHOWN:
+            group[2].append(attempt.index)
 
     def _fail(self, attempt: Attempt) -> None:
         failure = attempt.failure
@@ -196,8 +236,9 @@ class Tally:
         if group is None:
             if len(self._groups) >= _GROUPS:
                 key = (attempt.label, failure.exception, "")
-            group = self._groups.setdefault(key, [failure, 0, [], []])
+            group = self._groups.setdefault(key, [failure, 0, [], [], 1])
         group[1] += 1
+        group[4] = max(group[4], attempt.number)
         if len(group[2]) < _SHOWN:
             group[2].append(attempt.index)
             group[3].append(dict(attempt.dataId or {}))
@@ -211,9 +252,25 @@ class Tally:
         """Return what failed, most frequent first."""
         groups = [
             FailureGroup(
-                label, exception, failure.message, count, tuple(indices), tuple(ids), failure.traceback
+                label,
+                exception,
+                failure.message,
+                count,
+                tuple(indices),
+                tuple(ids),
+                failure.traceback,
+                failure.kind.value,
+                attempts,
             )
-            for (label, exception, _), (failure, count, indices, ids) in self._groups.items()
+            for (label, exception, _), (failure, count, indices, ids, attempts) in self._groups.items()
+        ]
+        return tuple(sorted(groups, key=lambda g: -g.count))
+
+    def caveats(self) -> tuple[CaveatGroup, ...]:
+        """Return what is to be known of outputs, most frequent first."""
+        groups = [
+            CaveatGroup(label, caveat, count, tuple(indices))
+            for (label, _), (caveat, count, indices) in self._caveats.items()
         ]
         return tuple(sorted(groups, key=lambda g: -g.count))
 

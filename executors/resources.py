@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Meter", "Usage", "environment"]
+__all__ = ["Meter", "Usage", "environment", "own_cpu"]
 
 
 @attrs.frozen
@@ -72,6 +72,11 @@ class Meter:
         cpu = time.process_time() - self._cpu + _children_cpu() - self._children
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * self._scale
         return Usage(self._start, time.time_ns(), wall, cpu, peak)
+
+
+def own_cpu() -> float:
+    """Return CPU seconds of this process and of its children that have ended."""
+    return time.process_time() + _children_cpu()
 
 
 def _children_cpu() -> float:

@@ -15,9 +15,13 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import attrs
+
 from executors.leftovers import sweep
+from executors.limits import Guard, Limits
 from executors.logs import LogCapture
 from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.policy import classify
 from executors.resources import Meter
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
@@ -25,9 +29,11 @@ from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset
-from supertask.errors import ExecutionError, NoWork, SuperTaskError
+from supertask.errors import ExecutionError, NoWork, PartialOutputs, SuperTaskError
 from supertask.fields import FieldRole, SuperTaskConfig
+from supertask.identities import digest
 from supertask.metadata import collect_metadata
+from supertask.policy import FailureClass, say_size
 from supertask.quanta import Quantum
 from supertask.supertask import SuperTask
 
@@ -49,6 +55,8 @@ class QuantumRunner:
         Constructs the plan's tasks.
     keep_log : callable, optional
         Takes what a task logged and returns where it is kept, as `Journal.write_log`.
+    guard : Guard, optional
+        Holds quanta to their limits.
     """
 
     def __init__(
@@ -57,12 +65,14 @@ class QuantumRunner:
         datastore: Datastore,
         tasks: TaskSet,
         keep_log: Callable[[str], tuple[int, int] | None] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.plan = plan
         self.run_name = plan.meta.output_run
         self._datastore = datastore
         self._tasks = tasks
         self._keep_log = keep_log
+        self._guard = guard
         self._captures: dict[str, LogCapture] = {}
         self._minimums: dict[str, Mapping[type[Dataset], int] | None] = {}
         self._meter = Meter()
@@ -87,6 +97,9 @@ class QuantumRunner:
         number: int = 1,
         absent: Sequence[int] = (),
         missing: Mapping[int, frozenset[bytes]] | None = None,
+        lost: Sequence[int] = (),
+        behind: Sequence[int] = (),
+        memory: int | None = None,
     ) -> Attempt:
         """Run one quantum and return what came of it; no error of the task's comes out of here.
 
@@ -100,6 +113,12 @@ class QuantumRunner:
             Quanta that it depends on that ended without all of their outputs.
         missing : Mapping, optional
             Of these, those that made some outputs → identities of the ones they left out.
+        lost : sequence of int, optional
+            Quanta that it depends on that failed or were blocked, and that it is to run without.
+        behind : sequence of int, optional
+            Quanta that it depends on that themselves ran without inputs that failed.
+        memory : int, optional
+            Bytes that it may hold, where that is not what its task says.
         """
         self._meter.start()
         run = _Run(record, self.locations(record))
@@ -111,13 +130,25 @@ class QuantumRunner:
             capture.begin()
             if number > 1:
                 sweep(self._datastore, (run.locations[d] for d in run.outputs()))
-            quantum = self._trimmed(record, absent, missing or {}) if absent else record.quantum
+            quantum = record.quantum
+            if absent or lost:
+                quantum = self._trimmed(run, absent, missing or {}, lost)
+            if behind:
+                run.note_behind([self.plan.quanta[p] for p in behind])
             butler = run.offer(quantum, self._datastore, self.plan)
             with collect_metadata() as metadata:
                 run.metadata = metadata.to_dict
-                task.runQuantum(quantum, butler)
+                if self._guard is not None:
+                    run.limits = self._guard.limits(record.label, memory)
+                if self._guard is None or run.limits is None:
+                    task.runQuantum(quantum, butler)
+                else:
+                    with self._guard.holding(run.limits):
+                        task.runQuantum(quantum, butler)
             run.left_out = self._left_out(task, record, run)
             run.status = QuantumStatus.SUCCEEDED
+        except PartialOutputs as part:
+            run.end_in_part(str(part))
         except NoWork as nothing:
             run.status, run.reason = QuantumStatus.NO_WORK, str(nothing)
         except KeyboardInterrupt as stop:
@@ -140,9 +171,14 @@ class QuantumRunner:
         return locations
 
     def _trimmed(
-        self, record: QuantumRecord, absent: Sequence[int], missing: Mapping[int, frozenset[bytes]]
+        self,
+        run: _Run,
+        absent: Sequence[int],
+        missing: Mapping[int, frozenset[bytes]],
+        lost: Sequence[int],
     ) -> Quantum:
         """Return the quantum without the inputs that nobody made; raise NoWork if too few are left."""
+        record = run.record
         gone: set[Dataset] = set()
         for producer in absent:
             made = self.plan.record(producer)
@@ -150,11 +186,20 @@ class QuantumRunner:
             for datasets in made.quantum.outputs.values():
                 gone |= {d for d in datasets if left_out is None or made.identities[d] in left_out}
         whole = record.quantum
+        failed = {d for p in lost for made in self.plan.quanta[p].outputs.values() for d in made}
+        if failed:
+            run.note_short(failed)
+            gone |= failed
         inputs = {t: datasets - gone for t, datasets in whole.inputs.items()}
         for dataset_type, left in inputs.items():
             planned = len(whole.inputs[dataset_type])
             least = record.minimums.get(dataset_type, 1)
             if len(left) < planned and len(left) < least:
+                if failed & whole.inputs[dataset_type]:
+                    raise ExecutionError(
+                        f"{len(left)} of {planned} {dataset_type.name!r} were made, and it needs {least}: "
+                        "some before it failed, others found no work"
+                    )
                 raise NoWork(
                     f"{len(left)} of {planned} {dataset_type.name!r} were made, and it needs {least}: "
                     "those before it found no work"
@@ -203,7 +248,7 @@ class QuantumRunner:
                 run.status, run.failure = QuantumStatus.FAILED, failure_of(error)
             else:
                 failure = run.failure
-                run.failure = Failure(failure.exception, f"{failure.message}; {note}", failure.traceback)
+                run.failure = attrs.evolve(failure, message=f"{failure.message}; {note}")
 
     def _attempt(self, run: _Run, number: int) -> Attempt:
         record = run.record
@@ -214,6 +259,7 @@ class QuantumRunner:
         records = tuple(run.butler.records) if succeeded and run.butler is not None else ()
         bytes_read, unread = run.reading(self._datastore)
         used = self._meter.stop()
+        run.say_limits(used.peak_memory)
         return Attempt(
             index=record.index,
             identity=record.identity,
@@ -237,6 +283,9 @@ class QuantumRunner:
             records=records,
             missing=run.left_out,
             unread=unread,
+            short=run.short,
+            caveats=tuple(run.caveats),
+            whole=run.whole,
             metadata=run.metadata() if run.metadata is not None else {},
         )
 
@@ -253,6 +302,10 @@ class _Run:
         self.reason = ""
         self.left_out: tuple[bytes, ...] = ()
         self.metadata: Callable[[], dict[str, Any]] | None = None
+        self.short: tuple[bytes, ...] = ()
+        self.caveats: list[str] = []
+        self.whole = True
+        self.limits: Limits | None = None
         self._inputs: dict[Dataset, str] = {}
 
     def outputs(self) -> list[Dataset]:
@@ -266,10 +319,58 @@ class _Run:
             plan.model,
             self._inputs,
             {d: self.locations[d] for d in self.outputs()},
-            identities=self.record.identities,
+            identities=self.record.identities if self.whole else self._identities(plan.meta.output_run),
             label=self.record.label,
         )
         return self.butler
+
+    def _identities(self, run_name: str) -> Mapping[Dataset, bytes]:
+        """Return identities under which what is made of fewer inputs is not taken for what the plan means.
+
+        They are of this run alone, in which a dataset is written once.
+        """
+        planned, ours = self.record.identities, run_name.encode()
+        return {**planned, **{d: digest(b"of fewer inputs", planned[d], ours) for d in self.outputs()}}
+
+    def note_short(self, failed: set[Dataset]) -> None:
+        """Note which inputs it runs without because they failed."""
+        short: list[bytes] = []
+        for dataset_type, planned in self.record.quantum.inputs.items():
+            gone = sorted(planned & failed)
+            if gone:
+                shown = ", ".join(map(repr, gone[:_SHOWN])) + (" …" if len(gone) > _SHOWN else "")
+                count = f"{len(planned) - len(gone)} of {len(planned)}"
+                self.caveats.append(f"ran with {count} {dataset_type.name!r}: {shown} failed")
+                short += [self.record.identities[d] for d in gone]
+        self.short, self.whole = tuple(short), False
+
+    def note_behind(self, producers: Sequence[Quantum]) -> None:
+        """Note that it reads what was made of fewer inputs."""
+        shown = ", ".join(f"{p.label} {p.dataId}" for p in producers[:_SHOWN])
+        more = " …" if len(producers) > _SHOWN else ""
+        self.caveats.append(f"reads what was made of fewer inputs, by {shown}{more}")
+        self.whole = False
+
+    def end_in_part(self, caveat: str) -> None:
+        """Keep what was written, as the task wishes; without anything it found no work."""
+        written = self.written()
+        if not written:
+            self.status, self.reason = QuantumStatus.NO_WORK, caveat
+            return
+        self.caveats.append(caveat)
+        self.left_out = tuple(self.record.identities[d] for d in sorted(set(self.outputs()) - written))
+        self.status = QuantumStatus.SUCCEEDED
+
+    def say_limits(self, peak: int) -> None:
+        """Say of a task that ran out of memory how much it might hold, and did."""
+        failure = self.failure
+        if failure is None or failure.kind is not FailureClass.OUT_OF_MEMORY:
+            return
+        message = f"{failure.message}; " if failure.message else ""
+        message += f"its process held {say_size(peak)} at most"
+        if self.limits is not None and self.limits.memory is not None:
+            message += f", and it may hold {say_size(self.limits.memory)} more than when it began"
+        self.failure = attrs.evolve(failure, message=message)
 
     def written(self) -> set[Dataset]:
         return {r.dataset for r in self.butler.records} if self.butler is not None else set()
@@ -307,4 +408,4 @@ def failure_of(error: BaseException) -> Failure:
         text = "".join(traceback.format_exception(kind, error, frames))
     except Exception:  # noqa: BLE001 - as above, or no memory is left to say it at length
         text = ""
-    return Failure(name, message, text)
+    return Failure(name, message, text, classify(error))

@@ -249,6 +249,16 @@ class Schedule:
         return 0 if self.stopped else len(self._ready)
 
     @property
+    def margin(self) -> int:
+        """How many more failures are borne at least before nothing more is handed out."""
+        return min((b.allowed - b.failed for b in self._budgets), default=self.n_quanta)
+
+    @property
+    def n_postponed(self) -> int:
+        """How many quanta (or bundles) are to be tried again later."""
+        return len(self._later)
+
+    @property
     def over(self) -> bool:
         """Whether nothing runs and nothing more may be taken.
 

@@ -6,7 +6,8 @@ its journal, just as it stands there, and says what it gives back. Since lines a
 sent, a driver that finds a worker dead reads the rest in the worker's journal.
 
 A thread reads the pipe while quanta run. When the pipe ends, the driver is gone, and so is the worker, at
-once.
+once, with all that its tasks have started. (The kernel may be quicker and end the worker alone; what is left
+behind then, the next driver ends.)
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from typing import Any
 import attrs
 
 from executors.journal import Header, Journal
+from executors.limits import Guard, Limits
 from executors.outcome import Attempt
 from executors.performer import Performer
+from executors.processes import become_reaper, end_children
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
 from executors.schedule import Work
@@ -53,6 +56,8 @@ class WorkerSpec:
     """Fields of the run's journal `Header`."""
     init_inputs: list[tuple[str, str, str]]
     """Init inputs from outside of the plan: name, storage format, location."""
+    memory: dict[str, int] = attrs.field(factory=dict)
+    """Task label → bytes that its quanta may hold; see `executors.limits`."""
     inherited: tuple[int, ...] = ()
     """Of a forked worker: the driver's open files, which would keep its locks and pipes alive after it."""
     parent: int = 0
@@ -64,6 +69,7 @@ def main(pipe: Connection, spec: WorkerSpec) -> None:
     for fd in spec.inherited:
         os.close(fd)
     _end_with_parent(spec.parent)
+    become_reaper(RunFolder(spec.root, spec.header["run"]).path)
     # The driver heeds signals for all. Not SIG_IGN, which a task's own children would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -122,7 +128,8 @@ class _Worker:
         fields = {**spec.header, "role": "worker", "tasks": tuple(map(tuple, spec.header["tasks"]))}
         header = Header(**{k: v for k, v in fields.items() if k not in {"host", "pid", "time"}})
         self.journal = Journal(RunFolder(spec.root, header.run), header)
-        self._runner = QuantumRunner(self._plan, datastore, tasks, self.journal.write_log)
+        guard = Guard({label: Limits(memory=each) for label, each in spec.memory.items()})
+        self._runner = QuantumRunner(self._plan, datastore, tasks, self.journal.write_log, guard)
         self._performer = Performer(self._runner, self.journal, self._started, self._ended)
         self._lines: list[bytes] = []
 
@@ -157,7 +164,11 @@ class _Worker:
                     break
                 piece = self._queue[0]
             self._performer.perform(
-                piece.work, self._next(piece), numbers=piece.numbers, missing=piece.missing
+                piece.work,
+                self._next(piece),
+                numbers=piece.numbers,
+                missing=piece.missing,
+                memory=piece.memory,
             )
         self._flush()
 
@@ -182,6 +193,7 @@ class _Worker:
             try:
                 message = json.loads(self._pipe.recv_bytes())
             except (EOFError, OSError):
+                end_children()
                 os._exit(1)
             with self._changed:
                 if message["do"] == "run":
@@ -209,17 +221,22 @@ class _Piece:
     left: deque[int]
     numbers: dict[int, int]
     missing: dict[int, frozenset[bytes]]
+    memory: dict[int, int]
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> _Piece:
         quanta = tuple(message["quanta"])
-        absent = {int(q): tuple(ps) for q, ps in message.get("absent", {}).items()}
+        told = [
+            {int(q): tuple(ps) for q, ps in message.get(name, {}).items()}
+            for name in ("absent", "lost", "behind")
+        ]
         return cls(
-            Work(quanta, message["bundle"], absent),
+            Work(quanta, message["bundle"], *told),
             deque(quanta),
             {int(q): n for q, n in message.get("numbers", {}).items()},
             {
                 int(p): frozenset(map(bytes.fromhex, left_out))
                 for p, left_out in message.get("missing", {}).items()
             },
+            {int(q): m for q, m in message.get("memory", {}).items()},
         )
