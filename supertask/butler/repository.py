@@ -119,7 +119,11 @@ class Butler(AbstractButler):
             # Whatever interrupts this leaves no repository: the layout is written last.
             with new(url, root) as backend:
                 Registry.create(backend, model)
-            layout.write(root)
+            try:
+                layout.write(root)
+            except BaseException:
+                backend.discard()
+                raise
         except OSError as error:
             raise RepositoryError(f"a repository cannot be made at {root}: {error}") from error
         return cls(root, registry=url)

@@ -78,6 +78,9 @@ class Backend(abc.ABC):
     def prepare(self, connection: sa.Connection) -> None:  # noqa: B027 - not all databases need it
         """Make room for a new registry, in the transaction that will lay it out."""
 
+    def discard(self) -> None:  # noqa: B027 - not all databases need it
+        """Remove what `prepare` made, since it has come to nothing."""
+
     def lock_catalog(self, connection: sa.Connection, meta: sa.Table) -> None:  # noqa: B027 - not all databases need it
         """Wait until no other writer is changing the catalog, and keep others from it until the end."""
 

@@ -71,7 +71,7 @@ def connect(url: str, root: str, *, writeable: bool = True) -> Backend:
 
 @contextlib.contextmanager
 def new(url: str, root: str) -> Iterator[Backend]:
-    """Give a backend on which to lay out a registry; if what is done inside fails, nothing is left of it.
+    """Give a backend on which to lay out a registry, and put the registry in its place after.
 
     Raises
     ------
@@ -79,12 +79,7 @@ def new(url: str, root: str) -> Iterator[Backend]:
         There is a registry of another repository.
     """
     if is_postgres(url):
-        backend = _postgres(url, writeable=True)
-        try:
-            yield backend
-        except BaseException:
-            backend.drop_what_was_made()
-            raise
+        yield _postgres(url, writeable=True)
         return
     final = sqlite_path(url, root)
     if os.path.exists(final) and os.path.dirname(final) != os.path.abspath(root):

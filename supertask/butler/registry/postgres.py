@@ -159,7 +159,7 @@ class PostgresBackend(Backend):
                 f"?schema=NAME, or, if it is of use to nobody, DROP SCHEMA {quoted} CASCADE"
             )
 
-    def drop_what_was_made(self) -> None:
+    def discard(self) -> None:
         """Remove the schema if `prepare` made it; if that is not possible it is left over."""
         if self._made_schema:
             drop = self._library.sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE")

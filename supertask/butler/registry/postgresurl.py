@@ -77,7 +77,7 @@ class PostgresUrl:
             "password": self.url.password,
             "dbname": self.url.database,
         }
-        return {**self.url.query, **{name: value for name, value in named.items() if value is not None}}
+        return {**self.url.query, **{name: value for name, value in named.items() if value}}
 
     @property
     def has_password(self) -> bool:
