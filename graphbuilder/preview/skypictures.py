@@ -76,6 +76,8 @@ class _Frame:
         self.stretch = 1 / max(float(np.cos(np.deg2rad(self.dec))), 0.05)
         across = float(dx.max() - dx.min())
         self.whole = across > _WIDE or float(np.abs(dec).max()) > _HIGH
+        if self.whole:
+            self.ra = round(self.ra / 30) * 30 % 360
         self.ra_middle = self.ra + float(dx.max() + dx.min()) / 2
         half = max(across / 2 / self.stretch, float(dec.max() - dec.min()) / 2, 1e-3) * 1.06
         half_x = max(across / 2 * 1.06, 0.3 * half * self.stretch)
@@ -114,8 +116,12 @@ class _Frame:
         if not varying and len(outlines) > 1 and int(panel.counts[0]) > 1:
             plural += f", {int(panel.counts[0]):,} at each"
         quanta = f"{panel.quanta:,} {'quantum' if panel.quanta == 1 else 'quanta'}"
-        axes.set_title(_plain(panel.title), fontsize=9.5, weight="bold", color=_INK, loc="left", pad=5)
-        axes.set_title(f"{quanta} · {places}{plural}", fontsize=7, color=_QUIET, loc="right", pad=6)
+        axes.set_title(
+            _plain(panel.title), fontsize=9.5, weight="bold", color=_INK, loc="left", pad=5 + 4 * self.whole
+        )
+        axes.set_title(
+            f"{quanta} · {places}{plural}", fontsize=7, color=_QUIET, loc="right", pad=6 + 4 * self.whole
+        )
 
     def _bar(self, axes: Any, drawn: Any, panel: Panel) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -136,11 +142,19 @@ class _Frame:
     def label(self, axes: Any, *, first: bool, last: bool) -> None:
         """Set limits, ticks and their words."""
         axes.grid(visible=True, linewidth=0.3, color="#c4c9d0", zorder=0)
-        axes.set_axisbelow(True)
+        axes.set_axisbelow("line" if self.whole else True)
         axes.tick_params(labelsize=6.5, colors=_QUIET, length=2)
         if self.whole:
+            from matplotlib.patheffects import withStroke
+
             axes.set_xticks(np.deg2rad(np.arange(-120, 121, 60)))
-            axes.set_xticklabels([f"{(self.ra - d) % 360:.0f}°" for d in range(-120, 121, 60)])
+            words = axes.set_xticklabels([f"{(self.ra - d) % 360:.0f}°" for d in range(-120, 121, 60)])
+            for word in words:  # they stand amid what is drawn
+                word.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+                word.set_zorder(10)
+            axes.set_yticks(np.deg2rad((-60, -30, 0, 30, 60)))
+            axes.spines["geo"].set_color("#9aa1ab")
+            axes.spines["geo"].set_linewidth(0.6)
             return
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
