@@ -1,4 +1,4 @@
-"""Eight processes at one repository. SUPERTASK_CONCURRENCY_SECONDS makes it shorter, or longer, than a minute."""
+"""Eight processes at one repository, for a minute or $SUPERTASK_CONCURRENCY_SECONDS."""
 
 from __future__ import annotations
 
