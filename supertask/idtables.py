@@ -16,7 +16,7 @@ from supertask.dataids import Key
 from supertask.errors import DataIdError, Problems, did_you_mean
 from supertask.units import KeyKind, UnitModel
 
-__all__ = ["read_id_table"]
+__all__ = ["open_table", "read_id_table", "typed_keys"]
 
 _TOLD = 20
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
@@ -46,7 +46,7 @@ def read_id_table(path: str | Path, model: UnitModel, units: Sequence[str]) -> t
         every row (of CSV and ECSV by line of the file's table, the first being 1), at most 20.
     """
     path = Path(path)
-    there, rows = _open(path)
+    there, rows = open_table(path)
     problems = Problems(f"the table of data IDs {path}")
     for unit in units:
         if unit not in there:
@@ -60,7 +60,20 @@ def read_id_table(path: str | Path, model: UnitModel, units: Sequence[str]) -> t
     return keys
 
 
-def _open(path: Path) -> tuple[list[str], Mapping[str, Sequence[Any]]]:
+def open_table(path: str | Path) -> tuple[list[str], Mapping[str, Sequence[Any]]]:
+    """Return the names of a table's columns, and their values as they stand: all text in CSV.
+
+    Parameters
+    ----------
+    path : path
+        ``.csv`` with a line of names first, ``.ecsv``, or ``.parquet``.
+
+    Raises
+    ------
+    DataIdError
+        It is none of these, or cannot be read.
+    """
+    path = Path(path)
     kinds = {".csv": _csv, ".ecsv": _ecsv, ".parquet": _parquet, ".parq": _parquet}
     read = kinds.get(path.suffix.lower())
     if read is None:
@@ -113,7 +126,7 @@ def _keys(model: UnitModel, unit: str, values: Sequence[Any], problems: Problems
     whole = model.unit(unit).key is KeyKind.INT
     typed: list[Any] = []
     told = 0
-    for row, key in enumerate(_typed(model, unit, values), 1):
+    for row, key in enumerate(typed_keys(model, unit, values), 1):
         if isinstance(key, DataIdError):
             told += 1
             if told <= _TOLD:
@@ -129,8 +142,8 @@ def _keys(model: UnitModel, unit: str, values: Sequence[Any], problems: Problems
     return column
 
 
-def _typed(model: UnitModel, unit: str, values: Sequence[Any]) -> Iterator[Key | DataIdError]:
-    """Yield each key, or what is wrong with it."""
+def typed_keys(model: UnitModel, unit: str, values: Sequence[Any]) -> Iterator[Key | DataIdError]:
+    """Yield for each value of a table's column the unit's key, or what is wrong with it."""
     whole = model.unit(unit).key is KeyKind.INT
     for value in values:
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):

@@ -28,7 +28,7 @@ from supertask.ingest.report import IngestReport
 from supertask.ingest.transfer import Transfer, place, target_name
 from supertask.ingest.unit_rows import dependency_order, gather
 from supertask.rows import FileRecord
-from supertask.sky.ingested import keep_footprints
+from supertask.sky.ingested import Kept, keep_footprints
 
 __all__ = ["ingest"]
 
@@ -323,18 +323,22 @@ class _Work:
 
     def _keep_footprints(self, paths: Iterable[str]) -> None:
         """Before datasets are registered, so that none is ever without its footprint."""
-        outlines = [
-            (frame.values, outline)
-            for path in paths
-            for frame, outline in zip(
-                self.claims[path][0].frames, self.claims[path][0].footprints, strict=True
-            )
-            if outline is not None
-        ]
+        outlines = []
+        path_of: dict[int, str] = {}
+        for path in paths:
+            file = self.claims[path][0]
+            for frame, outline in zip(file.frames, file.footprints, strict=True):
+                if outline is not None:
+                    outlines.append((frame.values, outline))
+                    path_of[id(frame.values)] = path
         try:
-            self.related += keep_footprints(self.butler, outlines) if outlines else 0
+            kept = keep_footprints(self.butler, outlines) if outlines else Kept()
         except SuperTaskError as error:
-            self.warnings |= dict.fromkeys(paths, f"its footprint is not kept: {error}")
+            self.warnings |= dict.fromkeys(path_of.values(), f"its footprint is not kept: {error}")
+            return
+        self.related += kept.new
+        for values, reason in kept.refused:
+            self.warnings[path_of[id(values)]] = f"its footprint is not kept: it {reason}"
 
     def _finish(self, records: Mapping[str, list[FileRecord]]) -> None:
         for path, found in records.items():

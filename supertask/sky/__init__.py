@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from supertask.sky.footprint import FootprintError
     from supertask.sky.footprints import Footprints, FootprintStore
-    from supertask.sky.ingested import keep_footprints, relate_all
+    from supertask.sky.ingested import Kept, check_relation, keep_footprints, recompute, relate_all
     from supertask.sky.overlaps import Overlaps
     from supertask.sky.regions import (
         Area,
@@ -44,6 +44,7 @@ _HOME = {
     "FootprintError": "footprint",
     "FootprintStore": "footprints",
     "Footprints": "footprints",
+    "Kept": "ingested",
     "Overlaps": "overlaps",
     "Polygon": "regions",
     "Region": "regions",
@@ -51,10 +52,12 @@ _HOME = {
     "SkyMap": "skymap",
     "SkyMapError": "tracts",
     "Tract": "tracts",
+    "check_relation": "ingested",
     "compare": "relate",
     "keep_footprints": "ingested",
     "meets": "regions",
     "patches_in": "regions",
+    "recompute": "ingested",
     "region_of_footprints": "regions",
     "region_of_patch": "regions",
     "region_of_tract": "regions",
@@ -69,6 +72,7 @@ __all__ = [
     "FootprintError",
     "FootprintStore",
     "Footprints",
+    "Kept",
     "Overlaps",
     "Polygon",
     "Region",
@@ -76,10 +80,12 @@ __all__ = [
     "SkyMap",
     "SkyMapError",
     "Tract",
+    "check_relation",
     "compare",
     "keep_footprints",
     "meets",
     "patches_in",
+    "recompute",
     "region_of_footprints",
     "region_of_patch",
     "region_of_tract",

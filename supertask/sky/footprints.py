@@ -20,8 +20,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from supertask.errors import Problems
 from supertask.sky.footprint import FootprintError
-from supertask.sky.sphere import vectors
+from supertask.sky.planes import segments
+from supertask.sky.sphere import caps, vectors
 
 __all__ = ["FOLDER", "FootprintStore", "Footprints"]
 
@@ -29,6 +31,8 @@ FOLDER = "sky/footprints"
 """Folder of the segments under a repository's root."""
 
 _FORMAT = 1
+_TOLD = 20
+_WIDEST = 89.0
 
 
 @attrs.frozen(eq=False)
@@ -59,30 +63,95 @@ class Footprints:
         Raises
         ------
         FootprintError
-            An outline has fewer than three different positions, or one that is not finite.
+            An outline is none (see `sift`); names every one with its data ID.
         """
-        taken = [(dataId, np.asarray(outline, float).reshape(-1, 2)) for dataId, outline in rows]
-        for dataId, outline in taken:
+        made, refused = cls.sift(units, rows)
+        problems = Problems("footprints")
+        for dataId, reason in refused[:_TOLD]:
             shown = ", ".join(f"{u}={dataId[u]}" for u in units)
-            if not np.isfinite(outline).all() or (np.abs(outline[:, 1]) > 90).any():
-                raise FootprintError(
-                    f"the footprint of {shown} has a position that is none: {outline.tolist()}"
-                )
-            if len(np.unique(outline, axis=0)) < 3:
-                raise FootprintError(f"the footprint of {shown} has fewer than three different corners")
-        lengths = [len(outline) for _, outline in taken]
-        return cls(
+            problems.add(f"the footprint of {shown} {reason}")
+        if len(refused) > _TOLD:
+            problems.add(f"and {len(refused) - _TOLD:,} more")
+        problems.raise_if_any(FootprintError)
+        return made
+
+    @classmethod
+    def sift(
+        cls, units: Sequence[str], rows: Iterable[tuple[Mapping[str, Any], Any]]
+    ) -> tuple[Footprints, list[tuple[Mapping[str, Any], str]]]:
+        """Make them of those outlines that are sound, and say what is wrong with the others.
+
+        An outline is sound that has three different corners, all of them positions on the sky, and
+        reaches less than 89 degrees from its middle, beyond which nobody knows its inside.
+
+        Parameters
+        ----------
+        units, rows
+            As for `from_outlines`.
+
+        Returns
+        -------
+        footprints : Footprints
+            The sound ones.
+        refused : list of (Mapping, str)
+            Data ID and reason of each other, the reason going on after "the footprint of …".
+        """
+        taken: list[tuple[Mapping[str, Any], npt.NDArray[np.float64]]] = []
+        refused: list[tuple[Mapping[str, Any], str]] = []
+        for dataId, outline in rows:
+            try:
+                taken.append((dataId, np.asarray(outline, float).reshape(-1, 2)))
+            except (TypeError, ValueError):
+                refused.append((dataId, "is no list of positions, ra and dec in turn"))
+        lengths = np.array([len(outline) for _, outline in taken], np.int64)
+        made = cls(
             {u: _key_column([dataId[u] for dataId, _ in taken]) for u in units},
-            np.concatenate([outline for _, outline in taken]) if taken else np.empty((0, 2)),
-            np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+            np.concatenate([np.empty((0, 2)), *(outline for _, outline in taken)]),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
         )
+        reasons = made.unsound()
+        if not reasons:
+            return made, refused
+        refused += [(taken[i][0], reason) for i, reason in reasons.items()]
+        sound = np.ones(len(made), bool)
+        sound[list(reasons)] = False
+        return made.take(sound), refused
+
+    def unsound(self) -> dict[int, str]:
+        """Return which outlines are not sound, as `sift` understands it, and why."""
+        lengths = np.diff(self.indptr)
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        ra, dec = self.radec[:, 0], self.radec[:, 1]
+        with np.errstate(invalid="ignore"):
+            off = ~np.isfinite(self.radec).all(axis=1) | (np.abs(dec) > 90.0) | (ra < -360.0) | (ra > 720.0)
+        reasons: dict[int, str] = {}
+        for i in np.flatnonzero(off).tolist():
+            a, d = self.radec[i].tolist()
+            reasons.setdefault(int(owner[i]), f"has a position that is none: ra {a:g}, dec {d:g}")
+        few = "has fewer than three different corners"
+        reasons = {i: few for i in np.flatnonzero(lengths < 3).tolist() if i not in reasons} | reasons
+        rest = np.setdiff1d(np.arange(len(lengths)), list(reasons))
+        if not len(rest):
+            return reasons
+        at, indptr = segments(self.indptr, rest)
+        points = vectors(ra[at], dec[at])
+        # As vectors: at a pole all right ascensions are one position.
+        named = np.concatenate([owner[at][:, None], points.round(13)], axis=1)
+        different = np.bincount(np.unique(named, axis=0)[:, 0].astype(np.int64), minlength=len(lengths))
+        reasons |= dict.fromkeys(rest[different[rest] < 3].tolist(), few)
+        wide = np.rad2deg(caps(points, indptr)[1])
+        for i, reach in zip(rest.tolist(), wide.tolist(), strict=True):
+            if reach > _WIDEST and i not in reasons:
+                reasons[i] = (
+                    f"reaches {reach:.0f} degrees from its middle, so that it is not known what is inside: "
+                    "give it in parts"
+                )
+        return dict(sorted(reasons.items()))
 
     def take(self, which: npt.NDArray[Any]) -> Footprints:
         """Return some of them: indices or a mask."""
         index = np.flatnonzero(which) if which.dtype == bool else which
-        lengths = np.diff(self.indptr)[index]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        positions = np.repeat(self.indptr[:-1][index] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        positions, indptr = segments(self.indptr, index)
         return Footprints({u: k[index] for u, k in self.keys.items()}, self.radec[positions], indptr)
 
     @classmethod

@@ -1,16 +1,33 @@
-"""Footprints of what is being ingested: kept, and related to every sky map that the repository has."""
+"""Footprints of what a repository holds: kept, and related to every sky map that it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
+
 from supertask.butler.port import AbstractButler
+from supertask.relations.compared import Comparison, Corrected, correct
 from supertask.sky.footprints import Footprints, FootprintStore
-from supertask.sky.relate import Related, footprint_units, relate
+from supertask.sky.relate import Related, compare, footprint_units, relate
 from supertask.sky.skymap import SkyMap
 
-__all__ = ["keep_footprints", "relate_all"]
+__all__ = ["Kept", "check_relation", "keep_footprints", "recompute", "relate_all"]
+
+
+@attrs.frozen
+class Kept:
+    """What `keep_footprints` did."""
+
+    footprints: int = 0
+    """How many were kept."""
+    new: int = 0
+    """Rows that were added to the relation."""
+    removed: int = 0
+    """Rows that were taken out of it, as a better footprint does not have them."""
+    refused: tuple[tuple[Mapping[str, Any], str], ...] = ()
+    """Unit values and reason of each outline that is none; they hinder no other."""
 
 
 def keep_footprints(
@@ -18,35 +35,80 @@ def keep_footprints(
     outlines: Iterable[tuple[Mapping[str, Any], Any]],
     *,
     replace: bool = False,
-) -> int:
+) -> Kept:
     """Keep footprints, and extend the relation with the patches that they overlap.
+
+    Only these footprints are computed, against every sky map that the repository has.
 
     Parameters
     ----------
     butler : AbstractButler
         The repository; units of the footprints must be known.
     outlines : iterable of (Mapping, array_like)
-        Unit values, and positions (ra and dec, degrees) of the outline.
+        Unit values, and positions (ra and dec, degrees) of the outline. What lacks a unit of a
+        footprint's data ID is left out.
     replace : bool, optional
-        Whether they take the place of earlier ones of their data IDs. What was related by those
-        stays related until it is removed.
+        Whether they take the place of earlier ones of their data IDs. What only those overlapped
+        is taken out of the relation.
 
-    Returns
-    -------
-    int
-        How many pairs are new in the relation.
+    Raises
+    ------
+    SkyMapError
+        A data ID is not known.
     """
     units = footprint_units(butler.model)
     if not units or not butler.root:
-        return 0
-    footprints = Footprints.from_outlines(
+        return Kept()
+    footprints, refused = Footprints.sift(
         units,
         [(values, outline) for values, outline in outlines if all(values.get(u) is not None for u in units)],
     )
     FootprintStore(butler.root).add(footprints, replace=replace)
-    return sum(relate(butler, skymap, footprints).new for skymap in SkyMap.load_all(butler.root))
+    new = removed = 0
+    for skymap in SkyMap.load_all(butler.root) if len(footprints) else ():
+        if replace:
+            done = correct(butler, compare(butler, skymap, footprints, these_only=True), remove_extra=True)
+            new, removed = new + done.added, removed + done.removed
+        else:
+            new += relate(butler, skymap, footprints).new
+    return Kept(len(footprints), new, removed, tuple(refused))
 
 
 def relate_all(butler: AbstractButler, skymap: SkyMap) -> Related:
     """Relate all footprints that a repository keeps to a sky map, as after registering a new one."""
-    return relate(butler, skymap, FootprintStore(butler.root).read(footprint_units(butler.model)))
+    return relate(butler, skymap, _all(butler))
+
+
+def check_relation(butler: AbstractButler, skymap: SkyMap) -> Comparison:
+    """Compute a sky map's part of the relation anew from all footprints, and compare it with what is stored.
+
+    Raises
+    ------
+    SkyMapError
+        The unit model has no such relation, or the sky map is not known.
+    """
+    return compare(butler, skymap, _all(butler))
+
+
+def recompute(butler: AbstractButler, skymap: SkyMap, *, remove_extra: bool = False) -> Corrected:
+    """Compute a sky map's part of the relation anew, and store what is missing.
+
+    Parameters
+    ----------
+    butler : AbstractButler
+        The repository.
+    skymap : SkyMap
+        A registered sky map.
+    remove_extra : bool, optional
+        Whether to take out what is stored and not computed; it stays unless asked.
+
+    Raises
+    ------
+    SkyMapError
+        As `check_relation`.
+    """
+    return correct(butler, check_relation(butler, skymap), remove_extra=remove_extra)
+
+
+def _all(butler: AbstractButler) -> Footprints:
+    return FootprintStore(butler.root).read(footprint_units(butler.model))

@@ -60,6 +60,12 @@ def overlaps(footprints: Footprints, skymap: SkyMap, *, margin: float | None = N
     -------
     Overlaps
         The pairs.
+
+    Notes
+    -----
+    Whatever is within the margin is found. Since a tangent plane stretches, what is a little further
+    away may be found as well, up to the margin divided by cos²(a), a being the angle from the tangent
+    point to the tract's corner and the margin: 0.1 % more for a tract of 2.5 degrees across.
     """
     margin = skymap.margin if margin is None else margin
     if not len(footprints):
@@ -99,7 +105,8 @@ def _in_tract(
     # Pixel edges: the tract spans 0 to its number of columns and rows; x is towards the west.
     x, y = columns / 2.0 - xi * tract.scale, rows / 2.0 + eta * tract.scale
     # A plane stretches away from its tangent point, by up to 1 / cos² of the angle.
-    stretch = 1.0 / np.cos(tract.radius) ** 2
+    furthest = min(tract.radius + margin * _ARCSEC, np.deg2rad(84.0))
+    stretch = 1.0 / np.cos(furthest) ** 2
     reach = margin * _ARCSEC * tract.scale * stretch
     extra = tract.border + reach
     x0 = np.floor((np.minimum.reduceat(x, starts) - extra) / tract.width).clip(0, tract.nx).astype(np.int64)

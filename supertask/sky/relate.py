@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.butler.port import AbstractButler, Reader
+from supertask.relations.compared import Comparison, compare_rows, n_rows
+from supertask.relations.rowids import UNKNOWN, RowIds
 from supertask.rows import RelationRows
 from supertask.sky.footprints import Footprints
 from supertask.sky.overlaps import overlaps
@@ -16,9 +18,11 @@ from supertask.sky.skymap import SkyMap
 from supertask.sky.tracts import SkyMapError
 from supertask.units import Relation, RelationKind, UnitModel
 
-__all__ = ["Comparison", "Related", "compare", "footprint_units", "relate", "spatial_relation"]
+__all__ = ["Related", "compare", "footprint_units", "relate", "spatial_relation"]
 
 Int = npt.NDArray[np.int64]
+
+_TOLD = 20
 
 
 @attrs.frozen
@@ -31,18 +35,6 @@ class Related:
     """Those that were not stored yet."""
     without_patch: int
     """Footprints that overlap no patch of the sky map."""
-
-
-@attrs.frozen
-class Comparison:
-    """A stored relation against one computed anew."""
-
-    stored: int
-    computed: int
-    missing: int
-    """Pairs computed that are not stored."""
-    extra: int
-    """Pairs stored that are not computed: of older footprints, or given by hand."""
 
 
 def spatial_relation(model: UnitModel) -> Relation | None:
@@ -71,7 +63,8 @@ def relate(
     skymap : SkyMap
         A registered sky map.
     footprints : Footprints
-        Any number of outlines, those of data IDs that are related already among them.
+        Any number of outlines, those of data IDs that are related already among them. Only these
+        are computed, and of the sky map only the tracts that they meet are read.
     margin : float, optional
         Arcsec; the sky map's own unless given.
 
@@ -80,85 +73,114 @@ def relate(
     SkyMapError
         The unit model has no such relation, or a footprint's data ID or the sky map is not known.
     """
-    rows, with_patch = _pairs(butler, skymap, footprints, margin)
-    pairs = len(next(iter(rows.units.values())))
+    rows, with_patch = _computed(butler, skymap, footprints, margin)
+    pairs = n_rows(rows)
     new = butler.insert_relation_rows(rows) if pairs else 0
     return Related(pairs, new, len(footprints) - with_patch)
 
 
 def compare(
-    butler: AbstractButler, skymap: SkyMap, footprints: Footprints, *, margin: float | None = None
+    butler: AbstractButler,
+    skymap: SkyMap,
+    footprints: Footprints,
+    *,
+    margin: float | None = None,
+    these_only: bool = False,
 ) -> Comparison:
-    """Compute a relation anew and compare it with what is stored for a sky map."""
-    rows, _ = _pairs(butler, skymap, footprints, margin)
-    names = sorted(rows.units)
+    """Compute a relation anew and compare it with what is stored for a sky map.
+
+    Parameters
+    ----------
+    butler, skymap, footprints, margin
+        As for `relate`.
+    these_only : bool, optional
+        Whether to look only at stored rows of the footprints' own data IDs.
+
+    Raises
+    ------
+    SkyMapError
+        As `relate`.
+    """
+    rows, _ = _computed(butler, skymap, footprints, margin)
+    relation = _relation(butler.model)
     with butler.reader() as reader:
-        stored = reader.relation(rows.relation)
-        ours = np.isin(stored.units["patch"], _patch_ids(reader, skymap)[2])
-    computed = {*zip(*(rows.units[n].tolist() for n in names), strict=True)}
-    there = {*zip(*(stored.units[n][ours].tolist() for n in names), strict=True)}
-    return Comparison(len(there), len(computed), len(computed - there), len(there - computed))
+        tracts = _tract_ids(reader, butler.model, skymap)
+        reader.restrict("tract", tracts[tracts != UNKNOWN])
+        if these_only:
+            index = RowIds(reader, butler.model)
+            left = {u: index.ids(u, footprints.keys) for u in butler.model.leaves(relation.left)}
+            for unit, ids in left.items():
+                reader.restrict(unit, np.unique(ids[ids != UNKNOWN]))
+        stored = reader.relation(relation.name)
+        # Said once more, for a reader that does not follow patches up to their tracts.
+        ours = np.isin(stored.units["patch"], reader.units("patch", ()).ids)
+        if these_only:
+            names = list(left)
+            pairs = np.stack([left[u] for u in names], axis=1)
+            there = np.stack([stored.units[u] for u in names], axis=1)
+            ours &= _among(there, pairs)
+        stored = RelationRows(relation.name, {u: ids[ours] for u, ids in stored.units.items()})
+    return compare_rows(stored, rows)
 
 
-def _pairs(
+def _among(rows: Int, wanted: Int) -> npt.NDArray[np.bool_]:
+    """Tell which rows are among some others."""
+    _, codes = np.unique(np.concatenate([rows, wanted]), axis=0, return_inverse=True)
+    codes = codes.reshape(-1)
+    return np.isin(codes[: len(rows)], codes[len(rows) :])
+
+
+def _relation(model: UnitModel) -> Relation:
+    relation = spatial_relation(model)
+    if relation is None:
+        raise SkyMapError(f"unit model {model.name!r} has no spatial relation with patches")
+    return relation
+
+
+def _computed(
     butler: AbstractButler, skymap: SkyMap, footprints: Footprints, margin: float | None
 ) -> tuple[RelationRows, int]:
-    relation = spatial_relation(butler.model)
-    if relation is None:
-        raise SkyMapError(f"unit model {butler.model.name!r} has no spatial relation with patches")
+    """Return rows of the relation, and how many footprints have any."""
+    relation = _relation(butler.model)
     found = overlaps(footprints, skymap, margin=margin)
+    columns: dict[str, Int] = {}
     with butler.reader() as reader:
-        left = {u: _row_ids(reader, butler.model, u, footprints) for u in butler.model.leaves(relation.left)}
-        tracts, numbers, ids = _patch_ids(reader, skymap)
-    if len(found) and not len(ids):
-        raise SkyMapError(f"sky map {skymap.name!r} is not known here: call its register(butler) first")
-    # Tract and patch as one number, by which the patches are in order.
-    width = max((t.n_patches for t in skymap.tracts), default=1)
-    code = tracts * width + numbers
-    order = np.argsort(code)
-    place = np.searchsorted(code[order], found.tract * width + found.patch)
-    columns = {u: column[found.footprint] for u, column in left.items()}
-    columns["patch"] = ids[order][place] if len(found) else np.empty(0, np.int64)
-    if len(found):
-        whole = np.unique(np.stack([*columns.values()], axis=1), axis=0)
-        columns = {u: whole[:, i] for i, u in enumerate(columns)}
-    return RelationRows(relation.name, columns), len(np.unique(found.footprint))
+        index = RowIds(reader, butler.model)
+        for unit in butler.model.leaves(relation.left):
+            ids = index.ids(unit, footprints.keys)
+            _check_known(butler.model, unit, ids, footprints)
+            columns[unit] = ids[found.footprint]
+        met = np.unique(found.tract)
+        tract_ids = _tract_ids(reader, butler.model, skymap, met)
+        if (tract_ids == UNKNOWN).any():
+            raise SkyMapError(f"sky map {skymap.name!r} is not known here: call its register(butler) first")
+        reader.restrict("tract", tract_ids)
+        names: dict[str, Any] = {
+            "skymap": np.full(len(found), skymap.name), "tract": found.tract, "patch": found.patch,
+        }  # fmt: skip
+        columns["patch"] = RowIds(reader, butler.model).ids("patch", names)
+    if (columns["patch"] == UNKNOWN).any():
+        raise SkyMapError(
+            f"some patches of sky map {skymap.name!r} are not known here: call its register(butler) again"
+        )
+    rows = RelationRows(relation.name, columns)
+    return rows, len(np.unique(found.footprint))
 
 
-def _row_ids(reader: Reader, model: UnitModel, unit: str, footprints: Footprints) -> Int:
-    """Return the row ID of a unit for each footprint."""
+def _check_known(model: UnitModel, unit: str, ids: Int, footprints: Footprints) -> None:
+    lacking = np.flatnonzero(ids == UNKNOWN)
+    if not len(lacking):
+        return
     closure = model.closure([unit])
-    known = _known_rows(reader, model, unit)
-    keys = list(zip(*(footprints.keys[u].tolist() for u in closure), strict=True))
-    found = np.fromiter((known.get(k, -1) for k in keys), np.int64, len(keys))
-    if (found < 0).any():
-        key = keys[int(np.argmax(found < 0))]
-        shown = ", ".join(f"{u}={k}" for u, k in zip(closure, key, strict=True))
-        raise SkyMapError(f"a footprint is of {shown}, which is not known here: insert {unit} first")
-    return found
+    keys = zip(*(footprints.keys[u][lacking].tolist() for u in closure), strict=True)
+    shown = [", ".join(f"{u}={k}" for u, k in zip(closure, key, strict=True)) for key in dict.fromkeys(keys)]
+    more = f" and {len(shown) - _TOLD:,} more" if len(shown) > _TOLD else ""
+    raise SkyMapError(
+        f"a footprint is of {'; '.join(shown[:_TOLD])}{more}, which is not known here: insert {unit} first"
+    )
 
 
-def _known_rows(reader: Reader, model: UnitModel, unit: str) -> dict[tuple[Any, ...], int]:
-    rows = reader.units(unit, ())
-    columns: dict[str, list[Any]] = {unit: rows.keys.tolist()}
-    for parent in model.unit(unit).parents:
-        by_id = {row_id: key for key, row_id in _known_rows(reader, model, parent).items()}
-        keys = [by_id[i] for i in rows.links[parent].tolist()]
-        for at, name in enumerate(model.closure([parent])):
-            columns[name] = [key[at] for key in keys]
-    ordered = (columns[u] for u in model.closure([unit]))
-    return dict(zip(zip(*ordered, strict=True), rows.ids.tolist(), strict=True))
-
-
-def _patch_ids(reader: Reader, skymap: SkyMap) -> tuple[Int, Int, Int]:
-    """Return tract numbers, patch numbers and row IDs of all patches of a sky map."""
-    skymaps = reader.units("skymap", ())
-    mine = skymaps.ids[[k == skymap.name for k in skymaps.keys.tolist()]]
-    tracts = reader.units("tract", ())
-    ours = np.isin(tracts.links["skymap"], mine)
-    patches = reader.units("patch", ())
-    within = np.isin(patches.links["tract"], tracts.ids[ours])
-    order = np.argsort(tracts.ids)
-    links = patches.links["tract"][within]
-    numbers = tracts.keys.astype(np.int64)[order][np.searchsorted(tracts.ids[order], links)]
-    return numbers, patches.keys[within].astype(np.int64), patches.ids[within]
+def _tract_ids(reader: Reader, model: UnitModel, skymap: SkyMap, tracts: Int | None = None) -> Int:
+    numbers = np.array([t.tract for t in skymap.tracts], np.int64) if tracts is None else tracts
+    names: dict[str, Any] = {"skymap": np.full(len(numbers), skymap.name), "tract": numbers}
+    return RowIds(reader, model).ids("tract", names)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supertask.sky import FootprintError, Footprints, SkyMap
 from supertask.sky.overlaps import overlaps
-from supertask.sky.sphere import caps, gnomonic, near_pairs, radec_of, vectors
+from supertask.sky.sphere import caps, from_plane, gnomonic, near_pairs, radec_of, vectors
 
 RINGS = SkyMap.rings(name="all", n_rings=9, pixel_scale=240.0, patch_size=60, border=2)
 
@@ -178,3 +178,65 @@ def test_a_circle_around_points_holds_them():
     centres, radii = caps(points, np.array([0, 3]))
     assert (np.arccos(points @ centres[0]) <= radii[0] + 1e-9).all()
     assert np.rad2deg(radii[0]) < 4
+
+
+@pytest.mark.parametrize(
+    ("outline", "says"),
+    [
+        ([[0, 90], [120, 90], [240, 90]], "three different corners"),
+        ([[10, 5], [370, 5], [10, 5], [20, 5]], "three different corners"),
+        ([[1, 1], [float("inf"), 2], [3, 3]], "ra inf, dec 2"),
+        ([[1, 1], [2, -90.001], [3, 3]], "dec -90.001"),
+        ([[0, 0], [90, 0], [180, 0], [270, 0]], "not known what is inside"),
+    ],
+)
+def test_each_outline_that_is_none_is_named_with_its_reason(outline, says):
+    good = rectangle(5, 5, 1)
+    made, refused = Footprints.sift(
+        ["visit"], [({"visit": i}, o) for i, o in enumerate([good, outline, good, outline])]
+    )
+    assert made.keys["visit"].tolist() == [0, 2]
+    assert [(dataId["visit"], says in reason) for dataId, reason in refused] == [(1, True), (3, True)]
+    with pytest.raises(FootprintError, match=r"(?s)2 problems.*visit=1.*visit=3"):
+        footprints_of(good, outline, good, outline)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.one_of(st.sampled_from([0.0, 359.9999, 180.0]), st.floats(0, 359.99)),
+    st.one_of(st.sampled_from([-90.0, 90.0, 89.5, -89.5]), st.floats(-90, 90)),
+    st.one_of(st.just(1e-7), st.floats(1e-6, 5.0)),
+    st.floats(0, 90),
+    st.floats(0, 7200),
+)
+def test_a_margin_is_kept_wherever_it_is_and_however_small_the_footprint(ra, dec, half, angle, margin):
+    outline = rectangle(ra, dec, half, angle)
+    found = {(t, p) for _, t, p in pairs(overlaps(footprints_of(outline), RINGS, margin=margin))}
+    corners = vectors(outline[:, 0], outline[:, 1])
+    t = np.linspace(0, 1, 40)[:, None]
+    edge = np.concatenate(
+        [a * (1 - t) + b * t for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    )
+    edge /= np.linalg.norm(edge, axis=1, keepdims=True)
+    # From each position of the edge a step of the margin, in many directions, is taken on the sphere.
+    reached = set()
+    for point in edge[::8]:
+        for turn in np.linspace(0, 2 * np.pi, 8, endpoint=False):
+            to_ra, to_dec = (float(v) for v in radec_of(point))
+            step = np.tan(np.deg2rad(margin / 3600.0 * 0.9999))
+            at = from_plane(np.array(step * np.sin(turn)), np.array(step * np.cos(turn)), to_ra, to_dec)
+            reached |= set(RINGS.covers(*(float(v) for v in radec_of(at))))
+    assert reached <= found
+    # And nothing is found that is further away than the margin on the plane allows.
+    widest = max(t.radius for t in RINGS.tracts) + np.deg2rad(margin / 3600.0)
+    limit = np.deg2rad(margin / 3600.0) / np.cos(widest) ** 2 + np.deg2rad(2 * half) / 39 + 4e-3
+    tracts, patches = (np.array(c) for c in zip(*sorted(found), strict=True))
+    boxes = RINGS.patch_outlines(tracts, patches).vectors.reshape(-1, 4, 3)
+    inside = edge.mean(axis=0) / np.linalg.norm(edge.mean(axis=0))
+    grown = np.concatenate([edge, inside[None]])
+    u, v = (w.ravel()[:, None] for w in np.meshgrid(np.linspace(0, 1, 21), np.linspace(0, 1, 21)))
+    for box in boxes:
+        at = (1 - u) * (1 - v) * box[0] + u * (1 - v) * box[1] + u * v * box[2] + (1 - u) * v * box[3]
+        at /= np.linalg.norm(at, axis=1, keepdims=True)
+        nearest = np.arccos(np.clip((at @ grown.T).max(), -1, 1))
+        assert nearest <= limit + np.deg2rad(half)

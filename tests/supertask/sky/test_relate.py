@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from supertask.butler.repository import Butler
+from supertask.relations.compared import Corrected, data_ids, n_rows
+from supertask.rows import RelationRows
 from supertask.sky import (
     Footprints,
     FootprintStore,
@@ -14,6 +16,7 @@ from supertask.sky import (
     relate_all,
 )
 from supertask.sky.footprint import FootprintError
+from supertask.sky.ingested import check_relation, recompute
 from supertask.sky.relate import footprint_units, relate
 
 UNITS = ("instrument", "visit", "detector")
@@ -56,9 +59,9 @@ def related(butler):
 
 def test_footprints_are_related_when_they_come(butler, skymap):
     skymap.register(butler)
-    assert keep_footprints(butler, [outline(1), outline(2, ra=300.0)]) == 4
+    assert keep_footprints(butler, [outline(1), outline(2, ra=300.0)]).new == 4
     assert related(butler) == [1]
-    assert keep_footprints(butler, [outline(1), outline(3, 1)]) == 4
+    assert keep_footprints(butler, [outline(1), outline(3, 1)]).new == 4
     assert related(butler) == [1, 3]
 
 
@@ -75,11 +78,55 @@ def test_a_relation_can_be_computed_anew_and_compared(butler, skymap):
     keep_footprints(butler, [outline(1)])
     kept = FootprintStore(butler.root).read(UNITS)
     same = compare(butler, skymap, kept)
-    assert (same.stored, same.computed, same.missing, same.extra) == (4, 4, 0, 0)
+    assert (same.stored, same.computed, same.same) == (4, 4, True)
     moved = Footprints.from_outlines(UNITS, [outline(1, ra=10.3)])
     other = compare(butler, skymap, moved)
-    assert other.missing > 0
-    assert other.extra > 0
+    assert n_rows(other.missing) > 0
+    assert n_rows(other.extra) > 0
+    with butler.reader() as reader:
+        (first, *_) = data_ids(reader, butler.model, other.missing)
+    assert first == {**outline(1)[0], "skymap": "m", "tract": 0, "patch": first["patch"]}
+
+
+def test_a_relation_that_lost_or_gained_rows_is_put_right(butler, skymap):
+    skymap.register(butler)
+    keep_footprints(butler, [outline(1), outline(2, ra=300.0)])
+    with butler.reader() as reader:
+        rows = reader.relation("overlap")
+    lost = RelationRows("overlap", {u: ids[:1] for u, ids in rows.units.items()})
+    butler.remove_relation_rows(lost)
+    butler.insert_relation("overlap", [{**outline(2)[0], "skymap": "m", "tract": 0, "patch": 9}])
+    found = check_relation(butler, skymap)
+    assert (n_rows(found.missing), n_rows(found.extra)) == (1, 1)
+    assert recompute(butler, skymap) == Corrected(1, 0)
+    assert recompute(butler, skymap, remove_extra=True) == Corrected(0, 1)
+    assert check_relation(butler, skymap).same
+
+
+def test_only_rows_of_the_sky_map_in_question_are_compared(butler, skymap):
+    other = SkyMap.around(10.0, 20.0, name="other", pixel_scale=10.0, patch_size=50, grid=(4, 4))
+    skymap.register(butler)
+    other.register(butler)
+    keep_footprints(butler, [outline(1)])
+    assert check_relation(butler, skymap).same
+    assert check_relation(butler, other).same
+
+
+def test_a_better_footprint_takes_back_what_only_the_earlier_one_overlapped(butler, skymap):
+    skymap.register(butler)
+    keep_footprints(butler, [outline(1), outline(2), outline(1, 1)])
+    kept = keep_footprints(butler, [outline(1, ra=10.3)], replace=True)
+    assert (kept.footprints, kept.new > 0, kept.removed > 0) == (1, True, True)
+    assert check_relation(butler, skymap).same
+    assert related(butler) == [1, 2]
+
+
+def test_an_outline_that_is_none_is_named_and_hinders_no_other(butler, skymap):
+    skymap.register(butler)
+    bad = {3: [[1, 1], [1, 1], [1, 1]], 4: [[float("nan"), 0], [1, 1], [2, 0]], 5: [1, 2, 3], 6: "circle"}
+    kept = keep_footprints(butler, [outline(1), *(({**outline(v)[0]}, o) for v, o in bad.items())])
+    assert (kept.footprints, kept.new) == (1, 4)
+    assert sorted(values["visit"] for values, _ in kept.refused) == [3, 4, 5, 6]
 
 
 def test_a_better_footprint_takes_the_place_of_an_earlier_one(butler):
