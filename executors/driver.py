@@ -48,12 +48,13 @@ from executors.quorum import Quorums
 from executors.replay import Replay
 from executors.report import Report, Tally
 from executors.resources import own_cpu
-from executors.retention import Keeper, policies_for
+from executors.retention import Keeper, Retention, policies_for
 from executors.retrying import PolicyChanges, Retrying, policies_of
 from executors.runfolder import RunFolder
 from executors.schedule import Schedule, Work
 from executors.signals import heeding
 from executors.taskset import TaskSet, outside_init_inputs
+from executors.workplace import WorkplaceSpec, sweep_left_over
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
@@ -86,6 +87,8 @@ class Options:
     """Whether to use one at all."""
     retention: Mapping[str, str] = attrs.field(factory=dict)
     """Name of a dataset type, or a pattern → how long such stay, see `executors.retention.policies_for`."""
+    workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
+    """Where quanta work. What may be elided follows from `retention`."""
 
 
 class Driver:
@@ -162,6 +165,9 @@ class Driver:
     def _open(self, options: Options, framework: str) -> None:
         plan, run = self.plan, self.plan.meta.output_run
         policies = policies_for(plan, options.retention)
+        elide = sorted(t.name for t, policy in policies.items() if policy is Retention.UNTIL_USED)
+        self.workplace = attrs.evolve(options.workplace, elide=tuple(elide))
+        sweep_left_over(self.workplace)
         opening.wait_for_workers(self.folder)
         found = opening.earlier_work(plan, self.folder, self.datastore, resume=options.resume)
         adopted = [] if found.headers else opening.registered_before(plan, self._butler, self.datastore)
@@ -334,7 +340,7 @@ class Driver:
             if status is _SUCCEEDED:
                 self.collector.add(attempt)
             if self._deleter.keeper is not None:
-                self._deleter.keeper.ended(index, status)
+                self._deleter.keeper.ended(index, status, attempt.elided)
         if self.events:
             self._emit(QuantumEnded(attempt, delay))
         if blocked:

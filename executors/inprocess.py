@@ -7,11 +7,13 @@ import socket
 from collections.abc import Iterator
 
 from executors.driver import Driver
+from executors.fusion import Fusion
 from executors.limits import Guard
 from executors.outcome import Attempt
 from executors.performer import Performer
 from executors.port import ExecutionFramework
 from executors.runner import QuantumRunner
+from executors.workplace import Workplace
 
 __all__ = ["InProcessFramework"]
 
@@ -41,8 +43,12 @@ class InProcessFramework(ExecutionFramework):
 
         guard = Guard(driver.retrying.limits, alarm=True)
         keep_log = driver.journal.write_log
-        with QuantumRunner(driver.plan, driver.datastore, driver.tasks, keep_log, guard) as runner:
-            performer = Performer(runner, driver.journal, started, ended)
+        with (
+            Workplace(driver.datastore, driver.workplace) as workplace,
+            QuantumRunner(driver.plan, workplace, driver.tasks, keep_log, guard) as runner,
+        ):
+            fusion = Fusion(driver.plan, workplace) if driver.workplace.elide else None
+            performer = Performer(runner, driver.journal, started, ended, fusion)
             while not driver.over:
                 work = driver.take(_CHUNK)
                 if work is None:

@@ -251,6 +251,8 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
         more["reason"] = a.reason[:_TEXT_LIMIT]
     if a.log_span:
         more["log"] = a.log_span
+    if a.elided:
+        more["elided"] = a.elided
     if a.missing:
         more["missing"] = [m.hex() for m in a.missing]
     if a.short:
@@ -338,6 +340,7 @@ def decode_attempt(
         reason=value.get("reason", ""),
         log_span=(span[0], span[1]) if span else None,
         records=tuple(_records(value.get("files", ()), types)) if types is not None else (),
+        elided=tuple(value.get("elided", ())),
         missing=tuple(map(bytes.fromhex, value.get("missing", ()))),
         unread=tuple(map(bytes.fromhex, value.get("unread", ()))),
         short=tuple(map(bytes.fromhex, value.get("short", ()))),

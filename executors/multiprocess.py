@@ -73,7 +73,7 @@ class MultiprocessFramework(ExecutionFramework):
             driver.plan.save(plan_file)
         header = attrs.asdict(driver.header)
         memory = {t: limits.memory for t, limits in driver.retrying.limits.items() if limits.memory}
-        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory)
+        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory, driver.workplace)
 
     @staticmethod
     def _feed(driver: Driver, crew: Crew) -> None:

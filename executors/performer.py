@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from executors.bundlewalk import BundleWalk
+from executors.fusion import Fusion
 from executors.journal import Journal, encode_attempt, encode_start
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
@@ -31,6 +32,8 @@ class Performer:
         Called with index, number and time of each attempt that begins, and its line in the journal.
     ended : callable
         Called with each attempt that ended, and its line.
+    fusion : Fusion, optional
+        Finds what of a bundle's outputs need not be written.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Performer:
         journal: Journal,
         started: Callable[[int, int, int, bytes], object],
         ended: Callable[[Attempt, bytes], object],
+        fusion: Fusion | None = None,
     ) -> None:
         self._runner = runner
         self._journal = journal
         self._started = started
         self._ended = ended
+        self._fusion = fusion
 
     def perform(
         self,
@@ -77,6 +82,7 @@ class Performer:
         walk = BundleWalk(work, self._runner.plan.successors)
         records: dict[int, QuantumRecord] = {}
         left_out = dict(missing or {})
+        fused = self._fusion.of(work) if self._fusion is not None else None
         for q in work.quanta if quanta is None else quanta:
             if not walk.may_run(q):
                 continue
@@ -98,10 +104,15 @@ class Performer:
                 behind=walk.behind(q),
                 memory=memory.get(q) if memory else None,
             )
-            line = self._journal.write(encode_attempt(attempt, self._journal.header))
             if attempt.missing:
                 left_out[q] = frozenset(attempt.missing)
             walk.finish(q, attempt.status, partial=bool(attempt.missing), whole=attempt.whole)
-            self._ended(attempt, line)
+            self._end([attempt] if fused is None else fused.ended(attempt))
             if attempt.status is QuantumStatus.CANCELLED:
                 break
+        if fused is not None:
+            self._end(fused.close())
+
+    def _end(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            self._ended(attempt, self._journal.write(encode_attempt(attempt, self._journal.header)))

@@ -25,6 +25,8 @@ from typing import Any
 from executors.driver import Driver, Options
 from executors.events import Listener
 from executors.report import Report
+from executors.scratch import check_scratch
+from executors.workplace import WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 
@@ -47,6 +49,8 @@ class ExecutionFramework(abc.ABC):
         retry_failed: bool = True,
         bundling: str | None = None,
         retain: Mapping[str, str] | None = None,
+        scratch: str | Path | None = None,
+        scratch_size: int | None = None,
     ) -> Report:
         """Run a plan, or what is left of it.
 
@@ -75,6 +79,10 @@ class ExecutionFramework(abc.ABC):
         retain : Mapping, optional
             Name of a dataset type, or a pattern such as ``*_image`` → how long such datasets stay: ``keep``
             (for good), ``until-used`` or ``on-failure``; see `executors.retention`.
+        scratch : path, optional
+            Folder on a local disk: quanta read copies of their inputs there, and write outputs there first.
+        scratch_size : int, optional
+            Bytes that these copies may take for each process; those used longest ago go first.
 
         Returns
         -------
@@ -96,6 +104,9 @@ class ExecutionFramework(abc.ABC):
             max_failures=1 if fail_fast else max_failures,
             bundling=bundling,
             retention=retain or {},
+            workplace=WorkplaceSpec(
+                scratch=check_scratch(scratch) if scratch is not None else "", scratch_size=scratch_size
+            ),
             policies=policies or {},
             retry_failed=retry_failed,
         )

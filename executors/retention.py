@@ -12,7 +12,7 @@ from a clean slate, all their outputs. What nobody needs again stays gone, and i
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -161,14 +161,24 @@ class Keeper:
             for node, table in zip(plan.tasks, plan.quantum_tables, strict=True)
         }
 
-    def ended(self, quantum: int, status: QuantumStatus) -> None:
-        """Take note of a quantum that succeeded or found no work."""
+    def ended(self, quantum: int, status: QuantumStatus, elided: Collection[str] = ()) -> None:
+        """Take note of a quantum that succeeded or found no work.
+
+        Parameters
+        ----------
+        quantum : int
+            Its index.
+        status : QuantumStatus
+            What came of it; what did not finish is passed over.
+        elided : collection of str, optional
+            Names of types of which its outputs were never written.
+        """
         if not status.finished:
             return
         if status is QuantumStatus.SUCCEEDED:
             self._done[quantum] = True
             for dataset_type, left in self._open.items():
-                if left[quantum] == 0:  # it was made again, behind all that read it
+                if left[quantum] == 0 and dataset_type.name not in elided:  # all that read it were before it
                     self._due[dataset_type].append(quantum)
         node = self._plan.task_of(quantum)
         for dataset_type, edges, makers in self._inputs[node.label]:

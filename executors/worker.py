@@ -26,6 +26,7 @@ from typing import Any
 
 import attrs
 
+from executors.fusion import Fusion
 from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.outcome import Attempt
@@ -35,6 +36,7 @@ from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
 from executors.schedule import Work
 from executors.taskset import TaskSet
+from executors.workplace import Workplace, WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
@@ -58,6 +60,8 @@ class WorkerSpec:
     """Init inputs from outside of the plan: name, storage format, location."""
     memory: dict[str, int] = attrs.field(factory=dict)
     """Task label → bytes that its quanta may hold; see `executors.limits`."""
+    workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
+    """Where quanta work."""
     inherited: tuple[int, ...] = ()
     """Of a forked worker: the driver's open files, which would keep its locks and pipes alive after it."""
     parent: int = 0
@@ -89,6 +93,7 @@ def main(pipe: Connection, spec: WorkerSpec) -> None:
         failure = failure_of(error)
         worker.say({"say": "trouble", "what": str(failure), "traceback": failure.traceback})
         code = 1
+    worker.workplace.close()
     worker.journal.close()
     worker.say({"say": "bye", "cpu": time.process_time()})
     _flush_streams()
@@ -129,8 +134,10 @@ class _Worker:
         header = Header(**{k: v for k, v in fields.items() if k not in {"host", "pid", "time"}})
         self.journal = Journal(RunFolder(spec.root, header.run), header)
         guard = Guard({label: Limits(memory=each) for label, each in spec.memory.items()})
-        self._runner = QuantumRunner(self._plan, datastore, tasks, self.journal.write_log, guard)
-        self._performer = Performer(self._runner, self.journal, self._started, self._ended)
+        self.workplace = Workplace(datastore, spec.workplace)
+        fusion = Fusion(self._plan, self.workplace) if spec.workplace.elide else None
+        self._runner = QuantumRunner(self._plan, self.workplace, tasks, self.journal.write_log, guard)
+        self._performer = Performer(self._runner, self.journal, self._started, self._ended, fusion)
         self._lines: list[bytes] = []
 
     def say(self, message: dict[str, Any]) -> None:

@@ -20,13 +20,13 @@ from typing import Any, Self
 
 import attrs
 
-from executors.scratch import ScratchFolder, memory_folder
+from executors.scratch import ScratchFolder, memory_folder, sweep_scratch
 from supertask.butler.content import checksum_file
 from supertask.butler.datastore import TEMPORARY_PREFIX, Datastore, WrittenFile
 from supertask.datasets import Dataset
 from supertask.errors import StorageError
 
-__all__ = ["Workplace", "WorkplaceSpec"]
+__all__ = ["Workplace", "WorkplaceSpec", "sweep_left_over"]
 
 _HDU = "#hdu="
 _HELD_LIMIT = 1 << 30
@@ -44,6 +44,14 @@ class WorkplaceSpec:
     """Names of dataset types that need not be written where all who read them are in one bundle."""
     held_size: int = _HELD_LIMIT
     """Bytes of outputs that a process holds in memory at most; what is beyond is written."""
+
+
+def sweep_left_over(spec: WorkplaceSpec) -> None:
+    """Delete what processes that are gone left on scratch and in memory."""
+    if spec.scratch:
+        sweep_scratch(spec.scratch)
+    if spec.elide:
+        sweep_scratch(memory_folder())
 
 
 class Workplace(Datastore):

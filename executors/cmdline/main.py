@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a plan, or what is left of it."),
     "status": ("status", "Show how a run stands, while it goes on or after."),
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
+    "clean": ("clean", "Delete what killed runs left behind, intermediates, or whole runs."),
     "demo": ("demo", "Simulate a small survey, or take real frames, and do everything with it."),
 }
 

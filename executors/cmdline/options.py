@@ -23,6 +23,7 @@ __all__ = [
     "parse_binds",
     "planning",
     "repository",
+    "retention",
     "see_local_modules",
     "where",
     "words",
@@ -115,6 +116,26 @@ def overrides(function: F) -> F:
         "--config", "-c", "overrides", multiple=True, metavar="LABEL:FIELD=VALUE",
         help="Set a config field of one task; may be given again.",
     )(function)  # fmt: skip
+
+
+def retention(function: F) -> F:
+    """Add ``--retain``, as a dict: name or pattern → policy."""
+    return click.option(
+        "--retain", multiple=True, metavar="TYPE=POLICY",
+        callback=lambda _context, _option, value: _policies(value),
+        help="How long intermediates of a type (or a pattern such as '*_image') stay: keep, until-used or "
+        "on-failure; may be given again.",
+    )(function)  # fmt: skip
+
+
+def _policies(words: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, policy = word.partition("=")
+        if not equals or not name.strip() or not policy.strip():
+            raise click.BadParameter(f"{word!r}: write TYPE=POLICY, such as --retain warp=until-used")
+        found[name.strip()] = policy.strip()
+    return found
 
 
 def planning(*, required: bool = True) -> Callable[[F], F]:

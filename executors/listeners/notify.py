@@ -57,7 +57,7 @@ class CommandTarget:
         There are no words.
     """
 
-    words: tuple[str, ...] = attrs.field(converter=tuple)
+    words: tuple[str, ...]
     """The program and its arguments."""
 
     def __attrs_post_init__(self) -> None:
@@ -197,7 +197,7 @@ class Notifier:
     def __call__(self, event: Event, /) -> None:
         """Take note of an event."""
         if isinstance(event, QuantumEnded):
-            if event.attempt.status is QuantumStatus.FAILED:
+            if event.attempt.status is QuantumStatus.FAILED and event.retry_in is None:
                 self._failed += 1
                 if self._failed <= self._most:
                     self._say_failed(event.attempt)
