@@ -73,9 +73,10 @@ class Watching:
 
             found.append(MetricsFile(self.metrics))
         if self.commands or self.urls:
-            from executors.listeners.notify import CommandTarget, Notifier, UrlTarget
+            from executors.listeners.notify import CommandTarget, Notifier, Target, UrlTarget
 
-            targets = [*(CommandTarget(c) for c in self.commands), *(UrlTarget(u) for u in self.urls)]
+            targets: list[Target] = [CommandTarget(words) for words in self.commands]
+            targets += [UrlTarget(url) for url in self.urls]
             found.append(Notifier(targets, failures=self.failures))
         return found
 
