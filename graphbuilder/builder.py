@@ -19,13 +19,15 @@ from graphbuilder.dag.identity import (
     unit_digests,
 )
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode
+from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
+from graphbuilder.trimming import Gatherer, trimmed
 from supertask.butler.port import AbstractButler
 from supertask.classpath import class_path
+from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError, Problems, did_you_mean
 from supertask.fields import FieldRole
@@ -57,6 +59,7 @@ class _Plan:
     left_out: list[LeftOut] = attrs.field(factory=list)
     units: dict[str, Digests] = attrs.field(factory=dict)
     """Digests of the instances of units, made where first asked for."""
+    trimmed: tuple[Trimmed, ...] = ()
 
     @property
     def n(self) -> int:
@@ -134,6 +137,8 @@ class GraphBuilder:
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
+            if condition is not None:
+                plan.trimmed = self._trimmed(plan, pipeline, needs, condition)
         if not plan.n:
             raise empty_plan(
                 self.butler, plan.steps, where, condition,
@@ -304,6 +309,23 @@ class GraphBuilder:
 
     # -- after the last task ------------------------------------------------------------------
 
+    def _trimmed(
+        self, plan: _Plan, pipeline: Pipeline, needs: Needs, condition: Condition
+    ) -> tuple[Trimmed, ...]:
+        """Count what the expression took from inputs that quanta gather."""
+        gatherers = [
+            Gatherer(d.config.quantum_units, tuple(_fields(d)), table)
+            for d, table in zip(pipeline.values(), plan.quanta, strict=True)
+        ]
+        model = self.butler.model
+        return trimmed(
+            model,
+            condition,
+            gatherers,
+            needs.relations(model),
+            lambda where: self.butler.reader(collections=self.collections or None, where=where),
+        )
+
     def _finish(self, plan: _Plan, pipeline: Pipeline, where: str, bind: Mapping[str, Any]) -> ScienceDag:
         for node, table in zip(plan.nodes, plan.quanta, strict=True):
             if node.count and len(group(table.key()).keys) < table.n and table.parameters is None:
@@ -319,6 +341,7 @@ class GraphBuilder:
             where=where,
             bind=dict(bind),
             steps=tuple(plan.steps),
+            trimmed=plan.trimmed,
             **describe(self.butler, pipeline),
         )
         return ScienceDag(

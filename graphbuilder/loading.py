@@ -25,7 +25,7 @@ from supertask.repograph.tables import DatasetTable, RelationTable
 from supertask.rows import DatasetRows, RelationRows, TextColumn
 from supertask.units import UnitModel
 
-__all__ = ["Needs", "load_repo_graph"]
+__all__ = ["Needs", "dataset_table", "load_repo_graph", "narrow_through_relations", "relation_table"]
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ def load_repo_graph(
     """
     relation_names = needs.relations(model)
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
-    relations, narrowed = _narrow_through_relations(model, reader, relation_names, spoken_of)
+    relations, narrowed = narrow_through_relations(model, reader, relation_names, spoken_of)
     units = needs.all_units(model)
     space = UnitSpace.from_rows(
         model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
@@ -94,16 +94,16 @@ def load_repo_graph(
         certified = reader.calibrations(dataset_type) if dataset_type in needs.calibrations else []
         if certified:
             parts = [c.datasets for c in certified]
-            table, order = _dataset_table(space, dataset_type, parts)
+            table, order = dataset_table(space, dataset_type, parts)
             rank = np.repeat(np.arange(len(parts)), [len(p.ids) for p in parts])
             begin = np.concatenate([c.begin for c in certified])
             end = np.concatenate([c.end for c in certified])
             validity[dataset_type] = Validity(begin[order], end[order], rank[order])
         else:
-            table, _ = _dataset_table(space, dataset_type, [reader.datasets(dataset_type)])
+            table, _ = dataset_table(space, dataset_type, [reader.datasets(dataset_type)])
         tables[dataset_type] = table
         steps.append(Step(f"datasets {dataset_type.name!r} found", table.n))
-    coded = {n: _relation_table(space, r) for n, r in relations.items()}
+    coded = {n: relation_table(space, r) for n, r in relations.items()}
     for name, side in narrowed:
         for dataset_type, table in tables.items():
             left_out = _leave_out_unrelated(space, table, coded[name], side, validity)
@@ -118,7 +118,7 @@ def _said(spoken_of: Iterable[set[str]], units: Iterable[str]) -> set[str]:
     return {u for said in spoken_of for u in said} & set(units)
 
 
-def _narrow_through_relations(
+def narrow_through_relations(
     model: UnitModel, reader: Reader, relation_names: Iterable[str], spoken_of: Sequence[set[str]]
 ) -> tuple[dict[str, RelationRows], list[tuple[str, tuple[str, ...]]]]:
     """Read relations, and admit of the side that the condition does not speak of only what is left.
@@ -167,7 +167,7 @@ def _leave_out_unrelated(
     return True
 
 
-def _dataset_table(
+def dataset_table(
     space: UnitSpace, dataset_type: type[Dataset], parts: Sequence[DatasetRows]
 ) -> tuple[DatasetTable, npt.NDArray[np.int64]]:
     """Encode datasets and sort them by data ID; also return which of the rows given each is."""
@@ -195,7 +195,8 @@ def _as_text(locations: Sequence[str]) -> TextColumn:
     return locations if isinstance(locations, TextColumn) else TextColumn.from_strings(locations)
 
 
-def _relation_table(space: UnitSpace, rows: RelationRows) -> RelationTable:
+def relation_table(space: UnitSpace, rows: RelationRows) -> RelationTable:
+    """Encode the rows of a relation, but for those of instances that are not selected."""
     columns = {u: space.codes(u, ids) for u, ids in rows.units.items()}
     known = np.ones(len(next(iter(columns.values()))), bool)
     for codes in columns.values():

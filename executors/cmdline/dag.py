@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import asdict
 
 from executors.cmdline import terminal
 from executors.cmdline.dag_report import report
@@ -77,6 +78,7 @@ def summary(dag: ScienceDag) -> dict[str, Any]:
         "tasks": [_task(dag, k) for k in range(len(dag.tasks))],
         "dataset_types": [_dataset_type(dag, t) for t in dag.datasets],
         "steps": [{"task": label, "step": step, "left": n} for label, step, n in meta.steps],
+        "trimmed": [asdict(t) for t in meta.trimmed],
         "bundlings": {name: len(b) for name, b in dag.bundlings.items()},
     }
 

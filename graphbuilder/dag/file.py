@@ -25,7 +25,7 @@ import numpy.typing as npt
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode
+from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, SuperTaskError
 from supertask.repograph.columns import Edges
@@ -318,6 +318,9 @@ def _parts(reader: _Reader) -> dict[str, Any]:
             **said,
             "collections": tuple(said["collections"]),
             "steps": tuple((a, b, int(n)) for a, b, n in said["steps"]),
+            "trimmed": tuple(
+                Trimmed(**{**t, "conditions": tuple(t["conditions"])}) for t in said.get("trimmed", ())
+            ),
         }
     )
     space = UnitSpace(unit_model_from_dict(meta.unit_model), {})

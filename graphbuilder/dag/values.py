@@ -12,7 +12,7 @@ import numpy.typing as npt
 from supertask.datasets import Dataset
 from supertask.quanta import Quantum
 
-__all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode"]
+__all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode", "Trimmed"]
 
 
 @attrs.frozen
@@ -35,6 +35,36 @@ class TaskNode:
     """How many quanta it has; they follow one another."""
     minimums: dict[str, int] = attrs.field(factory=dict)
     """Input dataset type → how many must exist for a quantum to run."""
+
+
+@attrs.frozen
+class Trimmed:
+    """What the data-ID expression took from an input that quanta of a task gather."""
+
+    label: str
+    dataset_type: str
+    conditions: tuple[str, ...]
+    """Those of its conditions that the quanta's own units do not decide."""
+    quanta: int
+    """How many the task has."""
+    looked_at: int
+    """How many of them were counted; 0 if nothing could be."""
+    fewer: int
+    """How many of these have fewer inputs than they would have without those conditions."""
+    have: int
+    """Inputs that these have."""
+    would_have: int
+    """Inputs that these would have, as far as the repository and its relations tell."""
+
+    def __str__(self) -> str:
+        what = f"{self.label}: the condition {' AND '.join(self.conditions)}"
+        if not self.looked_at:
+            return f"{what} may leave out {self.dataset_type!r} that quanta gather; how many cannot be told"
+        part = f" looked at (of {self.quanta:,})" if self.looked_at < self.quanta else ""
+        return (
+            f"{what} leaves {self.fewer:,} of {self.looked_at:,} quanta{part} with fewer "
+            f"{self.dataset_type!r} than there are: {self.have:,} of {self.would_have:,}"
+        )
 
 
 @attrs.frozen
@@ -64,6 +94,8 @@ class DagMeta:
     """UTC, ISO 8601."""
     steps: tuple[tuple[str, str, int], ...] = ()
     """How the plan came about: (task label or empty, step, how many it left)."""
+    trimmed: tuple[Trimmed, ...] = ()
+    """What the expression took from inputs that quanta gather."""
 
 
 @attrs.frozen(eq=False)

@@ -33,6 +33,7 @@ class Kind(enum.Enum):
     UNRELATED = "unrelated"
     EMPTY_FILE = "empty file"
     EXPRESSION = "expression"
+    TRIMMED = "trimmed"
 
 
 @attrs.frozen
@@ -53,11 +54,12 @@ class Caution:
 def cautions_of(dag: ScienceDag) -> list[Caution]:
     """Return what looks amiss in a plan.
 
-    Tasks without quanta; quanta left out (for want of a calibration, say); gathers of fewer than a quarter,
-    or more than four times, of the median; datasets that a relation leads from to nothing, such as
-    footprints without patches; inputs of no bytes.
+    Tasks without quanta; gathers that the expression trimmed; quanta left out (for want of a calibration,
+    say); gathers of fewer than a quarter, or more than four times, of the median; datasets that a relation
+    leads from to nothing, such as footprints without patches; inputs of no bytes.
     """
     found = [*_empty(dag)]
+    found += [Caution(Kind.TRIMMED, t.label, t.fewer, str(t)) for t in dag.meta.trimmed]
     for part in dag.left_out:
         shown = _ids(dag, {u: c[:_SHOWN] for u, c in part.columns.items()}, len(part))
         text = f"{part.label}: {len(part):,} quanta left out, not among the {part.why}: {shown}"

@@ -15,6 +15,9 @@ from supertask.fields import FieldRole
 
 __all__ = ["PlanExplanation", "explain_plan"]
 
+_LAST = "quanta planned"
+"""The last step of every task."""
+
 
 @attrs.frozen
 class PlanExplanation:
@@ -26,17 +29,19 @@ class PlanExplanation:
     """Task label, what those that stayed have, how many have it not."""
     selection: Selection | None = None
     """What each condition of the expression leaves; None where the repository is not at hand."""
+    trimmed: tuple[str, ...] = ()
+    """What the expression took from inputs that quanta gather."""
 
     @property
     def findings(self) -> tuple[str, ...]:
         """What is most likely amiss, first things first."""
         found = [] if self.selection is None else list(self.selection.findings())
-        found += [
-            f"{label} has no quanta: {next(w for t, w, n in self.steps if t == label and not n)}"
-            for label in dict.fromkeys(
-                t for t, what, n in self.steps if t and not n and what == "quanta planned"
+        for label in dict.fromkeys(t for t, what, n in self.steps if t and not n and what == _LAST):
+            first = next(
+                (w for t, w, n in self.steps if t == label and not n and w != _LAST),
+                "its defineQuanta, which made none",
             )
-        ]
+            found.append(f"{label} has no quanta; the first step that left none: {first}")
         found += [f"{n:,} of {label} left out: not among the {why}" for label, why, n in self.left_out]
         return tuple(found)
 
@@ -46,8 +51,10 @@ class PlanExplanation:
         return {
             "findings": list(self.findings),
             "conditions": [] if chosen is None else [attrs.asdict(c) for c in chosen.conditions],
+            "relations": [] if chosen is None else [attrs.asdict(r) for r in chosen.relations],
             "inputs": [] if chosen is None else [attrs.asdict(i) for i in chosen.inputs],
             "steps": [{"task": t, "step": what, "left": n} for t, what, n in self.steps],
+            "trimmed": list(self.trimmed),
             "left_out": [{"task": t, "why": why, "quanta": n} for t, why, n in self.left_out],
         }
 
@@ -63,8 +70,9 @@ def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanE
         Its repository, for what each condition leaves and which values it has that come nearest.
     """
     left_out = tuple((p.label, p.why, len(p)) for p in dag.left_out)
+    trimmed = tuple(map(str, dag.meta.trimmed))
     if butler is None:
-        return PlanExplanation(dag.meta.steps, left_out)
+        return PlanExplanation(dag.meta.steps, left_out, trimmed=trimmed)
     check_same(dag, butler)
     pipeline = pipeline_of(dag)
     given = {} if pipeline is None else {
@@ -80,4 +88,4 @@ def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanE
     chosen = select_step_by_step(
         butler, where, tuple(given.values()), collections=dag.meta.collections, certified=certified
     )
-    return PlanExplanation(dag.meta.steps, left_out, chosen)
+    return PlanExplanation(dag.meta.steps, left_out, chosen, trimmed)

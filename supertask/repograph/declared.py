@@ -12,7 +12,7 @@ from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.relate import deciders
 from supertask.units import UnitModel
 
-__all__ = ["DeclaredConfig", "define_declared"]
+__all__ = ["DeclaredConfig", "define_declared", "leading"]
 
 
 class DeclaredConfig(Protocol):
@@ -48,22 +48,22 @@ def define_declared(repoGraph: RepoGraph, config: DeclaredConfig) -> GroupedQuan
             "or write defineQuanta by hand"
         )
     inputs = [f for f in fields if f.role in (FieldRole.INPUT, FieldRole.CALIBRATION)]
-    leading = _leading(repoGraph.model, repoGraph.relations, units, inputs)
-    if leading is None:
+    first = leading(repoGraph.model, repoGraph.relations, units, inputs)
+    if first is None:
         quanta = repoGraph.quanta(units)
     else:
-        quanta = repoGraph.group(leading.dataset_type, units, select=leading.select)
-        if leading.minimum > 1:
-            quanta = quanta.require(leading.dataset_type, leading.minimum)
+        quanta = repoGraph.group(first.dataset_type, units, select=first.select)
+        if first.minimum > 1:
+            quanta = quanta.require(first.dataset_type, first.minimum)
     for field in inputs:
-        if field is not leading:
+        if field is not first:
             quanta = quanta.join(field.dataset_type, minimum=field.minimum, select=field.select)
     for field in outputs:
         quanta = quanta.produce(field.dataset_type)
     return quanta
 
 
-def _leading(
+def leading(
     model: UnitModel, relations: Iterable[str], units: Iterable[str], inputs: Iterable[DatasetField]
 ) -> DatasetField | None:
     """Choose the input whose datasets say which quanta there are."""

@@ -1,0 +1,245 @@
+"""What an expression took from the inputs that quanta gather.
+
+``visit IN (1..10)`` selects visits; that the coadds of their patches are made of ten visits and not of
+thirty is what it means, or a trap. So it is counted: for each input that a quantum gathers, how many
+there would be without the conditions that the quantum's own units do not decide. Of a large plan some
+stretches of quanta are looked at, which bounds what this costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from graphbuilder.dag.values import Trimmed
+from graphbuilder.loading import dataset_table, narrow_through_relations, relation_table
+from supertask.butler.port import Reader
+from supertask.conditions import And, Condition, conjuncts, names
+from supertask.datasets import Dataset
+from supertask.fields import DatasetField, FieldRole
+from supertask.repograph.columns import group, lookup, pack_both
+from supertask.repograph.declared import leading
+from supertask.repograph.grouped import rows_of
+from supertask.repograph.holdings import Holdings
+from supertask.repograph.relate import group_rows
+from supertask.repograph.space import UnitSpace
+from supertask.repograph.tables import QuantumTable
+from supertask.units import UnitModel
+
+__all__ = ["Gatherer", "kept_conditions", "trimmed"]
+
+LOOKED_AT = 200
+_STRETCHES = 4
+
+Open = Callable[[Condition | None], Reader]
+
+
+@attrs.frozen
+class Gatherer:
+    """One task of a plan, as far as it gathers."""
+
+    units: tuple[str, ...]
+    """Of its quanta."""
+    fields: tuple[DatasetField, ...]
+    table: QuantumTable
+
+
+@attrs.frozen
+class _Source:
+    """Where the datasets of a type come from in the end: one that the repository has."""
+
+    dataset_type: type[Dataset]
+    select: Mapping[str, tuple[object, ...]]
+
+
+def kept_conditions(
+    model: UnitModel, where: Condition | None, units: Iterable[str]
+) -> tuple[list[Condition], list[Condition]]:
+    """Part the conditions of an expression: those that some units decide alone, and the others."""
+    own = set(model.determined(units))
+    kept: list[Condition] = []
+    others: list[Condition] = []
+    for condition in conjuncts(where):
+        (kept if {n.unit for n in names(condition)} <= own else others).append(condition)
+    return kept, others
+
+
+def trimmed(
+    model: UnitModel,
+    where: Condition | None,
+    tasks: Sequence[Gatherer],
+    relations: Sequence[str],
+    open_reader: Open,
+) -> tuple[Trimmed, ...]:
+    """Count what the expression took from gathers.
+
+    Parameters
+    ----------
+    model : UnitModel
+        The unit model.
+    where : Condition, optional
+        The expression.
+    tasks : sequence of Gatherer
+        The tasks of the plan in their order.
+    relations : sequence of str
+        Relations that the plan uses.
+    open_reader : callable
+        Gives a reader narrowed by another condition.
+
+    Returns
+    -------
+    tuple of Trimmed
+        One for each input of a task from which anything was taken.
+    """
+    if where is None:
+        return ()
+    makers = {t: task for task in tasks for t in task.table.outputs}
+    found = []
+    for task in tasks:
+        kept, others = kept_conditions(model, where, task.units)
+        if not others or not task.table.n or not task.units:
+            continue
+        decided = set(model.determined(model.closure(task.units)))
+        for field in task.fields:
+            dataset_type = field.dataset_type
+            gathers = not set(dataset_type.units) <= decided and dataset_type in task.table.inputs
+            if field.role is not FieldRole.INPUT or not gathers:
+                continue
+            source = _source(model, relations, field, makers)
+            blamed = [c for c in others if source and _touches(model, relations, c, task, source, field)]
+            if source is None or not blamed:
+                continue
+            counted = _count(model, task, dataset_type, source, kept, relations, open_reader)
+            if counted is None:
+                looked, fewer, have, would = 0, 0, 0, 0
+            else:
+                looked, fewer, have, would = counted
+            if fewer or counted is None:
+                conditions = tuple(map(str, blamed))
+                found.append(
+                    Trimmed(
+                        task.table.label,
+                        dataset_type.name,
+                        conditions,
+                        task.table.n,
+                        looked,
+                        fewer,
+                        have,
+                        would,
+                    )
+                )
+    return tuple(found)
+
+
+def _source(
+    model: UnitModel,
+    relations: Sequence[str],
+    field: DatasetField,
+    makers: Mapping[type[Dataset], Gatherer],
+) -> _Source | None:
+    """Follow the inputs that say which quanta there are back to what the repository has."""
+    seen = set()
+    while field.dataset_type in makers:
+        if field.dataset_type in seen:
+            return None
+        seen.add(field.dataset_type)
+        maker = makers[field.dataset_type]
+        inputs = [f for f in maker.fields if f.is_input and f.dataset_type in maker.table.inputs]
+        following = leading(model, relations, maker.units, inputs)
+        if following is None:
+            return None
+        field = following
+    return _Source(field.dataset_type, field.select)
+
+
+def _touches(
+    model: UnitModel,
+    relations: Sequence[str],
+    condition: Condition,
+    task: Gatherer,
+    source: _Source,
+    field: DatasetField,
+) -> bool:
+    """Tell whether a condition can narrow what is gathered, by itself or through a relation."""
+    reached = set(model.determined({*task.units, *field.dataset_type.units, *source.dataset_type.units}))
+    for name in relations:
+        relation = model.relation(name)
+        sides = {*relation.left, *relation.right}
+        if set(relation.left) <= reached or set(relation.right) <= reached:
+            reached |= set(model.determined(sides))
+    return {n.unit for n in names(condition)} <= reached
+
+
+def _count(
+    model: UnitModel,
+    task: Gatherer,
+    dataset_type: type[Dataset],
+    source: _Source,
+    kept: Sequence[Condition],
+    relations: Sequence[str],
+    open_reader: Open,
+) -> tuple[int, int, int, int] | None:
+    """Return how many quanta were looked at and have fewer, how many inputs they have and would have."""
+    table = task.table
+    rows = _stretches(table.n)
+    leaves = model.leaves(model.closure(task.units))
+    ids = {}
+    for unit in leaves:
+        known = table.space.tables[unit].ids
+        if known is None:
+            return None
+        codes = table.space.column(table.columns, unit)[rows]
+        ids[unit] = known[codes[codes >= 0]]
+    with open_reader(And(tuple(kept)) if kept else None) as reader:
+        for unit in leaves:
+            reader.restrict(unit, ids[unit])
+        spoken_of = [{unit} for unit in leaves] + [{n.unit for n in names(c)} for c in kept]
+        known_units = set(model.determined({*dataset_type.units, *task.units, *source.dataset_type.units}))
+        needed = [n for n in relations if known_units >= {*model.relation(n).left, *model.relation(n).right}]
+        related, _ = narrow_through_relations(model, reader, needed, spoken_of)
+        units = model.sort(known_units.union(*(model.determined(r.units) for r in related.values())))
+        space = UnitSpace.from_rows(
+            model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
+        )
+        datasets, _ = dataset_table(space, source.dataset_type, [reader.datasets(source.dataset_type)])
+        chosen, _ = Holdings(space).selected(datasets, source.select)
+        coded = {n: relation_table(space, r) for n, r in related.items()}
+        by = model.sort({*model.closure(dataset_type.units), *model.closure(task.units)})
+        members = group_rows(space, coded, rows_of(datasets, chosen), by)
+    if members is None:
+        return None
+    # Both sides by the repository's own row IDs, as the two spaces have different codes.
+    theirs = [_ids_of(space, members.columns, u) for u in leaves]
+    ours = [_ids_of(table.space, {u: c[:][rows] for u, c in table.columns.items()}, u) for u in leaves]
+    sizes = [int(max(a.max(initial=0), b.max(initial=0))) + 1 for a, b in zip(ours, theirs, strict=True)]
+    quantum_keys, member_keys = pack_both(ours, theirs, sizes)
+    groups = group(quantum_keys)
+    place = lookup(groups.keys, member_keys)
+    per_key = np.bincount(place[place >= 0], minlength=len(groups.keys))
+    place = lookup(groups.keys, quantum_keys)
+    would = np.where(place < 0, 0, np.append(per_key, 0)[place])
+    have = table.inputs[dataset_type].counts()[rows]
+    fewer = have < would
+    return len(rows), int(fewer.sum()), int(have[fewer].sum()), int(would[fewer].sum())
+
+
+def _ids_of(
+    space: UnitSpace, columns: Mapping[str, npt.NDArray[np.int32]], unit: str
+) -> npt.NDArray[np.int64]:
+    ids = space.tables[unit].ids
+    codes = space.column(columns, unit)
+    if ids is None or not len(ids):
+        return np.full(len(codes), -1, np.int64)
+    return np.where(codes < 0, -1, ids[codes])
+
+
+def _stretches(n: int) -> npt.NDArray[np.int64]:
+    """Return all of few quanta; of many, some stretches of neighbours, which have inputs in common."""
+    if n <= LOOKED_AT:
+        return np.arange(n)
+    length = LOOKED_AT // _STRETCHES
+    starts = np.linspace(0, n - length, _STRETCHES).astype(np.int64)
+    return np.unique((starts[:, None] + np.arange(length)).ravel())
