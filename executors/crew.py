@@ -190,6 +190,8 @@ class Crew:
         for member in sorted(self._members, key=lambda m: len(m.left)):
             if member.journal is None or member.ahead > _AHEAD / 2:
                 continue
+            if len(member.left) >= driver.schedule.margin:
+                continue
             work = driver.take(self._share())
             if work is None:
                 break
@@ -206,7 +208,7 @@ class Crew:
         if seconds is None:
             return 1
         fair = -(-self._driver.schedule.n_ready // len(self._members))
-        # Where few failures are too many, no more is under way than may fail.
+        # Where few failures are too many, each has no more before it than may fail.
         margin = self._driver.schedule.margin
         return max(1, min(_MOST, fair, margin, int(_AHEAD / max(seconds, 1e-6))))
 

@@ -318,10 +318,11 @@ def status(root: str | Path, run: str) -> Report:
             f"repository {root}"
         )
     active = is_held(folder.path / "driver.lock")
-    statuses = _standing(found)
+    statuses = _standing(found, active=active)
     tally = Tally()
     for attempt in found.attempts(np.flatnonzero(found.statuses != QuantumStatus.PLANNED.code).tolist()):
-        tally.add(attempt)
+        again = active and found.retries.get(attempt.index) == attempt.number
+        tally.add(attempt, final=not again)
     last = found.sessions[-1] if found.sessions else {}
     began = next((s["time"] for s in reversed(found.sessions) if s["state"] == "began"), 0)
     wall = (last["time"] - began) / 1e9 if last.get("state") == "ended" else 0.0
@@ -341,15 +342,20 @@ def status(root: str | Path, run: str) -> Report:
         else 0,
         running=tuple(b for b in found.begun if b.alive),
         active=active,
+        caveats=tally.caveats(),
+        plan_file=next((h.plan_file for h in reversed(found.headers) if h.plan_file), ""),
     )
 
 
-def _standing(found: Replay) -> npt.NDArray[np.uint8]:
+def _standing(found: Replay, *, active: bool) -> npt.NDArray[np.uint8]:
     """Return where each quantum stands for people: what runs, what is blocked, what was lost."""
     statuses = found.statuses.copy()
     planned = QuantumStatus.PLANNED.code
     statuses[statuses == QuantumStatus.LOST.code] = planned
     statuses[statuses == QuantumStatus.CANCELLED.code] = planned
+    for q, number in found.retries.items():
+        if active and number == found.numbers[q]:
+            statuses[q] = planned
     for begun in found.begun:
         statuses[begun.index] = QuantumStatus.RUNNING.code if begun.alive else planned
     for q in found.blocked:

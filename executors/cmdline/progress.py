@@ -53,6 +53,7 @@ class Progress:
         self._tasks: dict[str, _Task] = {}
         self._began = self._told = clock()
         self._failures = 0
+        self._retries = 0
         self._screen: Any = None
 
     def __enter__(self) -> Self:
@@ -77,7 +78,7 @@ class Progress:
     def __call__(self, event: Event, /) -> None:
         """Take note of an event."""
         if isinstance(event, QuantumEnded):
-            self._ended(event.attempt)
+            self._ended(event.attempt, event.retry_in)
         elif isinstance(event, QuantaBlocked):
             for label, count in event.counts.items():
                 self._tasks[label].blocked += count
@@ -95,10 +96,15 @@ class Progress:
             self._told = self._clock()
             terminal.note(self._line())
 
-    def _ended(self, attempt: Attempt) -> None:
+    def _ended(self, attempt: Attempt, retry_in: float | None) -> None:
         task = self._tasks[attempt.label]
         task.cpu += attempt.cpu
-        if attempt.status.finished:
+        if retry_in is not None:
+            self._retries += 1
+            if self._retries <= _FAILURES_SHOWN:
+                when = f"in {retry_in:.1f} s" if retry_in else "at once"
+                self._say(f"again {when}: {attempt.label} {_data_id(attempt)}: {attempt.failure}")
+        elif attempt.status.finished:
             task.done += 1
         elif attempt.status is QuantumStatus.FAILED:
             task.failed += 1

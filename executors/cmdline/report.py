@@ -9,7 +9,7 @@ import click
 from executors.cmdline import terminal
 from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
-from executors.cmdline.status import find_report
+from executors.cmdline.status import find_command, find_report
 
 __all__ = ["command"]
 
@@ -39,5 +39,5 @@ def command(*, where: tuple[str, ...], no_tracebacks: bool, costs: Path | None, 
     else:
         from executors.cmdline.shown import show_report
 
-        show_report(report, tracebacks=not no_tracebacks)
+        show_report(report, find_command(where), tracebacks=not no_tracebacks)
     return report.exit_code

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from executors.cmdline import terminal
+from executors.cmdline.failures import FailureOptions, failure_options
 from executors.cmdline.options import as_json, planning, see_local_modules
 from executors.cmdline.options import command as define
+from executors.cmdline.watching import Watching, watching
 
 if TYPE_CHECKING:
     from executors.cmdline.framework import Planning
@@ -32,14 +36,8 @@ _INTERRUPTED = 130
     metavar="N",
     help="Run in so many processes; with one, in this very process.",
 )
-@click.option("--fail-fast", is_flag=True, help="Begin nothing more once a quantum has failed.")
-@click.option(
-    "--max-failures",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="N",
-    help="Begin nothing more once so many have failed.",
-)
+@failure_options
+@watching
 @click.option(
     "--resume/--no-resume",
     default=True,
@@ -62,8 +60,8 @@ def command(
     target: Path,
     planning: Planning | None,
     processes: int,
-    fail_fast: bool,
-    max_failures: int | None,
+    failures: FailureOptions,
+    watch: Watching,
     resume: bool,
     bundling: str | None,
     repo: Path | None,
@@ -80,6 +78,7 @@ def command(
         raise click.UsageError("--repo is for a plan that was made before: give REPO once")
     see_local_modules()
     from executors.cmdline.framework import CmdLineFramework
+    from executors.cmdline.nextsteps import run_command
     from executors.cmdline.progress import Progress
     from executors.cmdline.shown import show_report
     from supertask.butler.repository import Butler
@@ -90,20 +89,27 @@ def command(
         if planning is not None:
             with terminal.spinner("planning"):
                 plan = framework.preflight(planning, butler)
-        with Progress() as progress:
+        with ExitStack() as watched, Progress() as progress:
+            listeners = [watched.enter_context(each) for each in watch.listeners()]
             report = framework.execute(
                 plan,
                 butler,
-                listeners=[progress],
+                listeners=[progress, *listeners],
                 resume=resume,
-                fail_fast=fail_fast,
-                max_failures=max_failures,
+                max_failures=failures.max_failures,
+                policies=failures.policies,
+                retry_failed=failures.retry_failed,
+                retain=watch.retain,
+                scratch=watch.scratch or None,
+                scratch_size=watch.scratch_size,
                 bundling=bundling,
             )
     if as_json:
         terminal.objects([report.to_dict()])
     else:
-        show_report(report, tracebacks=False)
+        words = () if repo is None else ("--repo", str(repo))
+        again = "" if planning is not None else " ".join([run_command(target), *map(shlex.quote, words)])
+        show_report(report, again, tracebacks=False)
         if report.failures:
             where = target if planning is None else f"{target} {report.run}"
             terminal.note(f"supertask report {where} shows tracebacks")

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from executors.cmdline import terminal
+from executors.cmdline.nextsteps import next_steps
 from executors.outcome import QuantumStatus
-from executors.report import Report
+from executors.report import FailureGroup, Report
+from supertask.policy import FailureClass
 
 __all__ = ["show_report", "show_status"]
 
@@ -15,8 +17,8 @@ _ALWAYS = (QuantumStatus.SUCCEEDED, QuantumStatus.FAILED)
 _IDS_SHOWN = 3
 
 
-def show_status(report: Report) -> None:
-    """Write how a run stands: counts, what runs now, problems."""
+def show_status(report: Report, command: str = "") -> None:
+    """Write how a run stands: counts, what runs now, problems; `command` would go on with it."""
     present = _present(report)
     rows: list[list[Any]] = [
         [task.label, task.planned, *(task.counts.get(s, 0) for s in present)] for task in report.tasks
@@ -37,10 +39,21 @@ def show_status(report: Report) -> None:
     _show_failures(report, tracebacks=False)
     _show_problems(report)
     terminal.line(_verdict(report))
+    _show_next(report, command)
 
 
-def show_report(report: Report, *, tracebacks: bool = True) -> None:
-    """Write what came of a run: counts, what each task used, and each kind of failure."""
+def show_report(report: Report, command: str = "", *, tracebacks: bool = True) -> None:
+    """Write what came of a run: counts, what each task used, and each kind of failure.
+
+    Parameters
+    ----------
+    report : Report
+        What came of it.
+    command : str, optional
+        Would go on with it.
+    tracebacks : bool, optional
+        Whether to show them.
+    """
     present = _present(report)
     terminal.table(
         ["task", "quanta", *(s.value for s in present), "CPU s", "wall s", "memory", "read", "written"],
@@ -57,6 +70,12 @@ def show_report(report: Report, *, tracebacks: bool = True) -> None:
     _show_failures(report, tracebacks=tracebacks)
     _show_problems(report)
     terminal.line(_verdict(report))
+    _show_next(report, command)
+
+
+def _show_next(report: Report, command: str) -> None:
+    for step in next_steps(report, command):
+        terminal.line(f"  {step}")
 
 
 def _present(report: Report) -> list[QuantumStatus]:
@@ -66,7 +85,7 @@ def _present(report: Report) -> list[QuantumStatus]:
 
 def _show_failures(report: Report, *, tracebacks: bool) -> None:
     for group in report.failures:
-        terminal.line(f"{group.label}: {group.count:,} × {group.exception}: {group.message}")
+        terminal.line(f"{group.label}: {group.count:,} × {group.exception}: {group.message}{_what(group)}")
         shown = list(zip(group.indices, group.dataIds, strict=True))[:_IDS_SHOWN]
         for index, dataId in shown:
             values = ", ".join(f"{k}={v}" for k, v in dataId.items())
@@ -79,11 +98,21 @@ def _show_failures(report: Report, *, tracebacks: bool) -> None:
         terminal.line()
 
 
+def _what(group: FailureGroup) -> str:
+    """Return the class of a failure where the exception does not say it, and how often it was tried."""
+    words = [group.kind] if group.kind != FailureClass.ERROR.value else []
+    if group.attempts > 1:
+        words.append(f"tried {group.attempts} times")
+    return f" ({', '.join(words)})" if words else ""
+
+
 def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
 
 
 def _show_problems(report: Report) -> None:
+    for each in report.caveats:
+        terminal.line(f"caveat: {each.label}: {each.count:,} × {each.caveat}")
     for problem in report.problems:
         terminal.line(f"problem: {problem}")
 
@@ -101,8 +130,10 @@ def _verdict(report: Report) -> str:
         text += f"; outputs of {report.unregistered:,} could not be registered: run again to try again"
     if report.wall:
         text += f"; {report.wall:.1f} s, {report.cpu:.1f} s of CPU"
+    if report.stopped:
+        text += f"; stopped: {report.stopped}"
     if report.active:
         text += "; a driver is at work"
     elif report.interrupted:
-        text += "; interrupted: the same command again finishes it"
+        text += "; interrupted"
     return text

@@ -14,7 +14,7 @@ from executors.cmdline.options import command as define
 if TYPE_CHECKING:
     from executors.report import Report
 
-__all__ = ["command", "find_report"]
+__all__ = ["command", "find_command", "find_report"]
 
 
 @define("status", short_help="Show how a run stands, while it goes on or after.")
@@ -31,13 +31,20 @@ def command(*, where: tuple[str, ...], as_json: bool) -> int:
     else:
         from executors.cmdline.shown import show_status
 
-        show_status(report)
+        show_status(report, find_command(where))
     from executors.outcome import QuantumStatus
 
     bad = report.unregistered or any(
         report.counts.get(s) for s in (QuantumStatus.FAILED, QuantumStatus.BLOCKED)
     )
     return 1 if bad else 0
+
+
+def find_command(where: tuple[str, ...]) -> str:
+    """Return the command that goes on with the run of ``PLAN``; empty for ``REPO RUN``: the report knows."""
+    from executors.cmdline.nextsteps import run_command
+
+    return run_command(where[0]) if len(where) == 1 else ""
 
 
 def find_report(where: tuple[str, ...]) -> Report:
