@@ -24,7 +24,7 @@ from supertask.errors import DataIdError, PreflightError
 from supertask.fields import DatasetField, FieldRole
 from supertask.pipeline import Pipeline
 from supertask.repograph.graph import RepoGraph
-from supertask.repograph.relate import Rows, match
+from supertask.repograph.relate import Rows, deciders, match
 from supertask.repograph.tables import RelationTable
 from supertask.times import from_tai_ns
 from supertask.units import FieldKind, UnitModel
@@ -101,7 +101,7 @@ class _Asked:
         self.model = dag.model
         self.dataId = DataId(dict(keys))
         """All that is known of it; `own` is what needs to be said of it."""
-        self.own = DataId({u: keys[u] for u in self.model.leaves(keys)})
+        self.own = DataId({u: keys[u] for u in deciders(self.model, keys)})
 
     def short(self, attribute: str, field: DatasetField) -> Shortfall | None:
         """Return what is missing of one input, None where nothing is."""
@@ -228,7 +228,7 @@ class _Asked:
         found = self._in_plan(dataset_type, relations)
         if found is None or found >= field.minimum:
             return None
-        lines, upstream = self._not_made(producer, relations)
+        lines, upstream = self._not_made(producer, relations, found)
         return Shortfall(
             attribute, dataset_type.name, field.minimum, found, tuple(lines), upstream=tuple(upstream)
         )
@@ -256,7 +256,7 @@ class _Asked:
         return None
 
     def _not_made(
-        self, producer: str, relations: Mapping[str, RelationTable]
+        self, producer: str, relations: Mapping[str, RelationTable], found: int
     ) -> tuple[list[str], list[tuple[str, DataId]]]:
         """Say which quanta would have made what is missing, and return some of them."""
         lines, upstream = [], []
@@ -274,9 +274,11 @@ class _Asked:
                     )
                     shown = self.dag.space.data_ids(columns, edges.all_rows()[:1])
                     upstream += [(producer, d) for d in shown]
-        if not lines:
+        if not lines and found:
+            lines.append("the plan makes no more of them that belong to it")
+        elif not lines:
             known = set(self.model.determined(self.model.closure(self.dag.task(producer).quantum_units)))
-            part_of = {u: v for u, v in self.dataId.items() if u in known}
+            part_of = {u: self.dataId[u] for u in self.model.sort(set(self.dataId) & known)}
             lines.append(f"no quantum of {producer!r} makes them")
             upstream.append((producer, DataId(part_of)))
         return lines, upstream
@@ -330,10 +332,10 @@ def _valid(
     before, after = np.flatnonzero(end <= at), np.flatnonzero(begin > at)
     if len(before):
         last = int(end[before].max())
-        words.append(f"one ends {_days(at - last)} before, {_date(last)}")
+        words.append(f"one ends {_days(at - last, 'before')}, {_date(last)}")
     if len(after):
         first = int(begin[after].min())
-        words.append(f"one begins {_days(first - at)} after, {_date(first)}")
+        words.append(f"one begins {_days(first - at, 'after')}, {_date(first)}")
     return rows[:0], [
         f"none of {len(rows)} certified is valid at {name} {_date(at)}: a gap; " + ", ".join(words)
     ]
@@ -346,5 +348,5 @@ def _date(ns: int) -> str:
     return f"{text.removesuffix('.000')} UTC"
 
 
-def _days(ns: int) -> str:
-    return f"{ns / _DAY_NS:.3g} d"
+def _days(ns: int, where: str) -> str:
+    return f"{ns / _DAY_NS:.3g} d {where}" if ns else "just then"

@@ -162,7 +162,7 @@ def _unreached(
             far = set(model.determined(other))
             if not spoken <= own | far or not spoken & (far - own) or not own & (set(side) - far):
                 continue
-            here = {u: v for u, v in wanted.items() if u in model.closure(side)}
+            here = {u: values[Name(u)] for u in model.closure(side) if values.get(Name(u)) is not None}
             if not here:
                 continue
             alone = equal_to(model, here)

@@ -6,7 +6,7 @@ planning found. Nothing of it is done for a plan that is not empty unless somebo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -14,13 +14,26 @@ import numpy as np
 
 from graphbuilder.reasons.nearest import nearest, said, unmatched
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
-from supertask.conditions import And, Condition, Name, conjuncts, names
+from supertask.conditions import (
+    And,
+    Between,
+    Compare,
+    Condition,
+    In,
+    Like,
+    Name,
+    Not,
+    Or,
+    conjuncts,
+    evaluate,
+    names,
+)
 from supertask.datasets import Dataset
 from supertask.repograph.relate import deciders
 from supertask.repograph.space import UnitSpace
 from supertask.units import FieldKind, UnitModel
 
-__all__ = ["ConditionCount", "InputCount", "Selection", "select_step_by_step"]
+__all__ = ["ConditionCount", "InputCount", "RelationCount", "Selection", "select_step_by_step"]
 
 _SHOWN = 6
 _OTHER_COLLECTIONS = 100
@@ -36,9 +49,11 @@ class ConditionCount:
     total: int
     """How many the repository has."""
     alone: int
-    """How many this condition is not false for."""
+    """How many this condition is true for."""
     together: int
-    """How many this one and all before it are not false for."""
+    """How many this one and all before it are true for."""
+    unknown: int = 0
+    """How many have no value to compare; these pass."""
     nearest: tuple[str, ...] = ()
     """Where nothing is left: values that are there and come nearest."""
     absent: tuple[str, ...] = ()
@@ -48,6 +63,8 @@ class ConditionCount:
         if not self.unit:
             return f"{self.condition}: speaks of several units at once"
         near = f"; the nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        if self.unknown:
+            near = f" ({self.unknown:,} have no value and pass){near}"
         if not self.total:
             return f"{self.condition} is true of nothing: the repository has no {self.unit!r} at all"
         if not self.alone:
@@ -89,15 +106,31 @@ class InputCount:
 
 
 @attrs.frozen
+class RelationCount:
+    """What an expression leaves of a relation."""
+
+    relation: str
+    selected: int
+    total: int
+
+    def __str__(self) -> str:
+        if not self.total:
+            return f"relation {self.relation!r} has no rows at all: what it relates was never inserted"
+        return f"the expression leaves {self.selected:,} of {self.total:,} rows of relation {self.relation!r}"
+
+
+@attrs.frozen
 class Selection:
     """What an expression selects, condition by condition."""
 
     conditions: tuple[ConditionCount, ...]
     inputs: tuple[InputCount, ...]
+    relations: tuple[RelationCount, ...] = ()
 
     def findings(self) -> tuple[str, ...]:
         """Return what leaves nothing, the likeliest culprit first; nothing where all is well."""
         empty = [str(c) for c in self.conditions if c.suspicious]
+        empty += [str(r) for r in self.relations if not r.selected]
         return (*empty, *(str(i) for i in self.inputs if not i.selected))
 
 
@@ -134,7 +167,26 @@ def select_step_by_step(
             for t in inputs
             if t.name in known
         ),
+        tuple(_relations(butler, where)),
     )
+
+
+def _relations(butler: AbstractButler, where: Condition | None) -> Iterator[RelationCount]:
+    """Count rows of relations of which a condition names some unit."""
+    named = {n.unit for c in conjuncts(where) for n in names(c)}
+    for relation in butler.model.relations:
+        if named & set(butler.model.determined(relation.left + relation.right)):
+            with butler.reader(where=where) as reader:
+                selected = _rows(reader, relation.name)
+            total = selected
+            if not selected:
+                with butler.reader() as reader:
+                    total = _rows(reader, relation.name)
+            yield RelationCount(relation.name, selected, total)
+
+
+def _rows(reader: Reader, relation: str) -> int:
+    return len(next(iter(reader.relation(relation).units.values())))
 
 
 def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> ConditionCount:
@@ -143,22 +195,35 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     if len(deciding) != 1:
         return ConditionCount(str(condition), "", 0, 0, 0)
     unit = deciding[0]
-    total, alone = _instances(butler, unit, ()), _instances(butler, unit, (condition,))
-    together = _instances(butler, unit, parts[: i + 1])
-    before = parts[:i] if alone else ()
-    near: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    total = _instances(butler, unit, ())
     spoken = sorted(names(condition), key=str)
-    if len(spoken) == 1 and total:
-        is_time = _is_time(butler.model, spoken[0])
-        if not together:
-            near = nearest(condition, _values(butler, unit, spoken[0], before), is_time=is_time)
-        else:
-            values = _values(butler, unit, spoken[0], ())
-            lacking = unmatched(condition, values)
-            absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
-            near = nearest(condition, values, is_time=is_time) if absent else ()
-    return ConditionCount(str(condition), unit, total, alone, together, near, absent)
+    if len(spoken) != 1 or not total or not _is_plain(condition):
+        alone = _instances(butler, unit, (condition,))
+        return ConditionCount(str(condition), unit, total, alone, _instances(butler, unit, parts[: i + 1]))
+    is_time = _is_time(butler.model, spoken[0])
+    values = _values(butler, unit, spoken[0], ())
+    left = _values(butler, unit, spoken[0], parts[:i]) if i else values
+    alone, together = (_true(condition, v) for v in (values, left))
+    absent = tuple(said(v, is_time=is_time) for v in unmatched(condition, values)[:_SHOWN])
+    near: tuple[str, ...] = ()
+    if not together or absent:
+        near = nearest(condition, values if together or not alone else left, is_time=is_time)
+    return ConditionCount(
+        str(condition), unit, total, alone, together, total - len(values), near, absent if together else ()
+    )
+
+
+def _is_plain(condition: Condition) -> bool:
+    """Tell whether it compares the values of names and nothing else."""
+    if isinstance(condition, And | Or):
+        return all(map(_is_plain, condition.parts))
+    if isinstance(condition, Not):
+        return _is_plain(condition.part)
+    return isinstance(condition, Compare | In | Between | Like)
+
+
+def _true(condition: Condition, values: Any) -> int:
+    return int(np.sum(evaluate(condition, lambda _: (values, None)))) if len(values) else 0
 
 
 def _is_time(model: UnitModel, name: Name) -> bool:
