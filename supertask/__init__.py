@@ -14,9 +14,10 @@ From the ground up, each floor importing only from those before it in this list:
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).
 - *Work*: `metadata` (what a call notes), `task`, `supertask`, `functions` (as SuperTasks), and `pipeline`,
-  with its `taskdefs`, `parameters` and `contracts` (`pipelineparts` holds them), `pipelinechecks`,
-  `pipelinefiles` (whose shape `yamlschema` checks), `pipelineedits` (files that keep their comments),
-  `pipelinetasks` and `initsource` (what tasks may read when they are made).
+  with its `taskdefs`, `parameters`, `contracts` and `dataoverrides` (`pipelineparts` holds them; those of a
+  camera come from `cameraoverrides`), `pipelinechecks` and `overridechecks`, `pipelinefiles` (whose shape
+  `yamlschema` checks), `pipelinewriting`, `pipelineedits` (files that keep their comments),
+  `pipelineoverrides` (as text), `pipelinetasks` and `initsource` (what tasks may read when they are made).
 - `testing`: contract suites and one-liners for authors of tasks, Butlers and formats.
 
 What users need most is here at the root; it is imported when it is first asked for, so that

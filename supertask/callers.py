@@ -9,7 +9,16 @@ __all__ = ["calling_frame", "calling_line"]
 
 _MAKERS = frozenset(
     f"supertask.{name}"
-    for name in ("callers", "config", "configclasses", "fields", "grids", "pipeline", "taskdefs")
+    for name in (
+        "callers",
+        "config",
+        "configclasses",
+        "fields",
+        "grids",
+        "pipeline",
+        "pipelineparts",
+        "taskdefs",
+    )
 )
 
 

@@ -12,18 +12,21 @@ import attrs
 from supertask import pipelinefiles
 from supertask.butler.port import DatasetSource
 from supertask.callers import calling_line
+from supertask.cameraoverrides import camera_overrides
 from supertask.contracts import Contract, make_contract
-from supertask.errors import ConfigError, PipelineError, Problems, did_you_mean
+from supertask.dataoverrides import DataOverride, make_override
+from supertask.errors import PipelineError, did_you_mean
 from supertask.grids import combinations
-from supertask.kinds.base import INVALID, MISSING
-from supertask.overrides import Override, parse_override, parse_path
-from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
+from supertask.kinds.base import MISSING
+from supertask.parameters import Given, Parameter, make_parameter
 from supertask.pipelinechecks import check_content, is_ordered, sorted_tasks
 from supertask.pipelineedits import Origin, edited, read_origin, says
-from supertask.pipelineparts import Content, Step, Subset, merged, selected
+from supertask.pipelineoverrides import checked_override, overridden, unknown
+from supertask.pipelineparts import Content, Step, Subset, merged, selected, task_in
 from supertask.pipelinetasks import made_tasks
+from supertask.pipelinewriting import with_values, write
 from supertask.supertask import SuperTask
-from supertask.taskdefs import DatasetUse, TaskDef, dataset_uses, make_task_def
+from supertask.taskdefs import DatasetUse, TaskDef, dataset_uses
 from supertask.units import UnitModel
 from supertask.yamltext import Document, dump
 
@@ -73,8 +76,7 @@ class Pipeline(Mapping[str, TaskDef]):
         if not isinstance(other, Pipeline):
             return NotImplemented
         # References to parameters are a way of writing; two pipelines of equal values do the same.
-        mine, theirs = (attrs.evolve(p._content(), references={}) for p in (self, other))
-        return mine == theirs
+        return self._content().values() == other._content().values()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -82,10 +84,7 @@ class Pipeline(Mapping[str, TaskDef]):
         return f"<Pipeline {self.description!r}: {', '.join(self._tasks) or 'no tasks'}>"
 
     def _unknown(self, label: str) -> str:
-        return (
-            f"the pipeline has no task {label!r}{did_you_mean(label, self._tasks)}; "
-            f"it has {', '.join(self._tasks) or 'none'}"
-        )
+        return unknown(label, self._tasks)
 
     def _known(self, label: str) -> TaskDef:
         if label not in self._tasks:
@@ -126,18 +125,7 @@ class Pipeline(Mapping[str, TaskDef]):
 
     def _made(self, label: str, task_class: type[SuperTask] | str, config: Any) -> TaskDef:
         """Return a task, its references to parameters resolved and remembered."""
-        references = {}
-        if isinstance(config, Mapping):
-            references = {path: value for path, value in config.items() if has_references(value)}
-            problems = Problems(f"task {label!r}")
-            made = {k: resolve(v, self._parts.parameters, problems.add) for k, v in config.items()}
-            problems.raise_if_any(PipelineError)
-            config = {k: v for k, v in made.items() if v is not INVALID} if references else config
-        task = make_task_def(label, task_class, config)
-        others = {name: found for name, found in self._parts.references.items() if name != label}
-        self._parts = attrs.evolve(
-            self._parts, references={**others, label: references} if references else others
-        )
+        task, self._parts = task_in(self._parts, label, task_class, config)
         return task
 
     def insert(
@@ -173,7 +161,7 @@ class Pipeline(Mapping[str, TaskDef]):
         return self
 
     def rename(self, label: str, new: str) -> Self:
-        """Give a task another label; it keeps its place, and subsets and contracts follow."""
+        """Give a task another label; it keeps its place, and subsets, contracts and overrides follow."""
         self._known(label)
         if new != label:
             self._free(new)
@@ -276,7 +264,7 @@ class Pipeline(Mapping[str, TaskDef]):
         """
         here = source or calling_line()
         given = {name: Given(value, here) for name, value in values.items()}
-        return self._take(pipelinefiles.with_values(self._content(), given))
+        return self._take(with_values(self._content(), given))
 
     def add_subset(self, name: str, labels: Iterable[str], description: str = "") -> Self:
         """Give some tasks a name together; a subset of that name is replaced."""
@@ -308,6 +296,63 @@ class Pipeline(Mapping[str, TaskDef]):
         self._parts = attrs.evolve(self._parts, contracts=(*self.contracts, made))
         return self
 
+    @property
+    def overrides(self) -> tuple[DataOverride, ...]:
+        """What is otherwise for some data, those of cameras among them."""
+        return self._parts.overrides
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Instruments whose packages' overrides were taken in."""
+        return self._parts.cameras
+
+    def add_override(
+        self, label: str, when: Mapping[str, Any] | str, config: Mapping[str, Any] | None = None, **said: Any
+    ) -> Self:
+        """Say what is otherwise for the quanta of a task whose data match.
+
+        Parameters
+        ----------
+        label : str
+            The task's.
+        when : Mapping or str
+            Unit, or ``unit.field``, → its value or a list of them; or a data-ID expression.
+        config : Mapping, optional
+            Values of fields, laid over the task's configuration.
+        **said
+            ``task_class``, ``drop`` and ``rank``, as `supertask.dataoverrides.make_override` takes them.
+
+        Raises
+        ------
+        PipelineError
+            There is no such task or class, or nothing is changed.
+        ConfigError
+            The values are not valid.
+        """
+        made = make_override(label, when, config, **{"source": calling_line(), **said})
+        checked_override(self._content(), made)
+        self._parts = attrs.evolve(self._parts, overrides=(*self.overrides, made))
+        return self
+
+    def remove_override(self, override: DataOverride) -> Self:
+        """Take out an override; raise PipelineError if there is no such."""
+        if override not in self.overrides:
+            raise PipelineError(f"the pipeline has no such override of {override.label!r}: {override}")
+        left = tuple(o for o in self.overrides if o != override)
+        self._parts = attrs.evolve(self._parts, overrides=left)
+        return self
+
+    def add_camera(self, camera: str) -> Self:
+        """Take in what the package of a camera says for its data; see `supertask.cameraoverrides`."""
+        if camera not in self.cameras:
+            content = self._content()
+            own = [o for o in camera_overrides(camera) if o.label in self._tasks]
+            made = tuple(checked_override(content, o) for o in own)
+            self._parts = attrs.evolve(
+                self._parts, overrides=(*self.overrides, *made), cameras=(*self.cameras, camera)
+            )
+        return self
+
     def applyConfigOverrides(
         self, overrides: Iterable[str | tuple[str, Any]] | Mapping[str, Any], source: str = ""
     ) -> Self:
@@ -318,7 +363,8 @@ class Pipeline(Mapping[str, TaskDef]):
         overrides : iterable
             Each ``"label:field.sub=value"``, or a pair of ``"label:field.sub"`` and a value (a str
             is text, whose meaning the field's type decides). ``parameters`` as a label means the
-            parameters of the pipeline.
+            parameters of the pipeline. ``"label{expression}:field=value"`` holds for the data that the
+            expression is true of, and stands over all that the pipeline says for data.
         source : str, optional
             What sets them, for the history; the text of the override or the line of code unless given.
 
@@ -328,49 +374,7 @@ class Pipeline(Mapping[str, TaskDef]):
             Names every override that cannot be applied; then none is.
         """
         here = source or calling_line()
-        problems = Problems("config overrides")
-        by_label: dict[str, list[Override]] = {}
-        given: dict[str, Given] = {}
-        for item in overrides.items() if isinstance(overrides, Mapping) else overrides:
-            text, pair = (item, None) if isinstance(item, str) else (item[0], item)
-            label, colon, rest = text.partition(":")
-            if not colon:
-                problems.add(f"override {text!r} names no task: write it as label:field=value")
-            elif label == "parameters":
-                name, _, value = rest.partition("=") if pair is None else (rest, "", pair[1])
-                given[name.strip()] = Given(
-                    value.strip() if isinstance(value, str) else value, source or text, text=True
-                )
-            elif label not in self._tasks:
-                problems.add(f"override {text!r}: {self._unknown(label)}")
-            elif pair is not None:
-                by_label.setdefault(label, []).append(Override(rest, pair[1], here))
-            else:
-                try:
-                    by_label.setdefault(label, []).append(parse_override(rest, source or text))
-                except ConfigError as error:
-                    problems.take(error, f"override {text!r}: ")
-        content = self._content()
-        try:
-            content = pipelinefiles.with_values(content, given) if given else content
-        except PipelineError as error:
-            problems.take(error)
-        new = {t.label: t for t in content.tasks}
-        references = {label: dict(found) for label, found in content.references.items()}
-        for label, changes in by_label.items():
-            try:
-                config = new[label].config.apply_overrides(changes)
-                new[label] = attrs.evolve(new[label], config=config)
-            except ConfigError as error:
-                problems.take(error, f"{label}:")
-                continue
-            # What is set by hand no longer follows its parameter.
-            touched = {parse_path(change.path)[0] for change in changes}
-            found = references.pop(label, {})
-            if kept := {p: v for p, v in found.items() if parse_path(p)[0] not in touched}:
-                references[label] = kept
-        problems.raise_if_any(ConfigError)
-        return self._take(attrs.evolve(content, tasks=tuple(new.values()), references=references))
+        return self._take(overridden(self._content(), overrides, here, source))
 
     def grid(self, axes: Mapping[str, Sequence[Any]]) -> dict[str, Pipeline]:
         """Return tag → pipeline for every combination of values of ``label:field`` or ``parameters:name``."""
@@ -477,7 +481,7 @@ class Pipeline(Mapping[str, TaskDef]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pipeline as plain data with every value of every configuration."""
-        return pipelinefiles.write(self._content(), everything=True)
+        return write(self._content(), everything=True)
 
     def save(self, path: str | Path) -> None:
         """Write a pipeline file, with those values of configurations that are not defaults.
@@ -493,4 +497,4 @@ class Pipeline(Mapping[str, TaskDef]):
             text = edited(self._origin, content, Path(path or self._origin.file))
             if says(text, path or self._origin.file, content):
                 return text
-        return dump(pipelinefiles.write(content, everything=False))
+        return dump(write(content, everything=False))

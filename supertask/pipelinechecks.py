@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from supertask.contracts import broken
 from supertask.errors import PipelineError, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole
+from supertask.overridechecks import check_overrides
 from supertask.pipelineparts import Content
 from supertask.taskdefs import TaskDef
 from supertask.units import UnitModel
@@ -115,7 +116,8 @@ def check_content(content: Content, model: UnitModel | None = None) -> None:
     Raises
     ------
     PipelineError
-        Names all that `check_tasks` names, every step out of order, and every broken contract.
+        Names all that `check_tasks` names, every step out of order, every override that does not fit its
+        task, and every broken contract.
     """
     problems = Problems("pipeline")
     try:
@@ -123,6 +125,7 @@ def check_content(content: Content, model: UnitModel | None = None) -> None:
     except PipelineError as error:
         problems.take(error)
     _check_steps(content, model, problems)
+    check_overrides(content, model, problems)
     configs = {task.label: task.config for task in content.tasks}
     for contract in content.contracts:
         if problem := broken(contract, configs, content.parameters):

@@ -16,13 +16,15 @@ import attrs
 
 from supertask.configbase import ConfigBase
 from supertask.configfields import Configurable
+from supertask.dataoverrides import from_plain, plain
 from supertask.errors import PipelineError, SuperTaskError
 from supertask.kinds.base import MISSING
 from supertask.overrides import parse_path
 from supertask.parameters import Given, escape
-from supertask.pipelinefiles import imported, read, split_location, write
+from supertask.pipelinefiles import imported, read, split_location
 from supertask.pipelinefiles import load as load_pipeline
 from supertask.pipelineparts import Content
+from supertask.pipelinewriting import write
 from supertask.taskdefs import TaskDef
 from supertask.yamltext import load, load_file
 
@@ -65,6 +67,7 @@ def edited(origin: Origin, new: Content, target: Path) -> str:
     _sections(tree, old, new, origin.imported)
     _imports(tree, new, origin, target)
     _tasks(tree, old, new, origin.imported)
+    _overrides(tree, new, origin.imported)
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
@@ -82,7 +85,7 @@ def _set(node: Any, key: str, value: Any, old: Any) -> None:
 
 def _sections(tree: Any, old: Content, new: Content, imported: Content) -> None:
     """Set what is not a task: whole entries, where they changed."""
-    before, after, below = (write(attrs.evolve(c, tasks=()), everything=False) for c in (old, new, imported))
+    before, after, below = (_beside_tasks(c) for c in (old, new, imported))
     for name in ("parameters", "subsets"):
         was, now = before.get(name, {}), after.get(name, {})
         if was == now:
@@ -95,9 +98,9 @@ def _sections(tree: Any, old: Content, new: Content, imported: Content) -> None:
                 section[key] = value
         if not section:
             del tree[name]
-    for name in ("steps", "contracts"):
-        # Contracts of imports are added to; steps stand over those of imports.
-        inherited = below.get(name, []) if name == "contracts" else []
+    for name in ("steps", "contracts", "cameras"):
+        # Contracts and cameras of imports are added to; steps stand over those of imports.
+        inherited = below.get(name, []) if name != "steps" else []
         was, now = ([v for v in side.get(name, []) if v not in inherited] for side in (before, after))
         if was == now:
             continue
@@ -109,6 +112,11 @@ def _sections(tree: Any, old: Content, new: Content, imported: Content) -> None:
                 del tree[name]
         elif now:
             tree[name] = now
+
+
+def _beside_tasks(content: Content) -> dict[str, Any]:
+    """Return what a file says of a pipeline besides its tasks."""
+    return {k: v for k, v in write(content, everything=False).items() if k != "tasks"}
 
 
 def _resequence(node: Any, values: list[Any]) -> None:
@@ -176,6 +184,30 @@ def _tasks(tree: Any, old: Content, new: Content, imported: Content) -> None:
             section.move_to_end(label)
     if not section and "imports" in tree:
         del tree["tasks"]
+
+
+def _overrides(tree: Any, new: Content, imported: Content) -> None:
+    """Set the overrides of each task that are this file's own; those that stay keep their remarks."""
+    inherited = [*imported.overrides]
+    for label in new.labels:
+        own = [o for o in new.overrides if o.label == label and not o.camera and o not in inherited]
+        node: Any = (tree.get("tasks") or {}).get(label)
+        kept = list(node.get("overrides") or ()) if isinstance(node, Mapping) else []
+        if not own and not kept:
+            continue
+        if not isinstance(node, Mapping):
+            section = tree.setdefault("tasks", {})
+            section[label] = node = {} if node is None else {"class": node}
+        there = [from_plain(label, entry) for entry in kept]
+        if there == own:
+            continue
+        entries = [kept[there.index(o)] if o in there else plain(o) for o in own]
+        if not own:
+            del node["overrides"]
+        elif kept:
+            _resequence(node["overrides"], entries)
+        else:
+            node["overrides"] = entries
 
 
 def _config(

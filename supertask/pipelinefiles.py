@@ -15,6 +15,10 @@
       calibrate: mypackage.calibrate:CalibrateTask    # as it comes
       detect_stars:
         config: {deblend: false}    # an imported task, some of it changed
+        overrides:                  # for some data; see `supertask.dataoverrides`
+          - when: {band: [g, r]}
+            config: {deblend: true}
+    cameras: [HSC]                  # take in what the package of this camera says for its data
     subsets:
       frames: [isr, calibrate]      # selected as file.yaml#frames
     steps: [frames]
@@ -34,20 +38,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
+from supertask.cameraoverrides import camera_overrides, read_entries
 from supertask.classpath import ClassPathError, load_class
 from supertask.contracts import make_contract
+from supertask.dataoverrides import DataOverride, applied
 from supertask.errors import ConfigError, ExpressionError, PipelineError, Problems, did_you_mean
 from supertask.kinds.base import INVALID, MISSING
-from supertask.parameters import Given, Parameter, escape, has_references, make_parameter, resolve
+from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
 from supertask.pipelineparts import Content, Step, Subset, merged, selected
 from supertask.supertask import SuperTask
 from supertask.taskdefs import TaskDef, check_label
 from supertask.yamlschema import load_schema, well_formed
 from supertask.yamltext import Document, YamlError, load_file
 
-__all__ = ["imported", "load", "read", "split_location", "split_overrides", "with_values", "write"]
+__all__ = ["imported", "load", "read", "split_location", "split_overrides"]
 
 _PLACED = re.compile(r"[^\n]*?:[0-9]+:[0-9]+: ")
 
@@ -197,6 +201,9 @@ def read(
     subsets = {**base.subsets, **reading.subsets(shape.get("subsets", {}), labels)}
     steps = reading.steps(shape.get("steps", ()), subsets) if "steps" in shape else base.steps
     contracts = reading.contracts(shape.get("contracts", ()))
+    cameras = [c for c in shape.get("cameras", ()) if c not in base.cameras]
+    overrides = reading.overrides(shape.get("tasks", {}), base, tasks, parameters)
+    overrides += reading.of_cameras(cameras, tasks, parameters)
     problems.raise_if_any(PipelineError)
     return Content(
         shape.get("description", ""),
@@ -206,6 +213,8 @@ def read(
         steps,
         (*base.contracts, *(c for c in contracts if c not in base.contracts)),
         references,
+        tuple(overrides),
+        (*base.cameras, *cameras),
     )
 
 
@@ -342,6 +351,62 @@ class _Reading:
         at = self.document.at(*path)
         return resolve(value, parameters, lambda message: self.problems.add(f"{at}: {message}"))
 
+    # -- overrides ----------------------------------------------------------------------------
+
+    def overrides(
+        self,
+        section: Mapping[Any, Any],
+        base: Content,
+        tasks: Mapping[str, TaskDef],
+        parameters: Mapping[str, Parameter],
+    ) -> list[DataOverride]:
+        """Return the overrides of imports, and after them the file's own."""
+        anew = {label for label, said in section.items() if isinstance(said, str) or "class" in said}
+        found = [o for o in base.overrides if o.label not in anew]
+        for label, said in section.items():
+            entries = said.get("overrides", ()) if isinstance(said, Mapping) else ()
+            whole = self.document.value["tasks"][label]
+            if not entries or len(entries) != len(whole["overrides"]):
+                continue  # what is missing was noted, and what is left has lost its place
+            path = ("tasks", label, "overrides")
+            own = read_entries(self.document, label, entries, path, self.problems)
+            found += own
+            self._tried(own, tasks, parameters)
+        return found
+
+    def of_cameras(
+        self, cameras: Iterable[str], tasks: Mapping[str, TaskDef], parameters: Mapping[str, Parameter]
+    ) -> list[DataOverride]:
+        """Return what the packages of cameras say of tasks that are here."""
+        found: list[DataOverride] = []
+        for camera in cameras:
+            i = self.document.value["cameras"].index(camera)
+            try:
+                own = [o for o in camera_overrides(camera) if o.label in tasks]
+            except PipelineError as error:
+                self.problems.take(error, f"{self.document.at('cameras', i)}: ")
+                continue
+            found += own
+            self._tried(own, tasks, parameters)
+        return found
+
+    def _tried(
+        self,
+        overrides: Iterable[DataOverride],
+        tasks: Mapping[str, TaskDef],
+        parameters: Mapping[str, Parameter],
+    ) -> None:
+        """Note what is wrong with the values of overrides."""
+        for override in overrides:
+            if override.label not in tasks:
+                continue
+            try:
+                applied(tasks[override.label], override, parameters)
+            except (ConfigError, PipelineError) as error:
+                at = f"{override.source}: override of {override.label!r}: "
+                for problem in error.problems or (str(error),):
+                    self.problems.add(problem if _PLACED.match(problem) else at + problem)
+
     # -- the rest -----------------------------------------------------------------------------
 
     def subsets(self, section: Mapping[Any, Any], labels: Iterable[str]) -> dict[str, Subset]:
@@ -389,82 +454,3 @@ class _Reading:
             except ExpressionError as error:
                 self.problems.add(f"{at}: {error}")
         return found
-
-
-def write(content: Content, *, everything: bool) -> dict[str, Any]:
-    """Return a pipeline as the plain data of a file, with nothing left to import.
-
-    Parameters
-    ----------
-    content : Content
-        The pipeline.
-    everything : bool
-        Whether to write all values of configurations, and none as a reference to a parameter; else only
-        those that differ from defaults.
-    """
-    plain: dict[str, Any] = {"description": content.description} if content.description else {}
-    if content.parameters:
-        plain["parameters"] = {name: p.plain() for name, p in content.parameters.items()}
-    plain["tasks"] = {}
-    for task in content.tasks:
-        values = escape(task.config.to_dict() if everything else task.config.changes_from())
-        if not everything:
-            # Later paths stand over earlier ones, also over what leads to the same field.
-            values.update(content.references.get(task.label, {}))
-        plain["tasks"][task.label] = {"class": task.class_path, **({"config": values} if values else {})}
-    if content.subsets:
-        plain["subsets"] = {
-            name: {"labels": list(s.labels), "description": s.description}
-            if s.description
-            else list(s.labels)
-            for name, s in content.subsets.items()
-        }
-    if content.steps:
-        plain["steps"] = [
-            {"subset": s.subset, "units": list(s.units)} if s.units else s.subset for s in content.steps
-        ]
-    if content.contracts:
-        plain["contracts"] = [
-            {"contract": c.expression, "message": c.message} if c.message else c.expression
-            for c in content.contracts
-        ]
-    return plain
-
-
-def with_values(content: Content, given: Mapping[str, Given]) -> Content:
-    """Return a pipeline with other values of parameters, and all that refers to them set anew.
-
-    Raises
-    ------
-    PipelineError
-        Names every parameter that is unknown, and every value that is not allowed.
-    """
-    problems = Problems("parameters")
-    parameters = dict(content.parameters)
-    for name, value in given.items():
-        if name not in parameters:
-            known = ", ".join(parameters) or "none"
-            problems.add(
-                f"the pipeline has no parameter {name!r}{did_you_mean(name, parameters)}; it has {known}"
-            )
-            continue
-        try:
-            parameters[name] = parameters[name].given(value)
-        except PipelineError as error:
-            problems.take(error, f"{name}: ")
-    problems.raise_if_any(PipelineError)
-    tasks = []
-    for task in content.tasks:
-        config = task.config
-        for path, raw in content.references.get(task.label, {}).items():
-            old, new = (resolve(raw, p, problems.add) for p in (content.parameters, parameters))
-            if old == new:
-                continue
-            sources = ", ".join(v.source for v in given.values())
-            try:
-                config = config.over({path: new}, sources)
-            except ConfigError as error:
-                problems.take(error, f"{task.label}:")
-        tasks.append(attrs.evolve(task, config=config))
-    problems.raise_if_any(PipelineError)
-    return attrs.evolve(content, tasks=tuple(tasks), parameters=parameters)

@@ -8,11 +8,14 @@ from typing import Any
 import attrs
 
 from supertask.contracts import Contract, labels_of, relabelled
+from supertask.dataoverrides import DataOverride, resolved
 from supertask.errors import PipelineError, Problems, did_you_mean
-from supertask.parameters import Parameter
-from supertask.taskdefs import TaskDef, check_label
+from supertask.kinds.base import INVALID
+from supertask.parameters import Parameter, has_references, resolve
+from supertask.supertask import SuperTask
+from supertask.taskdefs import TaskDef, check_label, make_task_def
 
-__all__ = ["Content", "Step", "Subset", "merged", "selected"]
+__all__ = ["Content", "Step", "Subset", "merged", "selected", "task_in"]
 
 
 @attrs.frozen
@@ -44,11 +47,44 @@ class Content:
     contracts: tuple[Contract, ...] = ()
     references: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     """Label → path of a field → its value as written, where that refers to parameters."""
+    overrides: tuple[DataOverride, ...] = ()
+    """What is otherwise for some data, those of cameras among them."""
+    cameras: tuple[str, ...] = ()
+    """Instruments whose packages' overrides are taken in."""
+
+    def values(self) -> Content:
+        """Return the same without what is only a way of writing: references, and who ships an override."""
+        overrides = tuple(resolved(o, self.parameters) for o in self.overrides)
+        return attrs.evolve(self, references={}, cameras=(), overrides=overrides)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of its tasks, in order."""
         return tuple(t.label for t in self.tasks)
+
+
+def task_in(
+    content: Content, label: str, task_class: type[SuperTask] | str, config: Any
+) -> tuple[TaskDef, Content]:
+    """Return a task for a pipeline, and the pipeline that remembers its references to parameters.
+
+    Raises
+    ------
+    PipelineError
+        A reference leads nowhere, or class and configuration do not fit.
+    ConfigError
+        The configuration is not valid.
+    """
+    references = {}
+    if isinstance(config, Mapping):
+        references = {path: value for path, value in config.items() if has_references(value)}
+        problems = Problems(f"task {label!r}")
+        made = {k: resolve(v, content.parameters, problems.add) for k, v in config.items()}
+        problems.raise_if_any(PipelineError)
+        config = {k: v for k, v in made.items() if v is not INVALID} if references else config
+    task = make_task_def(label, task_class, config)
+    others = {name: found for name, found in content.references.items() if name != label}
+    return task, attrs.evolve(content, references={**others, label: references} if references else others)
 
 
 def selected(
@@ -122,6 +158,7 @@ def selected(
         steps=tuple(s for s in content.steps if s.subset in subsets),
         contracts=tuple(relabelled(c, rename) for c in content.contracts if labels_of(c) <= kept),
         references={named(label): dict(r) for label, r in content.references.items() if label in kept},
+        overrides=tuple(attrs.evolve(o, label=named(o.label)) for o in content.overrides if o.label in kept),
     )
 
 
@@ -159,4 +196,6 @@ def merged(first: Content, second: Content) -> Content:
         (*first.steps, *(s for s in second.steps if s not in first.steps)),
         (*first.contracts, *(c for c in second.contracts if c not in first.contracts)),
         {**second.references, **first.references},
+        (*first.overrides, *(o for o in second.overrides if o not in first.overrides)),
+        tuple(dict.fromkeys([*first.cameras, *second.cameras])),
     )

@@ -13,6 +13,7 @@ import pytest
 
 from supertask.errors import SuperTaskError
 from supertask.pipeline import Pipeline
+from supertask.unitmodels import load_unit_model
 
 MESSAGES = Path(__file__).parent / "messages.txt"
 STEPS = """
@@ -45,6 +46,10 @@ ISR = "tasks:\n  isr: mistaken_steps:IsrTask\n"
 
 def config(text):
     return f"tasks:\n  isr:\n    class: mistaken_steps:IsrTask\n    config: {{{text}}}\n"
+
+
+def on_data(text):
+    return f"tasks:\n  isr:\n    class: mistaken_steps:IsrTask\n    overrides:\n      - {text}\n"
 
 
 FILES = {
@@ -90,6 +95,15 @@ FILES = {
     "a contract between text and number": ISR + "contracts: [isr.level < isr.method]\n",
     "two producers": ISR + "  again: mistaken_steps:IsrTask\n",
     "a task that reads what it writes": config("image: raw"),
+    "an override without a condition": on_data("{config: {level: 2}}"),
+    "an override that changes nothing": on_data("{when: {detector: 2}}"),
+    "an override of a misspelt field for some data": on_data("{when: {detector: 2}, config: {levl: 2}}"),
+    "an override out of range for some data": on_data("{when: {detector: 2}, config: {level: 11}}"),
+    "an override to a misspelt class": on_data("{when: {detector: 2}, class: mistaken_steps:IsrTsk}"),
+    "an override of a misspelt unit": on_data("{when: {detctor: 2}, config: {level: 2}}"),
+    "an override by a unit that the quantum does not tell": on_data("{when: {patch: 2}, config: {level: 2}}"),
+    "an override of a dataset type": on_data("{when: {detector: 2}, config: {image: flat}}"),
+    "an override that drops and sets": on_data("{when: {detector: 2}, drop: true, config: {level: 2}}"),
 }
 OVERRIDES = {
     "an override without a task": "level=2",
@@ -98,6 +112,7 @@ OVERRIDES = {
     "an override of a misspelt field": "isr:levl=2",
     "an override with text for a number": "isr:level=high",
     "an override of an unknown parameter": "parameters:levl=2",
+    "an override of a misspelt field for some data on the command line": "isr{detector = 2}:levl=2",
 }
 
 
@@ -105,7 +120,7 @@ def said(name, folder):
     path = folder / "p.yaml"
     path.write_text(FILES.get(name, ISR))
     try:
-        Pipeline.load(path, [OVERRIDES[name]] if name in OVERRIDES else []).check()
+        Pipeline.load(path, [OVERRIDES[name]] if name in OVERRIDES else []).check(load_unit_model("imaging"))
     except SuperTaskError as error:
         return str(error).replace(f"{folder}/", "")
     return "nothing is said"
