@@ -269,7 +269,15 @@ def visits_for(quanta: int) -> int:
     return max(1, round(quanta / PER_VISIT))
 
 
-def make_repository(root: Path | str, visits: int, *, first_visit: int = 1000, seed: int = 1) -> Butler:
+def make_repository(
+    root: Path | str,
+    visits: int,
+    *,
+    first_visit: int = 1000,
+    seed: int = 1,
+    tract_side: int = 0,
+    registry: str | None = None,
+) -> Butler:
     """Make a repository of so many visits.
 
     Parameters
@@ -282,14 +290,18 @@ def make_repository(root: Path | str, visits: int, *, first_visit: int = 1000, s
         Number of the first one.
     seed : int, optional
         Of the dithers and of the order of the relation.
+    tract_side : int, optional
+        Patches along each side of a tract; one tract holds them all unless given.
+    registry : str, optional
+        URL of the registry's database; SQLite in `root` unless given.
     """
     root = Path(root)
-    butler = Butler.create(root, unit_model="imaging")
+    butler = Butler.create(root, unit_model="imaging", registry=registry)
     rng = np.random.default_rng(seed)
     pointings = -(-visits // DEPTH)
     across = int(np.ceil(np.sqrt(pointings)))
     side = across * (SIDE + 4) + 8
-    _insert_units(butler, visits, first_visit, side)
+    _insert_units(butler, visits, first_visit, side, tract_side or side)
     for name, units in (
         ("bias", ("detector",)),
         ("dark", ("detector",)),
@@ -316,7 +328,7 @@ def make_repository(root: Path | str, visits: int, *, first_visit: int = 1000, s
     return butler
 
 
-def _insert_units(butler: Butler, visits: int, first: int, side: int) -> None:
+def _insert_units(butler: Butler, visits: int, first: int, side: int, tract_side: int) -> None:
     butler.insert_units("instrument", [{"instrument": "Cam"}])
     butler.insert_units("detector", [{"instrument": "Cam", "detector": d} for d in range(DETECTORS)])
     butler.insert_units("band", [{"band": b} for b in BANDS])
@@ -330,11 +342,19 @@ def _insert_units(butler: Butler, visits: int, first: int, side: int) -> None:
     butler.insert_units("visit", rows)
     butler.insert_units("exposure", [{**r, "exposure": r["visit"], "obs_type": "science"} for r in rows])
     butler.insert_units("skymap", [{"skymap": "sky"}])
-    butler.insert_units("tract", [{"skymap": "sky", "tract": 0}])
+    tracts = -(-side // tract_side)
+    butler.insert_units("tract", [{"skymap": "sky", "tract": t} for t in range(tracts * tracts)])
+    # Patches are numbered through all tracts, so that a patch is told by its number alone.
     butler.insert_units(
         "patch",
         [
-            {"skymap": "sky", "tract": 0, "patch": p, "x": p % side, "y": p // side}
+            {
+                "skymap": "sky",
+                "tract": (p // side // tract_side) * tracts + p % side // tract_side,
+                "patch": p,
+                "x": p % side,
+                "y": p // side,
+            }
             for p in range(side * side)
         ],
     )

@@ -24,6 +24,7 @@ from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
+from graphbuilder.shards import Shard, narrow
 from graphbuilder.trimming import Gatherer, trimmed
 from supertask.butler.port import AbstractButler
 from supertask.classpath import class_path
@@ -95,7 +96,9 @@ class GraphBuilder:
         self.output_run = output_run
         self.collections = tuple(butler.collections if collections is None else collections)
 
-    def makeGraph(self, where: str = "", *, bind: Mapping[str, Any] | None = None) -> ScienceDag:
+    def makeGraph(
+        self, where: str = "", *, bind: Mapping[str, Any] | None = None, shard: Shard | None = None
+    ) -> ScienceDag:
         """Work out every quantum and dataset before anything runs.
 
         Parameters
@@ -104,6 +107,8 @@ class GraphBuilder:
             Data-ID expression.
         bind : Mapping, optional
             Values for names such as ``:night`` in the expression.
+        shard : Shard, optional
+            Plan that part alone; see `graphbuilder.sharding`, which puts the parts together.
 
         Returns
         -------
@@ -133,6 +138,8 @@ class GraphBuilder:
         self._check_known(pipeline, needs)
         reader = self.butler.reader(collections=self.collections or None, where=condition)
         with _undisturbed(), reader:
+            if shard is not None:
+                narrow(reader, pipeline, model, needs, shard)
             repoGraph, steps = load_repo_graph(reader, model, needs, condition)
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):

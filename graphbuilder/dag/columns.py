@@ -41,10 +41,13 @@ class FileColumn:
     @property
     def _data(self) -> Any:
         if self._opened is None:
-            # The low-level call: the mapping interface of h5py costs several times as much.
-            data = h5py.Dataset(h5py.h5d.open(self._file.id, self._name.encode()))
+            data = self._open()
             self._opened = self._decoded(data[:]) if data.shape[0] <= _SHORT else data
         return self._opened
+
+    def _open(self) -> Any:
+        # The low-level call: the mapping interface of h5py costs several times as much.
+        return h5py.Dataset(h5py.h5d.open(self._file.id, self._name.encode()))
 
     def _decoded(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.char.decode(array, "utf-8").astype(object) if self._text else array
@@ -74,7 +77,8 @@ class FileColumn:
         return self._decoded(data[distinct][inverse])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
-        whole: npt.NDArray[Any] = self[:]
+        # What is read whole is not kept open: an open column has a cache of its own in HDF5.
+        whole: npt.NDArray[Any] = self._decoded(self._open()[:]) if self._opened is None else self[:]
         return whole if dtype is None else whole.astype(dtype)
 
 

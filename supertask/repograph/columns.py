@@ -172,16 +172,16 @@ class Edges:
 
     def counts(self) -> npt.NDArray[np.int64]:
         """Return how many rows each thing has, shape (n,)."""
-        return np.ones(self.n, np.int64) if self.indptr is None else np.diff(self.indptr[:])
+        return np.ones(self.n, np.int64) if self.indptr is None else np.diff(np.asarray(self.indptr))
 
     def all_rows(self) -> npt.NDArray[np.int32]:
         """Return the rows of all edges, thing after thing."""
-        return np.arange(self.n, dtype=np.int32) if self.rows is None else self.rows[:]
+        return np.arange(self.count, dtype=np.int32) if self.rows is None else np.asarray(self.rows)
 
     def owners(self) -> npt.NDArray[np.int32]:
         """Return the thing of each edge."""
         things = np.arange(self.n, dtype=np.int32)
-        return things if self.indptr is None else np.repeat(things, np.diff(self.indptr[:]))
+        return things if self.indptr is None else np.repeat(things, np.diff(np.asarray(self.indptr)))
 
     def of(self, i: int) -> npt.NDArray[np.int32]:
         """Return the rows of thing `i`."""
