@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a new data repository."),
     "ingest": ("ingest", "Bring FITS files into a repository."),
     "query": ("query", "Show what a repository holds."),
+    "skymap": ("skymap", "Divide the sky into tracts and patches."),
+    "relation": ("relation", "Relate units: load, check and recompute."),
     "pipeline": ("pipeline", "Look into a pipeline."),
     "config": ("config", "Look into the configs of a pipeline, and change them."),
     "preflight": ("preflight", "Work out the whole plan before anything runs."),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -29,6 +30,7 @@ from supertask.ingest.transfer import Transfer, place, target_name
 from supertask.ingest.unit_rows import dependency_order, gather
 from supertask.rows import FileRecord
 from supertask.sky.ingested import Kept, keep_footprints
+from supertask.sky.relate import footprint_units
 
 __all__ = ["ingest"]
 
@@ -323,22 +325,25 @@ class _Work:
 
     def _keep_footprints(self, paths: Iterable[str]) -> None:
         """Before datasets are registered, so that none is ever without its footprint."""
+        units = footprint_units(self.butler.model)
         outlines = []
-        path_of: dict[int, str] = {}
+        owners: dict[tuple[Any, ...], list[str]] = {}
         for path in paths:
             file = self.claims[path][0]
             for frame, outline in zip(file.frames, file.footprints, strict=True):
                 if outline is not None:
                     outlines.append((frame.values, outline))
-                    path_of[id(frame.values)] = path
+                    owners.setdefault(tuple(frame.values.get(u) for u in units), []).append(path)
         try:
             kept = keep_footprints(self.butler, outlines) if outlines else Kept()
         except SuperTaskError as error:
-            self.warnings |= dict.fromkeys(path_of.values(), f"its footprint is not kept: {error}")
+            everyone = [path for owned in owners.values() for path in owned]
+            self.warnings |= dict.fromkeys(everyone, f"its footprint is not kept: {error}")
             return
         self.related += kept.new
         for values, reason in kept.refused:
-            self.warnings[path_of[id(values)]] = f"its footprint is not kept: it {reason}"
+            for path in owners[tuple(values.get(u) for u in units)]:
+                self.warnings[path] = f"its footprint is not kept: it {reason}"
 
     def _finish(self, records: Mapping[str, list[FileRecord]]) -> None:
         for path, found in records.items():

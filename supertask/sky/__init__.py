@@ -5,6 +5,7 @@
 - `skymap` divides the sky into `tracts`, and these into patches, as `layouts` lay them;
   `skymapfile` reads and writes the configuration of one.
 - `regions` says which footprints, patches and tracts overlap a circle, polygon, box, visit or tract.
+- `given` takes footprints from a table.
 - `overlaps` finds in bulk which footprints meet which patches; `relate` stores that as the unit
   model's spatial relation, and `ingested` does so at ingest. `planes` is what both have of shapely.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from supertask.sky.footprint import FootprintError
     from supertask.sky.footprints import Footprints, FootprintStore
+    from supertask.sky.given import load_footprints
     from supertask.sky.ingested import Kept, check_relation, keep_footprints, recompute, relate_all
     from supertask.sky.overlaps import Overlaps
     from supertask.sky.regions import (
@@ -55,6 +57,7 @@ _HOME = {
     "check_relation": "ingested",
     "compare": "relate",
     "keep_footprints": "ingested",
+    "load_footprints": "given",
     "meets": "regions",
     "patches_in": "regions",
     "recompute": "ingested",
@@ -83,6 +86,7 @@ __all__ = [
     "check_relation",
     "compare",
     "keep_footprints",
+    "load_footprints",
     "meets",
     "patches_in",
     "recompute",

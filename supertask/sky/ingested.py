@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 
 from supertask.butler.port import AbstractButler
 from supertask.relations.compared import Comparison, Corrected, correct
+from supertask.relations.rowids import UNKNOWN, RowIds
 from supertask.sky.footprints import Footprints, FootprintStore
 from supertask.sky.relate import Related, compare, footprint_units, relate
 from supertask.sky.skymap import SkyMap
@@ -27,7 +29,7 @@ class Kept:
     removed: int = 0
     """Rows that were taken out of it, as a better footprint does not have them."""
     refused: tuple[tuple[Mapping[str, Any], str], ...] = ()
-    """Unit values and reason of each outline that is none; they hinder no other."""
+    """Unit values and reason of each outline that is none, or of no known data ID; they hinder no other."""
 
 
 def keep_footprints(
@@ -50,11 +52,6 @@ def keep_footprints(
     replace : bool, optional
         Whether they take the place of earlier ones of their data IDs. What only those overlapped
         is taken out of the relation.
-
-    Raises
-    ------
-    SkyMapError
-        A data ID is not known.
     """
     units = footprint_units(butler.model)
     if not units or not butler.root:
@@ -63,6 +60,8 @@ def keep_footprints(
         units,
         [(values, outline) for values, outline in outlines if all(values.get(u) is not None for u in units)],
     )
+    footprints, unknown = _known(butler, footprints)
+    refused += unknown
     FootprintStore(butler.root).add(footprints, replace=replace)
     new = removed = 0
     for skymap in SkyMap.load_all(butler.root) if len(footprints) else ():
@@ -72,6 +71,29 @@ def keep_footprints(
         else:
             new += relate(butler, skymap, footprints).new
     return Kept(len(footprints), new, removed, tuple(refused))
+
+
+def _known(
+    butler: AbstractButler, footprints: Footprints
+) -> tuple[Footprints, list[tuple[Mapping[str, Any], str]]]:
+    """Return those whose data IDs are known, and what is to be said of the others."""
+    known = np.ones(len(footprints), bool)
+    refused: dict[int, str] = {}
+    if len(footprints):
+        with butler.reader() as reader:
+            index = RowIds(reader, butler.model)
+            for unit in butler.model.leaves(footprints.keys):
+                there = index.ids(unit, footprints.keys) != UNKNOWN
+                for i in np.flatnonzero(known & ~there).tolist():
+                    refused[i] = f"is of no {unit} that is known here: insert it first"
+                known &= there
+    if not refused:
+        return footprints, []
+    rows = {u: keys.tolist() for u, keys in footprints.keys.items()}
+    said: list[tuple[Mapping[str, Any], str]] = [
+        ({u: rows[u][i] for u in rows}, reason) for i, reason in sorted(refused.items())
+    ]
+    return footprints.take(known), said
 
 
 def relate_all(butler: AbstractButler, skymap: SkyMap) -> Related:
