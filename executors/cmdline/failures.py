@@ -43,7 +43,7 @@ def failure_options(function: F) -> F:
     options: tuple[Callable[[Any], Any], ...] = (
         click.option("--fail-fast", is_flag=True, help="Begin nothing more once a quantum has failed."),
         click.option("--max-failures", multiple=True, metavar="[LABEL=]N|N%",
-                     help="Begin nothing more once so many, or such a share, failed; with LABEL, of that one."),
+                     help="Begin nothing more once so many failed, in all or of the task LABEL."),
         click.option("--retries", multiple=True, metavar="[LABEL[:CLASS]=]N",
                      help="Try a quantum again so often. CLASS is transient, out_of_memory, timeout, killed "
                           "or error; all of them unless given. Bad input is never tried again."),

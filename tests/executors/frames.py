@@ -2,7 +2,10 @@
 
 In `control` a file named ``<label>-<data ID values>`` holds what the quantum is to do: ``raise``, ``exit``,
 ``die`` (os._exit), ``kill`` (SIGKILL), ``segfault``, ``nothing`` (NoWork), ``forget`` (writes no output),
-``partial`` (writes, then raises), ``interrupt``, ``memory``, ``sleep:<seconds>``. Names may be globbed:
+``partial`` (writes, then raises), ``interrupt``, ``memory``, ``sleep:<seconds>``, ``bad`` (BadInputError),
+``until:<n>:<action>`` (that, before its n-th call), ``allocate:<bytes>`` (and holds them a while), ``family``
+(starts a child in a session of its own and an orphan, notes their process numbers in ``control/family``, and
+hangs), ``caveat`` (PartialOutputs after the first output). Names may be globbed:
 ``reduce-*`` stands for all. What runs is noted in ``control/ran``, a line for each call.
 """
 
@@ -23,7 +26,7 @@ from supertask.butler.repository import Butler
 from supertask.config import field
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
-from supertask.errors import NoWork
+from supertask.errors import BadInputError, NoWork, PartialOutputs
 from supertask.fields import InitInputField, InitOutputField, InputField, OutputField, SuperTaskConfig
 from supertask.pipeline import Pipeline
 from supertask.rows import FileRecord
@@ -32,6 +35,15 @@ from supertask.supertask import SuperTask
 
 RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
 RUN = "u/test/run"
+CHILD = """
+import os, sys, time
+if sys.argv[2] == "orphan" and os.fork():
+    os._exit(0)
+os.setsid()
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()}\\n")
+time.sleep(99)
+"""
 
 
 class Steered(SuperTask):
@@ -46,6 +58,8 @@ class Steered(SuperTask):
         super().runQuantum(quantum, butler)
         if action == "partial":
             raise ValueError("after it wrote")
+        if action == "caveat":
+            raise PartialOutputs("half of the detector is dead")
 
     def _action(self, dataId: DataId) -> str:
         if not self.config.control:
@@ -55,7 +69,11 @@ class Steered(SuperTask):
             file.write(f"{name} {os.getpid()}\n")
         for each in os.listdir(self.config.control):
             if fnmatch.fnmatch(name, each.replace("@", "*")):
-                return Path(self.config.control, each).read_text()
+                action = Path(self.config.control, each).read_text()
+                if action.startswith("until:"):
+                    _, count, action = action.split(":", 2)
+                    return action if ran(Path(self.config.control)).count(name) < int(count) else ""
+                return action
         return ""
 
     def _act(self, action: str) -> None:
@@ -77,8 +95,27 @@ class Steered(SuperTask):
             raise KeyboardInterrupt
         if action == "memory":
             raise MemoryError
+        if action == "bad":
+            raise BadInputError("the shutter did not open")
+        if action == "transient":
+            raise ConnectionError("the archive does not answer")
+        if action.startswith("allocate:"):
+            held = bytearray(int(action[9:]))
+            held[::4096] = b"x" * len(held[::4096])
+            time.sleep(1)
+        if action == "family":
+            self._start_family()
         if action.startswith("sleep:"):
             time.sleep(float(action[6:]))
+
+    def _start_family(self) -> None:
+        control = Path(self.config.control)
+        for kind in ("own session", "orphan"):
+            words = [sys.executable, "-c", CHILD, str(control / "family"), kind]
+            os.posix_spawn(sys.executable, words, os.environ)  # a task need not look after it
+        while len(family(control)) < 2:
+            time.sleep(0.01)
+        time.sleep(99)
 
 
 class ReduceConfig(SuperTaskConfig):
@@ -183,3 +220,9 @@ def ran(control: Path) -> list[str]:
     """Names of the quanta that ran, in order, one for each call."""
     path = Path(control) / "ran"
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def family(control: Path) -> list[int]:
+    """Process numbers of what the action ``family`` started."""
+    path = Path(control) / "family"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
