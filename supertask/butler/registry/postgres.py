@@ -234,7 +234,8 @@ class PostgresBackend(Backend):
 
         def portion(low: int, high: int) -> tuple[sa.FromClause, Sequence[sa.ColumnElement[bool]]]:
             sent = sa.bindparam("picked", ids[low:high], type_=_Ids(), unique=True)
-            return sa.func.unnest(sent).table_valued(sa.column("id", sa.BigInteger), name="picked"), []
+            table = sa.func.unnest(sent).table_valued(sa.column("id", sa.BigInteger), name="picked")
+            return table.render_derived(), []
 
         return portion
 

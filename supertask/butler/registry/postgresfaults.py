@@ -42,6 +42,8 @@ _BY_WORDS = {
     "invalid uri query parameter": "the URL has a parameter that libpq does not know",
     "definition of service": "the service is in no service file",
 }
+_CONNECTING = ("08", "28", "3D", "53", "57")
+"""Classes of errors that come before a connection is there; from some servers they come without a number."""
 _LOST = (
     "the connection was lost half-way; what had not been confirmed by then is not in the registry: once "
     "the server is there again, do it again"
@@ -58,10 +60,12 @@ def explain(error: sa.exc.DBAPIError, url: PostgresUrl) -> str:
         meaning = _BY_STATE[state]
     elif error.connection_invalidated or state.startswith("57P"):
         meaning = _LOST
-    else:
+    elif not state or state.startswith(_CONNECTING):
         meaning = next((m for words, m in _BY_WORDS.items() if words in lowered), "")
         if "password" in meaning and not url.has_password:
             meaning += _WAY_OUT
+    else:
+        meaning = ""
     if url.url.password:
         said = said.replace(str(url.url.password), "***")
     return f"{meaning} ({said})" if meaning else said
