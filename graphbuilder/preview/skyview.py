@@ -162,13 +162,16 @@ class _Places:
         if self._footprints is None:
             self._footprints = FootprintStore(self._root).read(self._units)
         known = self._footprints
+        if not len(known):
+            return None
         wanted, there = [], []
         for unit in units:
             keys = np.asarray(self._space.tables[unit].keys[:])
             _, rank = np.unique(
                 np.concatenate([keys.astype(known.keys[unit].dtype), known.keys[unit]]), return_inverse=True
             )
-            wanted.append(rank[: len(keys)][self._space.column(columns, unit)])
+            codes = self._space.column(columns, unit)
+            wanted.append(np.where(codes < 0, -1, rank[: len(keys)][codes]))
             there.append(rank[len(keys) :])
         sizes = [int(max(w.max(initial=0), t.max(initial=0))) + 1 for w, t in zip(wanted, there, strict=True)]
         ours, theirs = pack(wanted, sizes, n=n), pack(there, sizes, n=len(known))

@@ -86,7 +86,9 @@ QUANTA = {
     "planned, through a relation": (survey, full, "", "warp", {"visit": 1, "patch": 0}),
     "planned, by an expression": (survey, full, "band = 'g'", "coadd", {"patch": 0, "band": "g"}),
     "no such exposure": (survey, full, "", "isr", {"exposure": 107, "detector": 0}),
-    "the expression names other visits": (survey, full, "visit IN (1..2)", "isr", {"exposure": 104, "detector": 0}),
+    "the expression names other visits": (
+        survey, full, "visit IN (1..2)", "isr", {"exposure": 104, "detector": 0},
+    ),
     "one of three conditions": (
         survey, full, "instrument = 'Cam' AND visit.exposure_time > 25 AND detector >= 0",
         "isr", {"exposure": 101, "detector": 0},
@@ -103,7 +105,9 @@ QUANTA = {
     "overlaps nothing, three steps on": (
         survey, full, "visit = 4", "merge", {"skymap": "sky", "tract": 0, "patch": 0},
     ),
-    "a gap of the calibration": (with_gap, darks, "exposure > 200", "subtract", {"exposure": 203, "detector": 0}),
+    "a gap of the calibration": (
+        with_gap, darks, "exposure > 200", "subtract", {"exposure": 203, "detector": 0},
+    ),
     "no calibration of the detector": (
         with_gap, darks, "exposure IN (101, 201)", "subtract", {"exposure": 101, "detector": 1},
     ),
@@ -123,7 +127,9 @@ EXPRESSIONS = {
     "each holds, both do not": (full, "visit.exposure_time > 25 AND visit < 3"),
     "a pattern": (full, "physical_filter GLOB 'r*'"),
     "nights before the first": (darks, "exposure.obs_time < '1969-12-24' AND exposure > 200"),
-    "a span of nights between": (darks, "exposure.obs_time BETWEEN '1970-01-02 06:00' AND '1970-01-02 18:00' AND exposure > 200"),
+    "a span of nights between": (
+        darks, "exposure.obs_time BETWEEN '1970-01-02 06:00' AND '1970-01-02 18:00' AND exposure > 200",
+    ),
     "collections that have none": (full, "", "calib"),
     "nothing overlaps": (full, "visit = 4 AND patch = 1"),
 }  # fmt: skip
@@ -153,7 +159,6 @@ def of_plan(name: str) -> str:
     try:
         dag = plan(butler, tasks(), where, collections or searched(butler))
     except EmptyPlanError as error:
-        assert error.steps
         return str(error)
     return "\n".join([f"{len(dag)} quanta", *explain_plan(dag, butler).findings])
 
@@ -169,3 +174,59 @@ def test_reasons_are_told_as_they_were_read_and_found_good() -> None:
     if os.environ.get("REASONS_WRITE"):
         WRITTEN.write_text(now, encoding="utf-8")
     assert now == WRITTEN.read_text(encoding="utf-8")
+
+
+def test_an_empty_plan_carries_its_findings_and_steps() -> None:
+    with pytest.raises(EmptyPlanError) as caught:
+        plan(with_gap(), darks(), "exposure > 200 AND detector = 9")
+    assert caught.value.findings[0].startswith("detector = 9 is true of none of 2 of unit 'detector'")
+    assert caught.value.steps[-1] == ("subtract", "quanta planned", 0)
+
+
+def test_a_data_id_that_several_quanta_have_is_refused_with_them() -> None:
+    dag = plan(survey(), full())
+    with pytest.raises(DataIdError, match=r"ambiguous: 2 quanta of 'warp'.*give patch too.*patch=1"):
+        explain(dag, "warp", {"visit": 1})
+
+
+def test_what_there_is_one_of_may_be_left_out() -> None:
+    dag = plan(survey(), full())
+    assert explain(dag, "warp", {"visit": 1, "patch": 0}).verdict is Verdict.PLANNED
+    with pytest.raises(DataIdError, match="'detector' is missing"):
+        explain(dag, "isr", {"exposure": 901})
+
+
+def test_another_repository_is_refused() -> None:
+    dag = plan(survey(), full())
+    with pytest.raises(PreflightError, match="give the one that it was made from"):
+        explain(dag, "isr", {"exposure": 101, "detector": 0}, survey())
+    with pytest.raises(PreflightError, match="give the one that it was made from"):
+        explain_plan(dag, survey())
+
+
+def test_without_the_repository_the_plan_says_what_it_knows() -> None:
+    dag = plan(survey(), pipeline("merge").replace("coadd", StackTask))
+    found = explain(dag, "coadd", {"patch": 2, "band": "r"})
+    assert found.verdict is Verdict.LEFT_OUT
+    assert "has 1" in str(found)
+    assert explain_plan(dag).selection is None
+
+
+def test_a_pipeline_that_cannot_be_imported_leaves_the_plan_explained() -> None:
+    class Local(CoaddTask):
+        pass
+
+    butler = survey()
+    dag = plan(butler, pipeline("merge").replace("coadd", Local))
+    found = explain(dag, "coadd", {"patch": 2, "band": "g"}, butler)
+    assert found.verdict is Verdict.NOTHING_TO_DO
+    assert "cannot be imported here" in str(found)
+
+
+def test_json_has_the_whole_chain() -> None:
+    butler = survey()
+    told = explain(plan(butler, full()), "coadd", {"patch": 2, "band": "g"}, butler).to_dict()
+    assert told["verdict"] == "nothing upstream"
+    assert told["because"][0]["verdict"] == "not related"
+    whole = explain_plan(plan(butler, full(), "band = 'r'"), butler).to_dict()
+    assert whole["conditions"][0]["alone"] == 1
