@@ -2,8 +2,8 @@
 
 - `sphere` reckons with unit vectors; `footprint` makes an outline of a WCS; `footprints` holds many in
   columns and keeps them in a repository.
-- `skymap` divides the sky into `tracts`, and these into patches, as `layouts` lay them;
-  `skymapfile` reads and writes the configuration of one.
+- `skymap` divides the sky into `tracts`, and these into patches, as `layouts` lay them; `division` is
+  what can be asked of that, and `skymapfile` reads and writes the configuration.
 - `regions` says which footprints, patches and tracts overlap a circle, polygon, box, visit or tract.
 - `given` takes footprints from a table.
 - `overlaps` finds in bulk which footprints meet which patches; `relate` stores that as the unit

@@ -221,9 +221,16 @@ def test_another_configuration_of_one_name_is_refused_with_what_differs(skymap, 
     with Butler.create(tmp_path / "repo") as butler:
         skymap.register(butler)
         other = SkyMap.around(31.0, 46.5, border=12, margin=3.0, **AROUND)
-        with pytest.raises(SkyMapError, match="margin 3, not 0; tract 0 with dec 46.5, not 46.74, border 12"):
+        with pytest.raises(SkyMapError, match="margin 3, not 0; dec 46.5, not 46.74; border 12"):
             other.register(butler)
         assert SkyMap.load(butler.root, "deep") == skymap
+
+
+def test_tracts_that_differ_one_by_one_are_said_by_number():
+    one = "name: a\npixel_scale: 1\npatch_size: 9\ngrid: 3\ntracts: [{ra: 1, dec: 2}, {ra: 5, dec: 2}]\n"
+    two = one.replace("ra: 5", "ra: 6").replace("{ra: 1, dec: 2}", "{tract: 7, ra: 1, dec: 2}")
+    said = SkyMap.from_yaml(one).differences(SkyMap.from_yaml(two))
+    assert said == ["tract 0, which is not there", "tract 1 with ra 5.0, not 6.0"]
 
 
 def test_outlines_of_patches_are_those_of_their_wcs(skymap):
