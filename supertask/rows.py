@@ -141,6 +141,17 @@ class DatasetRows:
 
 
 @attrs.frozen(eq=False)
+class MadeRows:
+    """Datasets of one type in RUN collections: all that there are, of equal data ID too."""
+
+    datasets: DatasetRows
+    runs: tuple[str, ...]
+    """The collections, in the order of the search."""
+    run: npt.NDArray[np.int64]
+    """Shape (n,): in which of `runs` each is."""
+
+
+@attrs.frozen(eq=False)
 class ValidityRows:
     """Calibrations of one type with the times for which they are valid."""
 

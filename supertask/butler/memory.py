@@ -451,6 +451,7 @@ class InMemoryButler(AbstractButler):
             [dict(c.datasets) for c in searched],
             [list(c.dated) for c in searched if c.info.kind is CollectionKind.CALIBRATION],
             where,
+            {c.info.name: dict(c.datasets) for c in searched if c.info.kind is CollectionKind.RUN},
         )
 
     def location_for(self, dataset: Dataset, run: str) -> str:

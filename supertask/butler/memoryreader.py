@@ -13,7 +13,7 @@ from supertask.butler.port import Reader
 from supertask.conditions import Condition, Name, conjuncts, evaluate, names
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, did_you_mean
-from supertask.rows import DatasetRows, RelationRows, UnitRows, ValidityRows
+from supertask.rows import DatasetRows, MadeRows, RelationRows, UnitRows, ValidityRows
 from supertask.units import FieldKind, KeyKind
 
 __all__ = ["MemoryReader"]
@@ -43,8 +43,10 @@ class MemoryReader(Reader):
         collections: Sequence[dict[Dataset, Stored]],
         dated: Sequence[list[Dated]],
         where: Condition | None,
+        runs: Mapping[str, dict[Dataset, Stored]],
     ) -> None:
         self._contents = contents
+        self._runs = runs
         self._model = contents.model
         self._collections = collections
         self._dated = dated
@@ -155,6 +157,16 @@ class MemoryReader(Reader):
                 if type(handle) == dataset_type:  # noqa: E721 - types of equal value are one
                     found.setdefault(handle, stored)
         return self._rows(dataset_type, list(found.values()))[0]
+
+    def made(self, dataset_type: type[Dataset]) -> MadeRows:
+        """Return the selected datasets of a type in every RUN collection searched."""
+        stored, run = [], []
+        for place, datasets in enumerate(self._runs.values()):
+            mine = [s for handle, s in datasets.items() if type(handle) == dataset_type]  # noqa: E721
+            stored += mine
+            run += [place] * len(mine)
+        rows, admitted = self._rows(dataset_type, stored)
+        return MadeRows(rows, tuple(self._runs), np.array(run, np.int64)[admitted])
 
     def _rows(
         self, dataset_type: type[Dataset], stored: Sequence[Stored]

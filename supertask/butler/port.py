@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
-from supertask.rows import DatasetRows, FileRecord, RelationRows, UnitRows, ValidityRows
+from supertask.rows import DatasetRows, FileRecord, MadeRows, RelationRows, UnitRows, ValidityRows
 from supertask.units import UnitModel
 
 __all__ = [
@@ -195,6 +195,13 @@ class Reader(abc.ABC):
         """Return the selected datasets of a type in the collections searched, first found first.
 
         A type that the repository does not know has none.
+        """
+
+    @abc.abstractmethod
+    def made(self, dataset_type: type[Dataset]) -> MadeRows:
+        """Return the selected datasets of a type in every RUN collection searched, none left out for another.
+
+        By their identities it is told what need not be made again, whichever run made it.
         """
 
     @abc.abstractmethod

@@ -166,6 +166,20 @@ class ColumnContract(ButlerFixtures):
         assert set(rows.units) == {"exposure", "detector"}
         assert survey.reader().calibrations(Flat) == []
 
+    def test_what_was_made_is_read_of_every_run(self, filled: AbstractButler) -> None:
+        dataset = min(filled.query(Raw))
+        for run in ("u/first", "u/second"):
+            filled.put(filled.get(dataset), dataset, run=run)
+        reader = filled.reader(collections=["u/second", "u/first"])
+        assert len(reader.datasets(Raw).ids) == 1
+        made = reader.made(Raw)
+        assert made.runs == ("u/second", "u/first")
+        assert sorted(made.run.tolist()) == [0, 1]
+        assert len(set(made.datasets.locations)) == 2
+        reader.restrict("detector", np.array([], np.int64))
+        assert len(reader.made(Raw).run) == 0
+        assert len(filled.reader().made(Flat).run) == len(filled.query(Flat))
+
     def test_a_reader_shows_one_moment(self, filled: AbstractButler) -> None:
         reader = filled.reader()
         before = len(reader.units("band").ids)

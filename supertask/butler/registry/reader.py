@@ -21,7 +21,7 @@ from supertask.butler.registry.selection import Constraint, Selection
 from supertask.conditions import Condition, evaluate
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, did_you_mean
-from supertask.rows import DatasetRows, RelationRows, TextColumn, UnitRows, ValidityRows
+from supertask.rows import DatasetRows, MadeRows, RelationRows, TextColumn, UnitRows, ValidityRows
 from supertask.units import FieldKind, KeyKind
 
 __all__ = ["RegistryReader"]
@@ -167,6 +167,26 @@ class RegistryReader(Reader):
         if len(runs) + len(tagged) > 1:
             found = take(found, _first(found, entry.leaves, ranks))
         return _dataset_rows(dataset_type, entry.leaves, found)
+
+    @_said
+    def made(self, dataset_type: type[Dataset]) -> MadeRows:
+        """Return the selected datasets of a type in every RUN collection searched."""
+        entry = self._entry(dataset_type)
+        if entry is None:
+            none = _no_datasets(dataset_type, self._model.leaves(dataset_type.units))
+            return MadeRows(none, (), none.ids)
+        holders = self._catalog.holders(self._connection, self._state, entry)
+        runs = [c for c in self._search if c.id in holders and c.info.kind is CollectionKind.RUN]
+        if not runs:
+            none = _no_datasets(dataset_type, entry.leaves)
+            return MadeRows(none, (), none.ids)
+        found = self._from_runs(entry, runs, len(runs) == len(self._runs(holders)))
+        place = np.zeros(max(c.id for c in runs) + 1, np.int64)
+        place[[c.id for c in runs]] = np.arange(len(runs))
+        names = tuple(c.info.name for c in runs)
+        return MadeRows(
+            _dataset_rows(dataset_type, entry.leaves, found), names, place[_array(found["collection"])]
+        )
 
     def _runs(self, ids: frozenset[int]) -> list[CollectionEntry]:
         return [
