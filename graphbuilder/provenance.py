@@ -38,12 +38,12 @@ def package_versions(modules: Iterable[str]) -> dict[str, str]:
     """Return Python's version and those of our dependencies and of the tasks' own packages."""
     versions = {"python": sys.version.split()[0]}
     for name in sorted({*_ALWAYS, *modules}):
+        # What a loaded module says of itself costs nothing; metadata is a file to find and parse.
+        found = getattr(sys.modules.get(name), "__version__", None)
         try:
-            versions[name] = metadata.version(name)
+            versions[name] = str(found) if found is not None else metadata.version(name)
         except metadata.PackageNotFoundError:
-            found = getattr(sys.modules.get(name), "__version__", None)
-            if found is not None:
-                versions[name] = str(found)
+            continue
     return versions
 
 
