@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from supertask.errors import SuperTaskError
 
-__all__ = ["TimeError", "from_tai_ns", "tai_ns", "tai_ns_of_times"]
+__all__ = ["TimeError", "from_tai_ns", "range_in_words", "tai_ns", "tai_ns_of_times"]
 
 _DAY_NS = 86_400 * 10**9
 _SCALES = ("utc", "tai", "tt", "tdb", "tcb", "tcg", "ut1")
@@ -158,3 +158,24 @@ def from_tai_ns(ns: Any) -> Any:
     ns = np.asarray(ns, dtype=np.int64)
     days, rest = np.divmod(ns, _DAY_NS)
     return Time(days + 2440587.5, rest / _DAY_NS, format="jd", scale="tai")
+
+
+def range_in_words(begin: int, end: int) -> str:
+    """Return a range of time as a person reads it, ``from 2026-01-05T00:00:00 UTC to the end of time``.
+
+    Parameters
+    ----------
+    begin, end : int
+        TAI nanoseconds since 1970; the ends of what int64 can say are no bounds.
+    """
+    limits = np.iinfo(np.int64)
+    first = "the beginning of time" if begin == limits.min else _in_utc(begin)
+    last = "the end of time" if end == limits.max else _in_utc(end)
+    return f"from {first} to {last}"
+
+
+def _in_utc(ns: int) -> str:
+    with warnings.catch_warnings():
+        # Of years whose leap seconds are not yet known; to the second nobody will mind.
+        warnings.simplefilter("ignore")
+        return f"{str(from_tai_ns(ns).utc.isot).removesuffix('.000')} UTC"

@@ -40,7 +40,7 @@ from supertask.errors import (
 )
 from supertask.formats.find import find_format
 from supertask.rows import FileRecord, RelationRows
-from supertask.times import tai_ns
+from supertask.times import range_in_words, tai_ns
 from supertask.unitmodels import load_unit_model
 from supertask.units import UnitModel
 
@@ -418,12 +418,14 @@ class InMemoryButler(AbstractButler):
             raise CollectionError(f"a range of time must end after it begins; this is from {begin} to {end}")
         wanted = self._in_run(run, datasets)
         for handle in wanted:
-            if any(
-                d.stored.record.dataset == handle and d.begin < last and d.end > first for d in into.dated
-            ):
-                raise CollectionError(
-                    f"{handle} has a calibration in {collection!r} for part of that time already"
-                )
+            for d in into.dated:
+                if d.stored.record.dataset == handle and d.begin < last and d.end > first:
+                    raise CollectionError(
+                        f"collection {collection!r}: {handle} of run {run!r} cannot be valid "
+                        f"{range_in_words(first, last)}: {d.stored.record.location} is valid "
+                        f"{range_in_words(d.begin, d.end)}, which overlaps; certify it for what is left, or "
+                        "into another collection"
+                    )
         into.dated += [Dated(stored, first, last) for stored in wanted.values()]
 
     # -- provenance of runs -------------------------------------------------------------------

@@ -134,8 +134,13 @@ class CollectionContract(ButlerFixtures):
         survey.certify("calib", flats, None, "2026-01-03", run="f1")
         survey.certify("calib", flats, "2026-01-03T00:00:00 UTC", None, run="f2")
         for begin, end in (("2026-01-01", "2026-01-02"), (None, None)):
-            with pytest.raises(CollectionError, match="calibration"):
+            with pytest.raises(CollectionError, match="cannot be valid from") as caught:
                 survey.certify("calib", flats[:1], begin, end, run="f1")
+        # Both are named, with times as people read them.
+        said = str(caught.value)
+        assert "detector=0" in said
+        assert "from the beginning of time to the end of time" in said
+        assert "is valid from the beginning of time to 2026-01-03T00:00:00 UTC" in said
         with pytest.raises(RepositoryError, match="end after it begins"):
             survey.certify("calib", flats, 5, 5, run="f1")
         (rows,) = survey.reader(collections=["f1", "calib"]).calibrations(Flat)

@@ -8,7 +8,7 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.times import TimeError, from_tai_ns, tai_ns, tai_ns_of_times
+from supertask.times import TimeError, from_tai_ns, range_in_words, tai_ns, tai_ns_of_times
 
 
 def test_the_epoch_is_zero_in_tai():
@@ -65,3 +65,9 @@ def test_seconds_counted_within_a_day_are_those_of_astropy(scale, moment):
 def test_a_leap_second_is_a_second():
     before, leap, after = (tai_ns(t) for t in ("2016-12-31T23:59:59", "2016-12-31T23:59:60", "2017-01-01"))
     assert (leap - before, after - leap) == (10**9, 10**9)
+
+
+def test_a_range_of_time_is_said_in_words():
+    begin, end = tai_ns("2026-01-05T03:00:00.5"), 2**63 - 1
+    assert range_in_words(begin, end) == "from 2026-01-05T03:00:00.500 UTC to the end of time"
+    assert range_in_words(-(2**63), begin).startswith("from the beginning of time to 2026-01-05")

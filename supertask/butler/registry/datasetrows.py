@@ -23,6 +23,7 @@ from supertask.errors import (
     RepositoryError,
 )
 from supertask.rows import FileRecord
+from supertask.times import range_in_words
 
 __all__ = ["DatasetRowsWriter", "Found"]
 
@@ -315,8 +316,9 @@ class DatasetRowsWriter:
                 ).first()
                 if other is not None and len(problems) <= _TOLD:
                     problems.add(
-                        f"{dataset} has a calibration already from {other.begin} to {other.end} ns TAI "
-                        f"({other.location}), which overlaps {begin} to {end}"
+                        f"{dataset} of run {run.info.name!r} cannot be valid {range_in_words(begin, end)}: "
+                        f"{other.location} is valid {range_in_words(other.begin, other.end)}, which "
+                        "overlaps; certify it for what is left, or into another collection"
                     )
             if len({row[1] for row in rows}) < len(rows):
                 problems.add(f"one data ID of {entry.dataset_type.name!r} is given more than once")
