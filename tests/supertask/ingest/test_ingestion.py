@@ -17,7 +17,8 @@ from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
 from supertask.errors import IngestError
 from supertask.ingest import HeaderTranslator, ingest
-from supertask.sky import SkyMap
+from supertask.sky import SkyMap, check_relation
+from supertask.sky.overlaps import overlaps
 from supertask.times import tai_ns
 
 
@@ -357,3 +358,36 @@ def test_real_frames_with_plate_solutions_are_related_to_patches(butler, shared_
     counts = [int(np.sum(related == i)) for i in patches.ids[np.argsort(patches.keys)]]
     assert counts == [18, 24, 24, 19, 17, 24, 24, 19]
     assert report.related == sum(counts)
+
+
+def _wcs_cards(ra, dec):
+    return {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": ra, "CRVAL2": dec, "CRPIX1": 15.5,
+        "CRPIX2": 10.5, "CDELT1": -0.01, "CDELT2": 0.01,
+    }  # fmt: skip
+
+
+def test_new_frames_are_related_to_the_sky_maps_that_are_there_and_only_they(
+    butler, translator, write_frame, tmp_path, monkeypatch
+):
+    skymap = SkyMap.around(10.0, 89.9, name="pole", pixel_scale=36.0, patch_size=50, grid=(2, 2))
+    skymap.register(butler)
+    write_frame("a.fits", EXPID=1, **_wcs_cards(10.0, 89.9))
+    write_frame("b.fits", EXPID=2, **_wcs_cards(200.0, 0.0))
+    first = ingest(butler, tmp_path / "in", translator)
+    assert first.ok
+    assert first.related == 4
+    computed = []
+
+    def counted(footprints, *arguments, **options):
+        computed.append(footprints.keys["visit"].tolist())
+        return overlaps(footprints, *arguments, **options)
+
+    monkeypatch.setattr("supertask.sky.relate.overlaps", counted)
+    write_frame("c.fits", EXPID=3, **_wcs_cards(190.0, 89.9))
+    write_frame("d.fits", EXPID=4, **_wcs_cards(10.0, 89.9) | {"CDELT1": 0.0})
+    second = ingest(butler, tmp_path / "in", translator)
+    assert computed == [[3]]
+    assert (len(second.ingested), second.related) == (2, 2)
+    assert [os.path.basename(path) for path, _ in second.warnings] == ["d.fits"]
+    assert check_relation(butler, skymap).same
