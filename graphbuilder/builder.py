@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import attrs
@@ -26,13 +26,15 @@ from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
 from graphbuilder.shards import Shard, narrow
 from graphbuilder.trimming import Gatherer, trimmed
-from supertask.butler.port import AbstractButler
+from graphbuilder.widening import Untrimmed
+from supertask.butler.port import AbstractButler, Reader
 from supertask.classpath import class_path
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError, Problems, did_you_mean
-from supertask.fields import FieldRole
+from supertask.fields import DatasetField, FieldRole
 from supertask.identities import task_key
+from supertask.inputlookups import When
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb, without_unmade
 from supertask.repograph.columns import Ints, group, lookup
@@ -40,7 +42,9 @@ from supertask.repograph.graph import RepoGraph
 from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.holdings import Step
 from supertask.repograph.tables import QuantumTable
+from supertask.repograph.timely import alike_units
 from supertask.supertask import SuperTask
+from supertask.units import UnitModel
 
 __all__ = ["GraphBuilder"]
 
@@ -137,10 +141,16 @@ class GraphBuilder:
         needs = self._needs(pipeline)
         self._check_known(pipeline, needs)
         reader = self.butler.reader(collections=self.collections or None, where=condition)
-        with _undisturbed(), reader:
+        with _undisturbed(), ExitStack() as opened:
+            opened.enter_context(reader)
+
+            def wider(where: Condition | None) -> Reader:
+                other = self.butler.reader(collections=self.collections or None, where=where)
+                return opened.enter_context(other)
+
             if shard is not None:
                 narrow(reader, pipeline, model, needs, shard)
-            repoGraph, steps = load_repo_graph(reader, model, needs, condition)
+            repoGraph, steps = load_repo_graph(reader, model, needs, condition, open_reader=wider)
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
@@ -177,6 +187,7 @@ class GraphBuilder:
         inputs: dict[type[Dataset], None] = {}
         calibrations: set[type[Dataset]] = set()
         units = []
+        untrimmed: dict[Untrimmed, None] = {}
         for taskdef in pipeline.values():
             spoken = set(taskdef.config.quantum_units)
             for field in taskdef.config.dataset_fields.values():
@@ -187,13 +198,16 @@ class GraphBuilder:
                     inputs[field.dataset_type] = None
                     if field.role is FieldRole.CALIBRATION:
                         calibrations.add(field.dataset_type)
+                    if field.untrimmed:
+                        untrimmed[_untrimmed(self.butler.model, taskdef, field)] = None
             units.append(frozenset(spoken))
-        return Needs(tuple(inputs), frozenset(calibrations), tuple(units))
+        return Needs(tuple(inputs), frozenset(calibrations), tuple(units), tuple(untrimmed))
 
     def _check_known(self, pipeline: Pipeline, needs: Needs) -> None:
         """Refuse inputs that nobody makes and the repository has never heard of."""
         known = self.butler.dataset_types()
         everything = {*known, *pipeline.dataset_types()}
+        self._check_prerequisites(pipeline)
         problems = Problems("inputs that no task of the pipeline makes and the repository does not have")
         for taskdef in pipeline.values():
             for attribute, field in taskdef.config.dataset_fields.items():
@@ -203,6 +217,21 @@ class GraphBuilder:
                     problems.add(
                         f"{taskdef.label}.{attribute}: dataset type {name!r}{near}; ingest it, add the task "
                         "that makes it, or configure another name"
+                    )
+        problems.raise_if_any(PreflightError)
+
+    @staticmethod
+    def _check_prerequisites(pipeline: Pipeline) -> None:
+        """Refuse inputs that must be there before, and that a task of the pipeline makes."""
+        makers = {t: d.label for d in pipeline.values() for t in _types(d, FieldRole.OUTPUT)}
+        problems = Problems("prerequisites, which must be in the repository before")
+        for taskdef in pipeline.values():
+            for attribute, field in taskdef.config.dataset_fields.items():
+                maker = makers.get(field.dataset_type) if field.is_input and field.prerequisite else None
+                if maker is not None:
+                    problems.add(
+                        f"{taskdef.label}.{attribute}: {field.dataset_type.name!r} is made by {maker!r} of this "
+                        "pipeline; run that before and leave it out here, or declare a plain input"
                     )
         problems.raise_if_any(PreflightError)
 
@@ -395,6 +424,19 @@ def _digests_of(plan: _Plan, unit: str) -> Digests:
 
 def _fields(taskdef: TaskDef) -> list[Any]:
     return list(taskdef.config.dataset_fields.values())
+
+
+def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untrimmed:
+    """Return which selection narrows an input that the expression as such must not narrow."""
+    units: tuple[str, ...] = taskdef.config.quantum_units
+    if field.find is not None:
+        units = ()
+    elif field.when is not When.VALID:
+        try:
+            units = alike_units(model, units, field.dataset_type.units, field.alike)
+        except PreflightError as error:
+            raise PreflightError(f"{taskdef.label}.{field.attribute}: {error}") from None
+    return Untrimmed(field.dataset_type, units)
 
 
 def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:

@@ -8,12 +8,13 @@ detectors that overlap it) the relation's remaining rows say which of the others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphbuilder.widening import Untrimmed, Wider, narrow_through_relations
 from supertask.butler.port import Reader
 from supertask.conditions import Condition, conjuncts, names
 from supertask.datasets import Dataset
@@ -25,7 +26,7 @@ from supertask.repograph.tables import DatasetTable, RelationTable
 from supertask.rows import DatasetRows, RelationRows, TextColumn
 from supertask.units import UnitModel
 
-__all__ = ["Needs", "dataset_table", "load_repo_graph", "narrow_through_relations", "relation_table"]
+__all__ = ["Needs", "dataset_table", "load_repo_graph", "relation_table"]
 
 
 @attrs.frozen
@@ -38,6 +39,8 @@ class Needs:
     """Those of them that may be certified for ranges of time."""
     units: tuple[frozenset[str], ...]
     """For each task, all units of its quanta, inputs and outputs."""
+    untrimmed: tuple[Untrimmed, ...] = ()
+    """Inputs that the expression must not narrow."""
 
     def all_units(self, model: UnitModel) -> tuple[str, ...]:
         """Return every unit that follows from those of any task."""
@@ -54,7 +57,12 @@ class Needs:
 
 
 def load_repo_graph(
-    reader: Reader, model: UnitModel, needs: Needs, where: Condition | None = None
+    reader: Reader,
+    model: UnitModel,
+    needs: Needs,
+    where: Condition | None = None,
+    *,
+    open_reader: Callable[[Condition | None], Reader] | None = None,
 ) -> tuple[RepoGraph, tuple[Step, ...]]:
     """Read what a pipeline needs in columns.
 
@@ -68,6 +76,9 @@ def load_repo_graph(
         What to read.
     where : Condition, optional
         The condition, to follow it through relations.
+    open_reader : callable, optional
+        Gives a reader narrowed by another condition, which must stay open as long as `reader`: for
+        inputs that `where` must not narrow.
 
     Returns
     -------
@@ -80,8 +91,12 @@ def load_repo_graph(
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
     relations, narrowed = narrow_through_relations(model, reader, relation_names, spoken_of)
     units = needs.all_units(model)
+    wider = Wider(reader, model, relation_names)
+    if where is not None and open_reader is not None:
+        for untrimmed in needs.untrimmed:
+            wider.add(untrimmed, where, open_reader)
     space = UnitSpace.from_rows(
-        model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
+        model, [wider.units(u, ()) for u in units], lambda unit, field: wider.units(unit, (field,))
     )
     steps = [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
     steps += [
@@ -90,6 +105,7 @@ def load_repo_graph(
     ]
     tables: dict[type[Dataset], DatasetTable] = {}
     validity: dict[type[Dataset], Validity] = {}
+    beyond: dict[type[Dataset], npt.NDArray[np.bool_]] = {}
     for dataset_type in needs.inputs:
         certified = reader.calibrations(dataset_type) if dataset_type in needs.calibrations else []
         if certified:
@@ -100,44 +116,33 @@ def load_repo_graph(
             end = np.concatenate([c.end for c in certified])
             validity[dataset_type] = Validity(begin[order], end[order], rank[order])
         else:
-            table, _ = dataset_table(space, dataset_type, [reader.datasets(dataset_type)])
+            table, order = dataset_table(space, dataset_type, [wider.datasets(dataset_type)])
+            if dataset_type in wider.beyond:
+                beyond[dataset_type] = wider.beyond[dataset_type][order]
         tables[dataset_type] = table
-        steps.append(Step(f"datasets {dataset_type.name!r} found", table.n))
+        more = beyond.get(dataset_type)
+        steps.append(
+            Step(f"datasets {dataset_type.name!r} found", table.n - (0 if more is None else int(more.sum())))
+        )
+        if more is not None:
+            steps.append(Step(f"datasets {dataset_type.name!r} found beyond the expression", int(more.sum())))
     coded = {n: relation_table(space, r) for n, r in relations.items()}
     for name, side in narrowed:
         for dataset_type, table in tables.items():
+            if dataset_type in beyond:
+                continue
             left_out = _leave_out_unrelated(space, table, coded[name], side, validity)
             if left_out:
                 what = f"datasets {dataset_type.name!r} that relation {name!r} leads to"
                 steps.append(Step(what, table.n))
-    return RepoGraph(space, tables, coded, validity), tuple(steps)
+    beyond_units = {u: mask for u in units if (mask := wider.beyond_unit(u, space.tables[u].ids)) is not None}
+    widened = {n: relation_table(space, rows) for n, rows in wider.relations(relations).items()}
+    return RepoGraph(space, tables, coded, validity, beyond, beyond_units, widened), tuple(steps)
 
 
 def _said(spoken_of: Iterable[set[str]], units: Iterable[str]) -> set[str]:
     """Units that the expression names, which are worth a line of their own."""
     return {u for said in spoken_of for u in said} & set(units)
-
-
-def narrow_through_relations(
-    model: UnitModel, reader: Reader, relation_names: Iterable[str], spoken_of: Sequence[set[str]]
-) -> tuple[dict[str, RelationRows], list[tuple[str, tuple[str, ...]]]]:
-    """Read relations, and admit of the side that the condition does not speak of only what is left.
-
-    Returns the relations, and which side of which was narrowed.
-    """
-    found: dict[str, RelationRows] = {}
-    narrowed = []
-    for name in relation_names:
-        relation = model.relation(name)
-        rows = found[name] = reader.relation(name)
-        for side, other in ((relation.left, relation.right), (relation.right, relation.left)):
-            near, far = set(model.determined(side)), set(model.determined(other))
-            if any(said & (far - near) and not said & (near - far) for said in spoken_of):
-                leaves = model.leaves(model.closure(side))
-                for unit in leaves:
-                    reader.restrict(unit, group(rows.units[unit]).keys)
-                narrowed.append((name, leaves))
-    return found, narrowed
 
 
 def _leave_out_unrelated(

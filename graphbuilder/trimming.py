@@ -8,16 +8,17 @@ stretches of quanta are looked at, which bounds what this costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.values import Trimmed
-from graphbuilder.loading import dataset_table, narrow_through_relations, relation_table
+from graphbuilder.loading import dataset_table, relation_table
+from graphbuilder.widening import kept_conditions, narrow_through_relations
 from supertask.butler.port import Reader
-from supertask.conditions import And, Condition, conjuncts, names
+from supertask.conditions import And, Condition, names
 from supertask.datasets import Dataset
 from supertask.fields import DatasetField, FieldRole
 from supertask.repograph.columns import group, lookup, pack_both
@@ -29,7 +30,7 @@ from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import QuantumTable
 from supertask.units import UnitModel
 
-__all__ = ["Gatherer", "kept_conditions", "trimmed"]
+__all__ = ["Gatherer", "trimmed"]
 
 LOOKED_AT = 200
 _STRETCHES = 4
@@ -53,18 +54,6 @@ class _Source:
 
     dataset_type: type[Dataset]
     select: Mapping[str, tuple[object, ...]]
-
-
-def kept_conditions(
-    model: UnitModel, where: Condition | None, units: Iterable[str]
-) -> tuple[list[Condition], list[Condition]]:
-    """Part the conditions of an expression: those that some units decide alone, and the others."""
-    own = set(model.determined(units))
-    kept: list[Condition] = []
-    others: list[Condition] = []
-    for condition in conjuncts(where):
-        (kept if {n.unit for n in names(condition)} <= own else others).append(condition)
-    return kept, others
 
 
 def trimmed(

@@ -25,6 +25,7 @@ from supertask.configfields import ConfigField, Declaration, Special
 from supertask.datasets import Dataset, DatasetType
 from supertask.errors import ConfigError, DatasetTypeError, Problems
 from supertask.frozen import FrozenDict
+from supertask.inputlookups import Find, When, gap_ns, which
 from supertask.kinds.base import MISSING, At, Kind
 from supertask.policy import FailurePolicy
 from supertask.yamltext import Node, Scalar
@@ -75,9 +76,24 @@ class DatasetField:
     """Whether it is in the repository before, and made by no task of the pipeline."""
     select: dict[str, tuple[Any, ...]] = attrs.field(factory=dict)
     """Unit or ``unit.field`` → the values that a dataset's must be one of."""
+    whole: bool = False
+    """Whether the expression selects quanta only, and leaves what they gather of it whole."""
+    when: When = When.VALID
+    """Which one is looked up by time."""
+    max_gap: int | None = None
+    """Nanoseconds that the one looked up by time may be away."""
+    alike: tuple[str, ...] = ()
+    """Units that must be the same in the one looked up by time, besides those that its own units share."""
+    find: Find | None = None
+    """A look-up function of its own."""
     overhead: bool = False
     """Whether it affects only what quanta share."""
     doc: str = ""
+
+    @property
+    def untrimmed(self) -> bool:
+        """Whether the expression does not narrow what is read of it."""
+        return self.whole or self.prerequisite or self.find is not None or self.when is not When.VALID
 
     @property
     def is_input(self) -> bool:
@@ -196,6 +212,13 @@ class _DatasetDeclaration(Declaration):
                 problems.add(
                     f"select: {word!r} needs one or more values (str, int, float, bool), got {values!r}"
                 )
+        if template.when is When.VALID and (template.max_gap is not None or template.alike):
+            problems.add("max_gap and alike are for look-ups by time: give when=When.NEAREST, too")
+        if template.find is not None and (template.when is not When.VALID or template.select):
+            problems.add("find is a look-up of its own: it leaves no room for when or select")
+        find: Any = template.find
+        if find is not None and not callable(find):
+            problems.add(f"find must be a function of quanta and RepoGraph, got {find!r}")
         problems.raise_if_any(ConfigError)
 
 
@@ -224,9 +247,26 @@ class InputField(_DatasetDeclaration):
     deferred : bool, optional
         Whether `run` gets handles with a `get` of their own, to read later, in part, or not at all.
     prerequisite : bool, optional
-        Whether it is in the repository before, and made by no task of the pipeline.
+        Whether it is in the repository before, and made by no task of the pipeline. The expression
+        does not narrow it.
     select : Mapping, optional
         Unit or ``unit.field`` → value, or several to choose from: only such datasets are read.
+    whole : bool, optional
+        Whether the expression selects quanta only: with ``visit = 1`` a coadd of patches that visit 1
+        lies on is then still made of all their visits that the repository has.
+    when : When, optional
+        Which one is looked up by the time of the quantum: ``When.NEAREST`` or ``When.LATEST_BEFORE``
+        of those whose other units are the same; their own time is that of the unit that has one.
+        The expression does not narrow it.
+    max_gap : datetime.timedelta or Quantity, optional
+        How far away in time that one may be.
+    alike : sequence of str, optional
+        Units that must be the same besides, such as ``physical_filter``.
+    find : callable, optional
+        A look-up of its own, ``find(quanta, repoGraph)``: it gets all quanta (`GroupedQuanta`) at
+        once and returns two columns, int: the position of a quantum, and the row of a dataset in
+        ``repoGraph.datasets[type]``, for each pair that belongs together. The expression does not
+        narrow what it may choose from.
     overhead : bool, optional
         Whether it affects only what quanta share.
     """
@@ -246,6 +286,11 @@ class InputField(_DatasetDeclaration):
         deferred: bool = False,
         prerequisite: bool = False,
         select: Mapping[str, Any] | None = None,
+        whole: bool = False,
+        when: When | str = When.VALID,
+        max_gap: Any = None,
+        alike: Iterable[str] | str = (),
+        find: Find | None = None,
         overhead: bool = False,
     ) -> None:
         super().__init__(
@@ -259,6 +304,11 @@ class InputField(_DatasetDeclaration):
             deferred=deferred,
             prerequisite=prerequisite,
             select=_select(select),
+            whole=whole,
+            when=which(when),
+            max_gap=gap_ns(max_gap),
+            alike=_words(alike),
+            find=find,
             overhead=overhead,
         )
 

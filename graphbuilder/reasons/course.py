@@ -8,6 +8,7 @@ import attrs
 
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.lookups import condition_for
+from graphbuilder.reasons.links import linking_relations
 from graphbuilder.reasons.lookup import check_same, pipeline_of
 from graphbuilder.reasons.selection import Selection, select_step_by_step
 from supertask.butler.port import AbstractButler
@@ -42,6 +43,7 @@ class PlanExplanation:
                 "its defineQuanta, which made none",
             )
             found.append(f"{label} has no quanta; the first step that left none: {first}")
+        found += self.trimmed
         found += [f"{n:,} of {label} left out: not among the {why}" for label, why, n in self.left_out]
         return tuple(found)
 
@@ -86,6 +88,21 @@ def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanE
     }
     where = condition_for(dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections)
     chosen = select_step_by_step(
-        butler, where, tuple(given.values()), collections=dag.meta.collections, certified=certified
+        butler,
+        where,
+        tuple(given.values()),
+        collections=dag.meta.collections,
+        certified=certified,
+        relations=_followed(dag),
     )
     return PlanExplanation(dag.meta.steps, left_out, chosen, trimmed)
+
+
+def _followed(dag: ScienceDag) -> set[str]:
+    """Return the relations that join quanta of some task to what it reads."""
+    return {
+        name
+        for table in dag.quantum_tables
+        for dataset_type in table.tables
+        for name in linking_relations(dag.model, table.columns, dataset_type.units)
+    }

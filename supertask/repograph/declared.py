@@ -7,6 +7,7 @@ from typing import Protocol
 
 from supertask.errors import PreflightError
 from supertask.fields import DatasetField, FieldRole
+from supertask.inputlookups import When
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.relate import deciders
@@ -52,12 +53,15 @@ def define_declared(repoGraph: RepoGraph, config: DeclaredConfig) -> GroupedQuan
     if first is None:
         quanta = repoGraph.quanta(units)
     else:
-        quanta = repoGraph.group(first.dataset_type, units, select=first.select)
+        quanta = repoGraph.group(first.dataset_type, units, select=first.select, whole=first.untrimmed)
         if first.minimum > 1:
             quanta = quanta.require(first.dataset_type, first.minimum)
     for field in inputs:
         if field is not first:
-            quanta = quanta.join(field.dataset_type, minimum=field.minimum, select=field.select)
+            quanta = quanta.join(
+                field.dataset_type, minimum=field.minimum, select=field.select, whole=field.untrimmed,
+                when=field.when, max_gap=field.max_gap, alike=field.alike, find=field.find,
+            )  # fmt: skip
     for field in outputs:
         quanta = quanta.produce(field.dataset_type)
     return quanta
@@ -71,6 +75,8 @@ def leading(
     reached = None
     for field in inputs:
         if field.minimum < 1 or field.role is FieldRole.CALIBRATION or field.prerequisite:
+            continue
+        if field.find is not None or field.when is not When.VALID:
             continue
         have = set(model.determined(model.closure(field.dataset_type.units)))
         if wanted <= have:

@@ -76,7 +76,12 @@ class RepoGraph(Holdings):
         return self.space.data_ids(self.relations[relation].columns)
 
     def group(
-        self, dataset_type: type[Dataset], by: Iterable[str] | str, *, select: Select | None = None
+        self,
+        dataset_type: type[Dataset],
+        by: Iterable[str] | str,
+        *,
+        select: Select | None = None,
+        whole: bool = False,
     ) -> GroupedQuanta:
         """Make one quantum for each distinct value of some units among the datasets of a type.
 
@@ -89,6 +94,8 @@ class RepoGraph(Holdings):
             relation of the unit model.
         select : Mapping, optional
             Only datasets with these values of units or fields.
+        whole : bool, optional
+            Whether a quantum gets all its datasets, not only those that the expression selects.
 
         Raises
         ------
@@ -106,6 +113,10 @@ class RepoGraph(Holdings):
                 f"{self.model.name!r} determine them"
             )
         edges = grouping.edges
+        if whole and dataset_type in self.beyond:
+            rows, _ = self.selected(table, select, whole=True)
+            quanta_rows = Rows(grouping.columns, grouping.n)
+            edges = match(self.space, self.wider, quanta_rows, rows_of(table, rows))
         if rows is not None:
             edges = Edges(edges.n, edges.indptr, rows[edges.all_rows()].astype(np.int32))
         quanta = QuantumTable(
@@ -124,17 +135,17 @@ class RepoGraph(Holdings):
         columns: Columns = {}
         n = 1
         for unit in leaves:
-            own: Columns = {unit: np.arange(self.space.size(unit), dtype=np.int32)}
+            own: Columns = {unit: self.units[unit].codes}
             if not columns:
                 columns, n = own, len(own[unit])
                 continue
             try:
                 edges = match(self.space, self.relations, Rows(columns, n), Rows(own, len(own[unit])))
             except PreflightError:  # unrelated units: every pair
-                size = self.space.size(unit)
+                size = len(own[unit])
                 edges = Edges.from_counts(np.full(n, size), np.tile(np.arange(size), n))
             owners = edges.owners()
-            columns = {u: c[owners] for u, c in columns.items()} | {unit: edges.all_rows()}
+            columns = {u: c[owners] for u, c in columns.items()} | {unit: own[unit][edges.all_rows()]}
             n = len(owners)
         for name, relation in self.relations.items():
             sides = self.model.relation(name)

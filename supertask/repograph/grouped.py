@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
+from supertask.inputlookups import Find, When
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, expand, group, pack
 from supertask.repograph.holdings import Holdings, Select, Step, Validity
 from supertask.repograph.relate import Rows, match
 from supertask.repograph.space import Columns
 from supertask.repograph.tables import DatasetTable, QuantumTable
-from supertask.units import FieldKind
+from supertask.repograph.timely import look_up_by_time, times_of
 
 __all__ = ["GroupedQuanta", "rows_of"]
 
@@ -55,6 +56,11 @@ class GroupedQuanta(Sequence[Quantum]):
         *,
         minimum: int = 1,
         select: Select | None = None,
+        whole: bool = False,
+        when: When = When.VALID,
+        max_gap: int | None = None,
+        alike: Iterable[str] = (),
+        find: Find | None = None,
     ) -> GroupedQuanta:
         """Give each quantum the datasets of a type that belong to it.
 
@@ -69,17 +75,37 @@ class GroupedQuanta(Sequence[Quantum]):
             Quanta with fewer are left out, with their reason kept.
         select : Mapping, optional
             Only datasets with these values of units or fields.
+        whole : bool, optional
+            Whether all of them are meant, not only those that the expression selects.
+        when, max_gap, alike, find : optional
+            Look-ups by time, and of one's own, as for `InputField`; `max_gap` is in nanoseconds.
+
+        Raises
+        ------
+        PreflightError
+            Nothing relates the two, outputs were produced before (unless `minimum` is 0), or `find`
+            did not return pairs of rows.
         """
         graph = self.graph
-        if self.table.outputs:
+        if self.table.outputs and minimum:
             raise PreflightError("join inputs before producing outputs: quanta may be left out by a join")
         datasets = graph.datasets[dataset_type]
-        rows, _ = graph.selected(datasets, select)
+        whole = whole or when is not When.VALID or find is not None
+        rows, _ = graph.selected(datasets, select, whole=whole)
         quanta = Rows(self.table.columns, self.table.n)
-        edges = match(graph.space, graph.relations, quanta, rows_of(datasets, rows))
+        if find is not None:
+            edges = self._found(find, datasets)
+        elif when is not When.VALID:
+            edges = look_up_by_time(
+                graph.space, quanta, rows_of(datasets, rows), dataset_type.units,
+                before=when is When.LATEST_BEFORE, max_gap=max_gap, alike=alike,
+            )  # fmt: skip
+        else:
+            relations = graph.wider if whole else graph.relations
+            edges = match(graph.space, relations, quanta, rows_of(datasets, rows))
         if rows is not None:
             edges = Edges(edges.n, edges.indptr, rows[edges.all_rows()].astype(np.int32))
-        if dataset_type in graph.validity:
+        if dataset_type in graph.validity and when is When.VALID and find is None:
             edges = _valid_at(graph, self.table, edges, graph.validity[dataset_type])
         table = attrs.evolve(
             self.table,
@@ -88,6 +114,72 @@ class GroupedQuanta(Sequence[Quantum]):
         )
         new = attrs.evolve(self, table=table)
         return new.require(dataset_type, minimum) if minimum else new
+
+    def _found(self, find: Find, datasets: DatasetTable) -> Edges:
+        """Return the pairs that a look-up function gives."""
+        name = datasets.dataset_type.name
+        try:
+            owners, rows = (np.asarray(column) for column in find(self, self.graph))
+        except (TypeError, ValueError) as error:
+            raise PreflightError(
+                f"the look-up of {name!r} must return two columns, quanta and rows of datasets: {error}"
+            ) from error
+        if owners.shape != rows.shape or owners.ndim != 1:
+            raise PreflightError(
+                f"the look-up of {name!r} returned columns of shapes {owners.shape} and {rows.shape}: give "
+                "one value of each for each pair"
+            )
+        return self._paired(name, owners, rows, datasets.n)
+
+    def _paired(self, name: str, owners: npt.NDArray[Any], rows: npt.NDArray[Any], there: int) -> Edges:
+        for column, n, what in ((owners, self.table.n, "quanta"), (rows, there, f"datasets {name!r}")):
+            if len(column) and column.dtype.kind not in "iu":
+                raise PreflightError(f"positions of {what} are whole numbers, got {column.dtype}")
+            if len(column) and (int(column.min()) < 0 or int(column.max()) >= n):
+                raise PreflightError(
+                    f"there are {n} {what}, and positions from {column.min()} to {column.max()} were given"
+                )
+        return Edges.from_pairs(self.table.n, owners.astype(np.int64), rows.astype(np.int64))
+
+    def extend(
+        self, dataset_type: type[Dataset], owners: npt.ArrayLike, rows: npt.ArrayLike, why: str
+    ) -> GroupedQuanta:
+        """Give quanta further inputs of a type.
+
+        Parameters
+        ----------
+        dataset_type : dataset type
+            One that the task's config declares.
+        owners, rows : array_like
+            Shape (k,), int: the position of a quantum, and the row of a dataset in
+            ``repoGraph.datasets[dataset_type]``; pairs that are there already count once.
+        why : str
+            What was added, for the explanation of the plan.
+
+        Raises
+        ------
+        PreflightError
+            A position is that of no quantum, or of no dataset.
+        """
+        datasets = self.graph.datasets[dataset_type]
+        new_owners, new_rows = np.asarray(owners), np.asarray(rows)
+        if new_owners.shape != new_rows.shape or new_owners.ndim != 1:
+            raise PreflightError("give one quantum and one row for each input to add")
+        added = self._paired(dataset_type.name, new_owners, new_rows, datasets.n)
+        before = self.table.inputs.get(dataset_type)
+        pairs = [e for e in (before, added) if e is not None]
+        edges = Edges.from_pairs(
+            self.table.n,
+            np.concatenate([e.owners() for e in pairs]),
+            np.concatenate([e.all_rows() for e in pairs]),
+        )
+        table = attrs.evolve(
+            self.table,
+            inputs={**self.table.inputs, dataset_type: edges},
+            tables={**self.table.tables, dataset_type: datasets},
+        )
+        step = Step(f"inputs {dataset_type.name!r}: {why}", edges.count)
+        return attrs.evolve(self, table=table, steps=(*self.steps, step))
 
     def require(self, dataset_type: type[Dataset], minimum: int) -> GroupedQuanta:
         """Leave out quanta with fewer than `minimum` inputs of a type."""
@@ -257,14 +349,10 @@ def _valid_at(graph: Holdings, quanta: QuantumTable, edges: Edges, validity: Val
 
 
 def _quantum_times(graph: Holdings, quanta: QuantumTable) -> npt.NDArray[np.int64]:
-    model = graph.model
-    for unit in reversed(model.determined(quanta.columns)):
-        for field in model.unit(unit).fields:
-            if field.kind is FieldKind.TIME and unit in graph.space.tables:
-                codes = graph.space.column(quanta.columns, unit)
-                values: npt.NDArray[np.int64] = graph.space.field(unit, field.name)[codes]
-                return values
-    raise PreflightError(
-        f"a certified calibration is looked up by time, but no unit of ({', '.join(quanta.columns)}) has a "
-        "field of kind time"
-    )
+    times = times_of(graph.space, Rows(quanta.columns, quanta.n))
+    if times is None:
+        raise PreflightError(
+            f"a certified calibration is looked up by time, but no unit of ({', '.join(quanta.columns)}) has "
+            "a field of kind time"
+        )
+    return times

@@ -91,6 +91,11 @@ class Holdings:
         Relation → table.
     validity : Mapping, optional
         Calibration type → when each row of its table is valid.
+    beyond, beyond_units : Mapping, optional
+        Type, and unit → mask of what the expression does not select, and that was read for the sake of
+        inputs that it must not trim.
+    wider : Mapping, optional
+        Relation → table with the rows that such inputs need, where it has more than the selected ones.
 
     Attributes
     ----------
@@ -106,22 +111,35 @@ class Holdings:
         datasets: Mapping[type[Dataset], DatasetTable] | None = None,
         relations: Mapping[str, RelationTable] | None = None,
         validity: Mapping[type[Dataset], Validity] | None = None,
+        beyond: Mapping[type[Dataset], npt.NDArray[np.bool_]] | None = None,
+        beyond_units: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+        wider: Mapping[str, RelationTable] | None = None,
     ) -> None:
         self.space = space
         self.model = space.model
         self.relations = dict(relations or {})
         self.validity = dict(validity or {})
-        self.units: Mapping[str, UnitSet] = {u: UnitSet(space, u) for u in space.tables}
+        self.beyond_units = dict(beyond_units or {})
+        self.units: Mapping[str, UnitSet] = {
+            u: UnitSet(space, u, None if u not in self.beyond_units else ~self.beyond_units[u])
+            for u in space.tables
+        }
         self.datasets = DatasetTables(space, datasets or {})
+        self.beyond = dict(beyond or {})
+        self.wider = {**self.relations, **(wider or {})}
 
     def selected(
-        self, table: DatasetTable, select: Select | None
+        self, table: DatasetTable, select: Select | None, *, whole: bool = False
     ) -> tuple[npt.NDArray[np.int64] | None, list[Step]]:
-        """Return the rows of a table that `select` admits, None for all of them, and what was done."""
-        steps = [Step(f"datasets {table.dataset_type.name!r}", table.n)]
+        """Return the rows of a table that `select` admits, None for all of them, and what was done.
+
+        What was read for the sake of whole inputs alone is left out, unless it is asked for.
+        """
+        beyond = None if whole else self.beyond.get(table.dataset_type)
+        keep = np.ones(table.n, bool) if beyond is None else ~beyond
+        steps = [Step(f"datasets {table.dataset_type.name!r}", int(keep.sum()))]
         if not select:
-            return None, steps
-        keep = np.ones(table.n, bool)
+            return (None if beyond is None else np.flatnonzero(keep)), steps
         for name, wanted in select.items():
             keep &= self._has_value(table, name, wanted)
             steps.append(

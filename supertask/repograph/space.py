@@ -268,15 +268,23 @@ class UnitSpace:
 class UnitSet(AbstractSet[DataId]):
     """The instances of one unit as a set of data IDs, made on demand."""
 
-    def __init__(self, space: UnitSpace, unit: str) -> None:
+    def __init__(self, space: UnitSpace, unit: str, selected: npt.NDArray[np.bool_] | None = None) -> None:
         self._space = space
         self._unit = unit
+        self._selected = selected
+
+    @property
+    def codes(self) -> npt.NDArray[np.int32]:
+        """Codes of the instances, ascending."""
+        if self._selected is None:
+            return np.arange(self._space.size(self._unit), dtype=np.int32)
+        return np.flatnonzero(self._selected).astype(np.int32)
 
     def _columns(self) -> Columns:
-        return {self._unit: np.arange(len(self), dtype=np.int32)}
+        return {self._unit: self.codes}
 
     def __len__(self) -> int:
-        return self._space.size(self._unit)
+        return self._space.size(self._unit) if self._selected is None else int(self._selected.sum())
 
     def __iter__(self) -> Iterator[DataId]:
         return iter(self._space.data_ids(self._columns()))
@@ -285,10 +293,10 @@ class UnitSet(AbstractSet[DataId]):
         if not isinstance(dataId, Mapping):
             return False
         try:
-            self._space.code_of(self._unit, dataId)
+            code = self._space.code_of(self._unit, dataId)
         except DataIdError:
             return False
-        return True
+        return self._selected is None or bool(self._selected[code])
 
     @classmethod
     def _from_iterable(cls, it: Iterable[Any]) -> Any:
@@ -296,7 +304,8 @@ class UnitSet(AbstractSet[DataId]):
 
     def field(self, name: str) -> npt.NDArray[Any]:
         """Return a field of all instances, in the order of iteration, shape (n,)."""
-        return self._space.field(self._unit, name)
+        values = self._space.field(self._unit, name)
+        return values if self._selected is None else values[self._selected]
 
     def __repr__(self) -> str:
         return f"<{len(self)} of unit {self._unit!r}>"
