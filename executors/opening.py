@@ -23,13 +23,14 @@ from executors.retention import remake
 from executors.runfolder import RunFolder, is_held
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import TaskNode
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler, CollectionKind
 from supertask.datasets import Dataset
 from supertask.errors import DatasetNotFoundError, ExecutionError
-from supertask.identities import digest
+from supertask.identities import canonical, digest
 from supertask.rows import FileRecord
-from supertask.taskdefs import config_type
+from supertask.taskdefs import config_type, overrides_type
 
 __all__ = [
     "check_repository",
@@ -205,8 +206,8 @@ def prepare_repository(
 ) -> None:
     """Make the run, record what made it, and write what is known before any quantum runs.
 
-    Written are each task's configuration (``<label>_config``) and its init outputs. Doing it again does no
-    harm.
+    Written are each task's configuration (``<label>_config``), what is otherwise for some data
+    (``<label>_overrides``), and its init outputs. Doing it again does no harm.
 
     Raises
     ------
@@ -229,7 +230,13 @@ def prepare_repository(
             **{k: v for k, v in attrs.asdict(plan.meta).items() if k not in {"unit_model", "steps"}},
         },
         "tasks": {
-            t.label: {"class": t.class_path, "version": t.version, "config": t.config} for t in plan.tasks
+            t.label: {
+                "class": t.class_path,
+                "version": t.version,
+                "config": t.config,
+                **({"variants": _variants(plan, t)} if t.variants else {}),
+            }
+            for t in plan.tasks
         },
         "sessions": sessions,
     }
@@ -237,8 +244,12 @@ def prepare_repository(
     records = []
     for node in plan.tasks:
         values: dict[type[Dataset], Any] = {config_type(node.label): node.config, **tasks.schemas(node.label)}
+        overrides = plan.meta.pipeline.get("tasks", {}).get(node.label, {}).get("overrides")
+        if overrides:
+            values[overrides_type(node.label)] = overrides
         for dataset_type, value in values.items():
-            identity = digest(b"init output", dataset_type.name.encode(), node.key)
+            said = (canonical(overrides),) if overrides and value is overrides else ()
+            identity = digest(b"init output", dataset_type.name.encode(), node.key, *said)
             record = _written_once(
                 butler,
                 datastore,
@@ -252,6 +263,12 @@ def prepare_repository(
                 records.append(record)
     if records:
         butler.register(run, records, skip_existing=True)
+
+
+def _variants(plan: ScienceDag, node: TaskNode) -> list[dict[str, Any]]:
+    """Return the variants of a task as plain data, each with how many quanta have it."""
+    counts = plan.variant_counts(node.label)
+    return [{**v.plain(), "quanta": n} for v, n in zip(node.variants, counts, strict=True)]
 
 
 def _written_once(

@@ -74,7 +74,7 @@ class QuantumRunner:
         self._keep_log = keep_log
         self._guard = guard
         self._captures: dict[str, LogCapture] = {}
-        self._minimums: dict[str, Mapping[type[Dataset], int] | None] = {}
+        self._minimums: dict[int, Mapping[type[Dataset], int] | None] = {}
         self._meter = Meter()
         self._host, self._pid = socket.gethostname(), os.getpid()
 
@@ -123,7 +123,7 @@ class QuantumRunner:
         self._meter.start()
         run = _Run(record, self.locations(record))
         try:
-            task = self._tasks[record.label]
+            task = self._tasks.variant(record.label, record.variant)
             capture = self._captures.get(record.label)
             if capture is None:
                 capture = self._captures[record.label] = LogCapture(task.log)
@@ -211,7 +211,7 @@ class QuantumRunner:
         written = run.written()
         if len(written) == sum(map(len, record.quantum.outputs.values())):
             return ()
-        minimums = self._output_minimums(record.label, task)
+        minimums = self._output_minimums(task)
         left_out, lacking = [], []
         for dataset_type, datasets in record.quantum.outputs.items():
             unwritten = sorted(datasets - written)
@@ -228,14 +228,15 @@ class QuantumRunner:
             )
         return tuple(record.identities[d] for d in left_out)
 
-    def _output_minimums(self, label: str, task: SuperTask) -> Mapping[type[Dataset], int] | None:
-        if label not in self._minimums:
+    def _output_minimums(self, task: SuperTask) -> Mapping[type[Dataset], int] | None:
+        # Tasks are made once and kept, so each (variant) is known by what it is.
+        if id(task) not in self._minimums:
             found = None
             if isinstance(task.config, SuperTaskConfig):
                 fields = task.config.fields_of(FieldRole.OUTPUT).values()
                 found = {field.dataset_type: field.minimum for field in fields}
-            self._minimums[label] = found
-        return self._minimums[label]
+            self._minimums[id(task)] = found
+        return self._minimums[id(task)]
 
     def _take_back(self, run: _Run) -> None:
         """Delete what a quantum wrote that did not succeed."""

@@ -22,7 +22,8 @@ class TaskSet:
     """Constructs tasks from what the plan says of them, when they are first asked for.
 
     A task that has init inputs is constructed after all tasks before it, so that it finds their schemas;
-    others need nobody, and a process that runs one task imports one.
+    others need nobody, and a process that runs one task imports one. Of a task that overrides on data give
+    several configurations, each variant that is asked for is a task of its own.
 
     Parameters
     ----------
@@ -34,25 +35,30 @@ class TaskSet:
 
     def __init__(self, nodes: Sequence[TaskNode], outside: DatasetSource | None = None) -> None:
         self._nodes = {node.label: node for node in nodes}
-        self._made: dict[str, SuperTask] = {}
+        self._made: dict[tuple[str, int], SuperTask] = {}
         self._schemas: dict[str, Mapping[type[Dataset], Any]] = {}
         self._init = InitSource(outside)
         for node in nodes:
             self._init.record(config_type(node.label), node.config)
 
     def __getitem__(self, label: str) -> SuperTask:
-        task = self._made.get(label)
-        return task if task is not None else self._make(self._nodes[label])
+        return self.variant(label, 0)
+
+    def variant(self, label: str, number: int) -> SuperTask:
+        """Return a task as one of its variants has it."""
+        task = self._made.get((label, number))
+        return task if task is not None else self._make(self._nodes[label], number)
 
     def schemas(self, label: str) -> Mapping[type[Dataset], Any]:
         """Return what a task makes known once it is constructed: dataset type → object."""
         self[label]
         return self._schemas[label]
 
-    def _make(self, node: TaskNode) -> SuperTask:
+    def _make(self, node: TaskNode, number: int) -> SuperTask:
+        variant = node.variant(number)
         try:
-            cls = load_class(node.class_path, SuperTask)
-            config = cls.ConfigClass.from_dict(node.config, "the plan")
+            cls = load_class(variant.class_path, SuperTask)
+            config = cls.ConfigClass.from_dict(variant.config, "the plan")
             if isinstance(config, SuperTaskConfig) and config.fields_of(FieldRole.INIT_INPUT):
                 for earlier in self._nodes:
                     if earlier == node.label:
@@ -64,13 +70,14 @@ class TaskSet:
             raise ExecutionError(f"task {node.label!r} cannot be constructed: {error}") from error
         except Exception as error:
             raise ExecutionError(
-                f"task {node.label!r} ({node.class_path}) cannot be constructed: "
+                f"task {node.label!r} ({variant.class_path}) cannot be constructed: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        for dataset_type, schema in schemas.items():
-            self._init.record(dataset_type, schema)
-        self._schemas[node.label] = schemas
-        self._made[node.label] = task
+        if node.label not in self._schemas:
+            for dataset_type, schema in schemas.items():
+                self._init.record(dataset_type, schema)
+            self._schemas[node.label] = schemas
+        self._made[node.label, number] = task
         return task
 
 

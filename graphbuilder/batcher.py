@@ -3,7 +3,7 @@
 Quanta of one task share its imports, its construction and its configuration; neighbours in data-ID
 order also share inputs (the same visit, the same patch). So a bundle is a run of one task's quanta
 in that order, cut evenly. Bundles follow the tasks' topological order, hence depend only on earlier
-ones.
+ones. Quanta of different variants of a task share no configuration and so are never in one bundle.
 """
 
 from __future__ import annotations
@@ -47,12 +47,19 @@ class QuantumBatcher:
     def bundles(self, dag: ScienceDag) -> Bundling:
         """Return the bundles of a plan."""
         ends = [np.zeros(1, np.int64)]
-        for node in dag.tasks:
-            if node.count:
-                pieces = -(-node.count // self.max_quanta)
-                cuts = node.first + node.count * np.arange(1, pieces + 1, dtype=np.int64) // pieces
-                ends.append(cuts)
-        return Bundling(self.name, np.concatenate(ends), np.arange(dag.n_quanta, dtype=np.int32))
+        order = np.arange(dag.n_quanta, dtype=np.int32)
+        for node, table in zip(dag.tasks, dag.quantum_tables, strict=True):
+            counts = [node.count]
+            if table.variants is not None:
+                variants = table.variants[:]
+                counts = np.bincount(variants).tolist()
+                order[node.first : node.first + node.count] = node.first + np.argsort(variants, kind="stable")
+            first = node.first
+            for count in filter(None, counts):
+                pieces = -(-count // self.max_quanta)
+                ends.append(first + count * np.arange(1, pieces + 1, dtype=np.int64) // pieces)
+                first += count
+        return Bundling(self.name, np.concatenate(ends), order)
 
     def batch(self, dag: ScienceDag) -> ScienceDag:
         """Return the same plan with these bundles, which become its default."""

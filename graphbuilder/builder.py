@@ -15,17 +15,17 @@ from graphbuilder.dag.identity import (
     Digests,
     FieldInput,
     dataset_identities,
-    quantum_identities,
     unit_digests,
 )
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed
+from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
 from graphbuilder.shards import Shard, narrow
 from graphbuilder.trimming import Gatherer, trimmed
+from graphbuilder.variants import Overrides, identities_of
 from graphbuilder.widening import Untrimmed
 from supertask.butler.port import AbstractButler, Reader
 from supertask.classpath import class_path
@@ -57,6 +57,7 @@ class _Plan:
 
     repoGraph: RepoGraph
     steps: list[tuple[str, str, int]]
+    overrides: Overrides
     nodes: list[TaskNode] = attrs.field(factory=list)
     quanta: list[QuantumTable] = attrs.field(factory=list)
     producers: dict[type[Dataset], Producers] = attrs.field(factory=dict)
@@ -137,6 +138,7 @@ class GraphBuilder:
         pipeline = self.pipeline.copy()
         pipeline.check(model)
         pipeline.sort()
+        overrides = Overrides(pipeline, model)
         self._check_types(pipeline)
         needs = self._needs(pipeline)
         self._check_known(pipeline, needs)
@@ -151,7 +153,7 @@ class GraphBuilder:
             if shard is not None:
                 narrow(reader, pipeline, model, needs, shard)
             repoGraph, steps = load_repo_graph(reader, model, needs, condition, open_reader=wider)
-            plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps])
+            plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps], overrides)
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
             if condition is not None:
@@ -247,7 +249,7 @@ class GraphBuilder:
             raise PreflightError(f"defineQuanta of {label!r} returned nothing: return the quanta")
         table = absorb(plan.repoGraph, label, defined, config.quantum_units)
         steps = defined.steps if isinstance(defined, GroupedQuanta) else ()
-        table, further = self._adjusted(plan, taskdef, task, table)
+        table, variants, further = self._chosen(plan, taskdef, task, table)
         for step in (*steps, *further):
             plan.steps.append((label, step.what, step.count))
             if step.left_out is not None:
@@ -265,14 +267,30 @@ class GraphBuilder:
             plan.n,
             table.n,
             {f.dataset_type.name: f.minimum for f in _fields(taskdef) if f.dataset_type in table.inputs},
+            variants,
         )
         inputs = self._field_inputs(plan, taskdef, table)
-        plan.identities.append(quantum_identities(key, table, inputs, lambda unit: _digests_of(plan, unit)))
+        plan.identities.append(identities_of(node, table, inputs, lambda unit: _digests_of(plan, unit)))
         for dataset_type, edges in table.outputs.items():
             plan.producers[dataset_type] = Producers(node.first, edges)
         plan.nodes.append(node)
         plan.quanta.append(table)
         plan.steps.append((label, "quanta planned", table.n))
+
+    def _chosen(
+        self, plan: _Plan, taskdef: TaskDef, task: SuperTask, table: QuantumTable
+    ) -> tuple[QuantumTable, tuple[Variant, ...], tuple[Step, ...]]:
+        """Leave out what overrides and the task itself leave out; the others get their variants."""
+        chosen = plan.overrides.choose(taskdef, table)
+        if chosen is not None and chosen.keep is not None:
+            table = without_unmade(plan.repoGraph, table.take(chosen.keep))
+        adjusted, further = self._adjusted(plan, taskdef, task, table)
+        if chosen is None:
+            return adjusted, (), further
+        further = (*(Step(p.why, table.n, p.columns) for p in chosen.left_out), *further)
+        if adjusted is not table:
+            chosen = plan.overrides.choose(taskdef, adjusted) or chosen
+        return attrs.evolve(adjusted, variants=chosen.column), chosen.variants, further
 
     def _adjusted(
         self, plan: _Plan, taskdef: TaskDef, task: SuperTask, table: QuantumTable

@@ -17,6 +17,7 @@ from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.subset import quanta_with
 from graphbuilder.dag.values import QuantumRecord, TaskNode
 from graphbuilder.lookups import condition_for
+from graphbuilder.reasons.configured import configured
 from graphbuilder.reasons.course import PlanExplanation, explain_plan
 from graphbuilder.reasons.links import link
 from graphbuilder.reasons.lookup import check_same, having, values_of
@@ -141,6 +142,7 @@ def _made(_: ScienceDag, record: QuantumRecord, __: AbstractButler | None) -> It
 
 _TELLERS: tuple[Callable[[ScienceDag, QuantumRecord, AbstractButler | None], Iterator[str]], ...] = (
     _who,
+    configured,
     _selected,
     _read,
     _made,

@@ -14,7 +14,15 @@ from supertask.errors import PipelineError
 from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
 from supertask.supertask import SuperTask
 
-__all__ = ["DatasetUse", "TaskDef", "check_label", "config_type", "dataset_uses", "make_task_def"]
+__all__ = [
+    "DatasetUse",
+    "TaskDef",
+    "check_label",
+    "config_type",
+    "dataset_uses",
+    "make_task_def",
+    "overrides_type",
+]
 
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*\Z")
 
@@ -103,6 +111,11 @@ def make_task_def(label: str, task_class: type[SuperTask] | str, config: Any = N
 def config_type(label: str) -> type[Dataset]:
     """Return the dataset type under which the configuration of a task is recorded."""
     return Dataset.subclass(f"{label}_config", (), "yaml", f"Configuration of task {label}.")
+
+
+def overrides_type(label: str) -> type[Dataset]:
+    """Return the dataset type under which is recorded what is otherwise for some data."""
+    return Dataset.subclass(f"{label}_overrides", (), "yaml", f"Overrides on data of task {label}.")
 
 
 def dataset_uses(tasks: Iterable[TaskDef]) -> dict[str, DatasetUse]:

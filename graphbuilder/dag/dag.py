@@ -100,6 +100,9 @@ class ScienceDag:
         bundlings: Mapping[str, Bundling] | None = None,
         left_out: Sequence[LeftOut] = (),
     ) -> None:
+        for node, table in zip(tasks, quanta, strict=True):
+            if len(node.variants) > 1 and table.variants is None:
+                raise PreflightError(f"which variant each quantum of {node.label!r} has got lost; plan again")
         self.meta = meta
         self.tasks = tuple(tasks)
         self.quantum_tables = tuple(quanta)
@@ -153,6 +156,16 @@ class ScienceDag:
         raise PreflightError(
             f"the plan has no task {label!r}{did_you_mean(label, labels)}; it has {', '.join(labels)}"
         )
+
+    def variant_counts(self, label: str) -> list[int]:
+        """Return how many quanta of a task have each of its variants."""
+        node = self.task(label)
+        table = self.quantum_tables[self.tasks.index(node)]
+        n = max(len(node.variants), 1)
+        if table.variants is None:
+            return [node.count] + [0] * (n - 1)
+        counts: list[int] = np.bincount(table.variants[:], minlength=n).tolist()
+        return counts
 
     def task_of(self, i: int) -> TaskNode:
         """Return the task of quantum `i`."""

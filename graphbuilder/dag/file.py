@@ -25,7 +25,7 @@ import numpy.typing as npt
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed
+from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, SuperTaskError
 from supertask.repograph.columns import Edges
@@ -54,7 +54,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "VERSION", "read", "save"]
 
 FORMAT = "supertask-science-dag"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""1 had no variants of tasks; it is read as a plan that has none."""
 
 _CHUNK = 1 << 14
 
@@ -202,6 +204,8 @@ def _write_task(
 ) -> dict[str, Any]:
     for unit, codes in table.columns.items():
         writer.column(f"{where}/by_{unit}", codes)
+    if table.variants is not None:
+        writer.column(f"{where}/variants", table.variants)
     if table.parameters is not None:
         _write_strings(writer, f"{where}/parameter", ParameterColumn.pack(table.parameters))
     sides: dict[str, list[Any]] = {"inputs": [], "outputs": []}
@@ -214,8 +218,10 @@ def _write_task(
             if edges.rows is not None:
                 writer.column(f"{where}/{side}_{i}_rows", edges.rows)
     return {
-        **attrs.asdict(node),
+        **attrs.asdict(node, filter=lambda field, _: field.name != "variants"),
         "key": node.key.hex(),
+        "variants": [variant.plain() for variant in node.variants],
+        "varying": table.variants is not None,
         "columns": list(table.columns),
         "parameters": table.parameters is not None,
         **sides,
@@ -302,10 +308,11 @@ def _check_format(file: h5py.File) -> None:
     if file.attrs.get("format") != FORMAT:
         raise DagFileError("it is an HDF5 file, but not a plan")
     version = int(file.attrs.get("version", 0))
-    if version != VERSION:
+    if version not in READABLE:
         newer = "newer" if version > VERSION else "older"
+        known = " and ".join(map(str, READABLE))
         raise DagFileError(
-            f"it is a plan of format version {version}, {newer} than the {VERSION} that this software reads; "
+            f"it is a plan of format version {version}, {newer} than this software reads ({known}); "
             f"{'update the software' if version > VERSION else 'make the plan again with preflight'}"
         )
 
@@ -385,6 +392,7 @@ def _task(
     parameters = None
     if said["parameters"]:
         parameters = ParameterColumn(_strings(reader, f"{where}/parameter"))
+    variants = reader.column(f"{where}/variants") if said.get("varying") else None
     sides: dict[str, dict[type[Dataset], Edges]] = {}
     for side in ("inputs", "outputs"):
         sides[side] = {}
@@ -402,10 +410,11 @@ def _task(
         first=said["first"],
         count=said["count"],
         minimums=said["minimums"],
+        variants=tuple(map(Variant.from_plain, said.get("variants", ()))),
     )
     used = {tables[j].dataset_type: tables[j] for j, _, _ in [*said["inputs"], *said["outputs"]]}
     table = QuantumTable(
-        node.label, space, columns, node.count, sides["inputs"], sides["outputs"], used, parameters
+        node.label, space, columns, node.count, sides["inputs"], sides["outputs"], used, parameters, variants
     )
     return node, table
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from graphbuilder.dag.columns import StringColumn
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.topology import Producers
-from graphbuilder.dag.values import LeftOut, TaskNode, Trimmed
+from graphbuilder.dag.values import LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
 from supertask.repograph.columns import Edges, Ints, expand, group, pack
@@ -70,9 +70,10 @@ def merge(paths: Sequence[Path], folder: Path) -> ScienceDag:
     for t, node in enumerate(dags[0].tasks):
         first = sum(n.count for n in nodes)
         merged = _Quanta(dags, t, space, codes)
-        nodes.append(attrs.evolve(node, first=first, count=merged.n))
+        variants, numbers = _merge_variants([dag.tasks[t] for dag in dags])
+        nodes.append(attrs.evolve(node, first=first, count=merged.n, variants=variants))
         identities.append(spool.keep(merged.identities))
-        quanta.append(merged.table(rows, tables, spool))
+        quanta.append(merged.table(rows, tables, spool, numbers if len(variants) > 1 else None))
         for k, dag in enumerate(dags):
             begin, stop = dag.tasks[t].first, dag.tasks[t].first + dag.tasks[t].count
             index[k][begin:stop] = first + merged.moved(k)
@@ -137,17 +138,29 @@ class _Spooled:
 
 def _check_alike(dags: Sequence[ScienceDag]) -> None:
     first = attrs.asdict(dags[0].meta)
-    tasks = [attrs.evolve(node, first=0, count=0) for node in dags[0].tasks]
+    tasks = [attrs.evolve(node, first=0, count=0, variants=()) for node in dags[0].tasks]
     for dag in dags[1:]:
         other = attrs.asdict(dag.meta)
         differ = [name for name in first if name not in _ITS_OWN and first[name] != other[name]]
-        if [attrs.evolve(node, first=0, count=0) for node in dag.tasks] != tasks:
+        if [attrs.evolve(node, first=0, count=0, variants=()) for node in dag.tasks] != tasks:
             differ.append("tasks")
         if differ:
             raise PreflightError(
                 f"the plans are not shards of one: they differ in {', '.join(differ)}; make all shards with "
                 "one command, from one state of repository and software"
             )
+
+
+def _merge_variants(nodes: Sequence[TaskNode]) -> tuple[tuple[Variant, ...], list[npt.NDArray[Any]]]:
+    """Return all variants of a task that shards have, and of each shard the new numbers of its own."""
+    own = [node.variants or (node.variant(0),) for node in nodes]
+    union: list[Variant] = []
+    for variant in itertools.chain.from_iterable(own):
+        if variant not in union:
+            union.append(variant)
+    width = np.min_scalar_type(len(union) - 1)
+    numbers = [np.array([union.index(v) for v in variants], width) for variants in own]
+    return (tuple(union) if any(v.overrides for v in union) else ()), numbers
 
 
 def _in_order(mappings: Iterable[Iterable[Any]]) -> list[Any]:
@@ -343,8 +356,9 @@ class _Quanta:
         rows: Sequence[dict[type[Dataset], Any]],
         tables: dict[type[Dataset], DatasetTable],
         spool: _Spool,
+        numbers: Sequence[npt.NDArray[Any]] | None,
     ) -> QuantumTable:
-        """Return the union, each quantum once."""
+        """Return the union, each quantum once; `numbers` gives the new number of each shard's variants."""
         inputs, outputs = (
             {t: self._edges([p.get(t) for p in parts], t, rows, spool) for t in _in_order(parts)}
             for parts in ([p.inputs for p in self._parts], [p.outputs for p in self._parts])
@@ -362,7 +376,16 @@ class _Quanta:
             outputs,
             {t: tables[t] for t in [*inputs, *outputs]},
             parameters,
+            None if numbers is None else spool.keep(self._variants(numbers)),
         )
+
+    def _variants(self, numbers: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        parts = [
+            np.full(part.n, new[0]) if part.variants is None else new[part.variants[:]]
+            for part, new in zip(self._parts, numbers, strict=True)
+        ]
+        whole: npt.NDArray[Any] = np.concatenate(parts)[self._chosen]
+        return whole
 
     def _edges(
         self,

@@ -60,6 +60,7 @@ def records_of(
     digests = dag.identities[indices].tobytes()
     by_name = {t.name: t for t in table.inputs}
     minimums = {by_name[name]: n for name, n in node.minimums.items() if name in by_name}
+    variants = [0] * len(members) if table.variants is None else table.variants[members].tolist()
     for j, member in enumerate(members.tolist()):
         locations: dict[Dataset, str] = {}
         identities: dict[Dataset, bytes] = {}
@@ -77,7 +78,9 @@ def records_of(
         parameters = None if table.parameters is None else table.parameters[member]
         quantum = Quantum(sides[0], sides[1], node.label, parameters, data_ids[j])
         identity = digests[16 * j : 16 * j + 16]
-        yield QuantumRecord(int(indices[j]), node.label, identity, quantum, locations, identities, minimums)
+        yield QuantumRecord(
+            int(indices[j]), node.label, identity, quantum, locations, identities, minimums, variants[j]
+        )
 
 
 def _side(dag: Recorded, dataset_type: type[Dataset], edges: Edges, members: npt.NDArray[np.int64]) -> _Side:

@@ -16,6 +16,62 @@ __all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode", "Trimm
 
 
 @attrs.frozen
+class AppliedOverride:
+    """An override on data that made a variant of a task."""
+
+    when: str
+    """The condition that its quanta fulfil."""
+    source: str
+    """Where it is said: ``file:line:column``, a line of code, or an option."""
+    rank: int
+    camera: str = ""
+    """Whose package ships it; empty for the pipeline's own."""
+
+    def __str__(self) -> str:
+        whose = f", of camera {self.camera}" if self.camera else ""
+        return f"{self.source} (when {self.when}{whose})"
+
+
+@attrs.frozen
+class Variant:
+    """A task as it is for some of its quanta."""
+
+    class_path: str
+    config: dict[str, Any]
+    """What `Config.to_dict` gave."""
+    version: str
+    key: bytes
+    """16 bytes: identity of class, version and config."""
+    overrides: tuple[AppliedOverride, ...] = ()
+    """What made it, in the order in which they were said; none for the task's own configuration."""
+    changes: dict[str, tuple[str, str, str]] = attrs.field(factory=dict)
+    """Path of a field → its value in the task's own configuration, here, and what set that."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data, fit for JSON."""
+        return {
+            "class": self.class_path,
+            "version": self.version,
+            "key": self.key.hex(),
+            "config": self.config,
+            "overrides": [attrs.asdict(o) for o in self.overrides],
+            "changes": {path: list(change) for path, change in self.changes.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, said: Mapping[str, Any]) -> Variant:
+        """Return what `plain` gave."""
+        return cls(
+            said["class"],
+            said["config"],
+            said["version"],
+            bytes.fromhex(said["key"]),
+            tuple(AppliedOverride(**o) for o in said["overrides"]),
+            {path: (str(a), str(b), str(source)) for path, (a, b, source) in said["changes"].items()},
+        )
+
+
+@attrs.frozen
 class TaskNode:
     """One task of a plan and which quanta are its."""
 
@@ -35,6 +91,14 @@ class TaskNode:
     """How many quanta it has; they follow one another."""
     minimums: dict[str, int] = attrs.field(factory=dict)
     """Input dataset type → how many must exist for a quantum to run."""
+    variants: tuple[Variant, ...] = ()
+    """What overrides on data make of it; none where all of its quanta have `config`."""
+
+    def variant(self, number: int) -> Variant:
+        """Return a variant by its number; 0 is the task itself where it has none."""
+        if not self.variants and not number:
+            return Variant(self.class_path, self.config, self.version, self.key)
+        return self.variants[number]
 
 
 @attrs.frozen
@@ -147,3 +211,5 @@ class QuantumRecord:
     """Identity of every input and output, 16 bytes each."""
     minimums: Mapping[type[Dataset], int]
     """How many inputs of a type must exist for the quantum to run."""
+    variant: int = 0
+    """Number of its task's variant that it runs with."""

@@ -181,6 +181,8 @@ class QuantumTable(Sequence[Quantum]):
     """The table of each type named in `inputs` and `outputs`."""
     parameters: Sequence[Any] | None = None
     """Per-quantum values, or None."""
+    variants: Any = None
+    """Shape (n,), unsigned: number of the variant of its task that each has; None where all have the same."""
 
     def __len__(self) -> int:
         return self.n
@@ -217,6 +219,7 @@ class QuantumTable(Sequence[Quantum]):
             inputs={t: e.take(quanta) for t, e in self.inputs.items()},
             outputs={t: e.take(quanta) for t, e in self.outputs.items()},
             parameters=None if self.parameters is None else [self.parameters[i] for i in quanta.tolist()],
+            variants=None if self.variants is None else self.variants[:][quanta],
         )
 
     def key(self) -> npt.NDArray[np.int64]:
