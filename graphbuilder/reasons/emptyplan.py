@@ -22,6 +22,7 @@ def empty_plan(
     inputs: Sequence[type[Dataset]],
     certified: Collection[type[Dataset]],
     collections: Sequence[str],
+    relations: Collection[str] = (),
 ) -> EmptyPlanError:
     """Return the error for an empty plan, with what its expression left, condition by condition.
 
@@ -39,8 +40,12 @@ def empty_plan(
         What must be there already, and which of that may be certified for ranges of time.
     collections : sequence of str
         Collections searched.
+    relations : collection of str, optional
+        Relations that planning follows.
     """
-    chosen = select_step_by_step(butler, condition, inputs, collections=collections, certified=certified)
+    chosen = select_step_by_step(
+        butler, condition, inputs, collections=collections, certified=certified, relations=relations
+    )
     findings = chosen.findings()
     label, what = next(((label, what) for label, what, n in steps if not n), ("", "no quanta"))
     first = f"the first step that left nothing was {f'{label}: ' if label else ''}{what}"

@@ -141,6 +141,7 @@ def select_step_by_step(
     *,
     collections: Sequence[str] = (),
     certified: Collection[type[Dataset]] = (),
+    relations: Collection[str] = (),
 ) -> Selection:
     """Count what each condition of an expression leaves.
 
@@ -156,6 +157,8 @@ def select_step_by_step(
         Collections searched; the Butler's own search path unless given.
     certified : collection of dataset type, optional
         Those of the inputs that may be certified for ranges of time.
+    relations : collection of str, optional
+        Relations that planning follows.
     """
     parts = conjuncts(where)
     conditions = tuple(_count(butler, parts, i) for i in range(len(parts)))
@@ -167,15 +170,17 @@ def select_step_by_step(
             for t in inputs
             if t.name in known
         ),
-        tuple(_relations(butler, where)),
+        tuple(_relations(butler, where, relations)),
     )
 
 
-def _relations(butler: AbstractButler, where: Condition | None) -> Iterator[RelationCount]:
-    """Count rows of relations of which a condition names some unit."""
+def _relations(
+    butler: AbstractButler, where: Condition | None, followed: Collection[str]
+) -> Iterator[RelationCount]:
+    """Count rows of relations that are followed and of which a condition names some unit."""
     named = {n.unit for c in conjuncts(where) for n in names(c)}
     for relation in butler.model.relations:
-        if named & set(butler.model.determined(relation.left + relation.right)):
+        if relation.name in followed and named & set(butler.model.determined(relation.left + relation.right)):
             with butler.reader(where=where) as reader:
                 selected = _rows(reader, relation.name)
             total = selected
@@ -204,13 +209,15 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     values = _values(butler, unit, spoken[0], ())
     left = _values(butler, unit, spoken[0], parts[:i]) if i else values
     alone, together = (_true(condition, v) for v in (values, left))
-    absent = tuple(said(v, is_time=is_time) for v in unmatched(condition, values)[:_SHOWN])
+    lacking = unmatched(condition, values) if together else []
     near: tuple[str, ...] = ()
-    if not together or absent:
-        near = nearest(condition, values if together or not alone else left, is_time=is_time)
-    return ConditionCount(
-        str(condition), unit, total, alone, together, total - len(values), near, absent if together else ()
-    )
+    if lacking:
+        asked = In(spoken[0], tuple(lacking))
+        near = nearest(asked, values, is_time=is_time)
+    elif not together:
+        near = nearest(condition, left if alone else values, is_time=is_time)
+    absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
+    return ConditionCount(str(condition), unit, total, alone, together, total - len(values), near, absent)
 
 
 def _is_plain(condition: Condition) -> bool:
