@@ -229,7 +229,8 @@ def prepare_repository(
             "quanta": plan.n_quanta,
             **{k: v for k, v in attrs.asdict(plan.meta).items() if k not in {"unit_model", "steps"}},
         },
-        "tasks": {
+        "tasks": found.get("tasks", {})
+        | {
             t.label: {
                 "class": t.class_path,
                 "version": t.version,
@@ -251,6 +252,8 @@ def prepare_repository(
             said = (canonical(overrides),) if overrides and value is overrides else ()
             identity = digest(b"init output", dataset_type.name.encode(), node.key, *said)
             record = _written_once(
+                "key": t.key.hex(),
+                "source": t.source,
                 butler,
                 datastore,
                 run,

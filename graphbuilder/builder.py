@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,7 +23,10 @@ from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
 from graphbuilder.reasons.emptyplan import empty_plan
+from graphbuilder.restrict import labels_of, like_plan, narrow_like
+from graphbuilder.reuse import Reuse, reused
 from graphbuilder.shards import Shard, narrow
+from graphbuilder.taskkeys import check_names, with_source
 from graphbuilder.trimming import Gatherer, trimmed
 from graphbuilder.variants import Overrides, identities_of
 from graphbuilder.widening import Untrimmed
@@ -33,7 +36,7 @@ from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole
-from supertask.identities import task_key
+from supertask.identities import identity_field, identity_path, task_key
 from supertask.inputlookups import When
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb, without_unmade
@@ -86,6 +89,9 @@ class GraphBuilder:
         RUN collection that outputs will be written to.
     collections : sequence of str, optional
         Input collections in search order; the Butler's own search path unless given.
+    identity : str, optional
+        What stands for the code of tasks in identities: ``declared``, their version; ``source``, their source
+        code too. What each class says in its `identity`, unless given.
     """
 
     def __init__(
@@ -95,14 +101,23 @@ class GraphBuilder:
         output_run: str,
         *,
         collections: Sequence[str] | None = None,
+        identity: str | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.butler = butler
         self.output_run = output_run
+        self.identity = identity
         self.collections = tuple(butler.collections if collections is None else collections)
 
     def makeGraph(
-        self, where: str = "", *, bind: Mapping[str, Any] | None = None, shard: Shard | None = None
+        self,
+        where: str = "",
+        *,
+        bind: Mapping[str, Any] | None = None,
+        shard: Shard | None = None,
+        reuse: Reuse | None = None,
+        tasks: Iterable[str] = (),
+        like: ScienceDag | None = None,
     ) -> ScienceDag:
         """Work out every quantum and dataset before anything runs.
 
@@ -114,6 +129,14 @@ class GraphBuilder:
             Values for names such as ``:night`` in the expression.
         shard : Shard, optional
             Plan that part alone; see `graphbuilder.sharding`, which puts the parts together.
+        reuse : Reuse, optional
+            Leave out what earlier runs made already. The plan has no quanta if that is all; how much was
+            reused, and why the rest must run, is in its `meta.reused`.
+        tasks : iterable of str, optional
+            Plan these alone, and read what the others make where it is: labels, subsets, or ranges such as
+            ``..warp``, ``coadd..`` and ``isr..warp``; see `graphbuilder.restrict.labels_of`.
+        like : ScienceDag, optional
+            Plan the data IDs of this earlier plan alone.
 
         Returns
         -------
@@ -135,9 +158,11 @@ class GraphBuilder:
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
         condition = condition_for(where, self.butler, bind=bind, collections=self.collections)
-        pipeline = self.pipeline.copy()
+        words = tuple(tasks)
+        pipeline = self.pipeline.select(*labels_of(self.pipeline, words)) if words else self.pipeline.copy()
         pipeline.check(model)
         pipeline.sort()
+        check_names(pipeline)
         overrides = Overrides(pipeline, model)
         self._check_types(pipeline)
         needs = self._needs(pipeline)
@@ -150,6 +175,8 @@ class GraphBuilder:
                 other = self.butler.reader(collections=self.collections or None, where=where)
                 return opened.enter_context(other)
 
+            if like is not None:
+                narrow_like(reader, model, like)
             if shard is not None:
                 narrow(reader, pipeline, model, needs, shard)
             repoGraph, steps = load_repo_graph(reader, model, needs, condition, open_reader=wider)
@@ -163,7 +190,10 @@ class GraphBuilder:
                 self.butler, plan.steps, where, condition,
                 inputs=needs.inputs, certified=needs.calibrations, collections=self.collections,
             )  # fmt: skip
-        return self._finish(plan, pipeline, where, bind or {})
+        dag = self._finish(plan, pipeline, where, bind or {})
+        if like is not None:
+            dag = like_plan(dag, like)
+        return dag if reuse is None else reused(dag, self.butler, reuse, _optional(pipeline))
 
     # -- before the RepoGraph -----------------------------------------------------------------
 
@@ -256,7 +286,7 @@ class GraphBuilder:
                 plan.left_out.append(LeftOut(label, step.what, step.left_out))
         self._check_enough(taskdef, table)
         self._check_outputs(plan, taskdef, table)
-        key = task_key(class_path(taskdef.task_class), taskdef.task_class.version, config)
+        key = task_key(identity_path(taskdef.task_class), taskdef.task_class.version, config)
         node = TaskNode(
             label,
             class_path(taskdef.task_class),
@@ -270,6 +300,7 @@ class GraphBuilder:
             variants,
         )
         inputs = self._field_inputs(plan, taskdef, table)
+        node = with_source(node, taskdef, self.identity)
         plan.identities.append(identities_of(node, table, inputs, lambda unit: _digests_of(plan, unit)))
         for dataset_type, edges in table.outputs.items():
             plan.producers[dataset_type] = Producers(node.first, edges)
@@ -355,7 +386,8 @@ class GraphBuilder:
         problems.raise_if_any(PreflightError)
 
     def _field_inputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> list[FieldInput]:
-        attribute = {f.dataset_type: f.attribute for f in _fields(taskdef)}
+        config = taskdef.config
+        attribute = {f.dataset_type: identity_field(config, f.attribute) for f in _fields(taskdef)}
         return [
             FieldInput(attribute.get(t, t.name), edges, _Identities(plan, t))
             for t, edges in table.inputs.items()
@@ -458,6 +490,15 @@ def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untri
 
 
 def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:
+def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
+    """Label → names of types that quanta of the task may leave unwritten."""
+    found = {}
+    for taskdef in pipeline.values():
+        outputs = taskdef.config.fields_of(FieldRole.OUTPUT).values()
+        found[taskdef.label] = frozenset(f.dataset_type.name for f in outputs if not f.minimum)
+    return found
+
+
     return [f.dataset_type for f in _fields(taskdef) if f.role is role]
 
 

@@ -28,7 +28,7 @@ from supertask.dataoverrides import (
     say_when,
 )
 from supertask.errors import ExpressionError, PipelineError, Problems, SuperTaskError
-from supertask.identities import task_key
+from supertask.identities import identity_path, task_key
 from supertask.overridechecks import incompatible, undetermined
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.columns import Ints
@@ -166,7 +166,7 @@ def variant_of(taskdef: TaskDef, variant: TaskDef, matching: Sequence[DataOverri
         variant.class_path,
         config.to_dict(),
         version,
-        task_key(variant.class_path, version, config),
+        task_key(identity_path(variant.task_class), version, config),
         tuple(AppliedOverride(say_when(o.when), o.source, o.rank, o.camera) for o in matching),
         changes,
     )

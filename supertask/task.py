@@ -49,6 +49,10 @@ class Task:
     """Name of the task where none is given."""
     version: ClassVar[str] = "1"
     """Declared by the author, who changes it when results of equal inputs and configuration change."""
+    identity: ClassVar[str] = "declared"
+    """What stands for its code in identities: ``declared``, the version; ``source``, its source code too."""
+    former_names: ClassVar[tuple[str, ...]] = ()
+    """Paths (``package.module:Class``) that this very class had before, the oldest first."""
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
+from graphbuilder.dag.reused import Reused
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
@@ -328,6 +329,7 @@ def _parts(reader: _Reader) -> dict[str, Any]:
             "trimmed": tuple(
                 Trimmed(**{**t, "conditions": tuple(t["conditions"])}) for t in said.get("trimmed", ())
             ),
+            "reused": None if said.get("reused") is None else Reused.from_dict(said["reused"]),
         }
     )
     space = UnitSpace(unit_model_from_dict(meta.unit_model), {})
@@ -411,6 +413,7 @@ def _task(
         count=said["count"],
         minimums=said["minimums"],
         variants=tuple(map(Variant.from_plain, said.get("variants", ()))),
+        source=said.get("source", ""),
     )
     used = {tables[j].dataset_type: tables[j] for j, _, _ in [*said["inputs"], *said["outputs"]]}
     table = QuantumTable(

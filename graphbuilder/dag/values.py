@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphbuilder.dag.reused import Reused
 from supertask.datasets import Dataset
 from supertask.quanta import Quantum
 
@@ -93,6 +94,8 @@ class TaskNode:
     """Input dataset type → how many must exist for a quantum to run."""
     variants: tuple[Variant, ...] = ()
     """What overrides on data make of it; none where all of its quanta have `config`."""
+    source: str = ""
+    """Hash of its source code, hexadecimal; empty where that could not be read."""
 
     def variant(self, number: int) -> Variant:
         """Return a variant by its number; 0 is the task itself where it has none."""
@@ -160,6 +163,8 @@ class DagMeta:
     """How the plan came about: (task label or empty, step, how many it left)."""
     trimmed: tuple[Trimmed, ...] = ()
     """What the expression took from inputs that quanta gather."""
+    reused: Reused | None = None
+    """How much was left out as earlier runs made it; None where that was not asked for."""
 
 
 @attrs.frozen(eq=False)
