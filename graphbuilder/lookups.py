@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphbuilder.contradictions import contradiction
 from graphbuilder.expression_lookups import region_of_shape
 from graphbuilder.expressions import parse
 from supertask.butler.port import AbstractButler
@@ -65,9 +66,17 @@ def condition_for(
     Raises
     ------
     ExpressionError
-        It cannot be understood, or asks what the repository cannot answer. Points at the character.
+        It cannot be understood, contradicts itself, or asks what the repository cannot answer. Points at
+        the character where there is one.
     """
     condition = parse(text, butler.model, bind=bind)
+    never = contradiction(condition)
+    if never is not None:
+        shown = " and ".join(map(str, never))
+        raise ExpressionError(
+            f"the expression contradicts itself: {shown} never hold together; write OR, or IN (…), "
+            "if either is meant"
+        )
     return looked_up(condition, butler, text=text, collections=collections)
 
 
