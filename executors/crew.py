@@ -23,7 +23,7 @@ from executors import worker
 from executors.driver import Driver
 from executors.journal import Header, decode_attempt
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.processes import end_left_behind, end_tree, memory_of
+from executors.processes import end_holders, end_left_behind, end_tree, memory_of
 from executors.schedule import Work
 from supertask.errors import ExecutionError
 from supertask.policy import FailureClass, say_size
@@ -371,6 +371,7 @@ class Crew:
             end_tree(member.header.pid)
         member.process.join()
         if member.current is not None:
+            end_holders([member.journal] if member.journal is not None else [])
             end_left_behind(self._driver.folder.path, member.header.pid)
         if member.journal is not None:
             with suppress(OSError), member.journal.open("rb") as file:

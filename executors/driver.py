@@ -44,6 +44,7 @@ from executors.leftovers import sweep
 from executors.openbundles import OpenBundles
 from executors.outcome import Attempt, QuantumStatus
 from executors.policy import failures_allowed
+from executors.processes import end_left_behind
 from executors.quorum import Quorums
 from executors.replay import Replay
 from executors.report import Report, Tally
@@ -242,6 +243,8 @@ class Driver:
     def _clean_up(self, found: Replay) -> None:
         """Note attempts that were lost with their process, and delete what they left behind."""
         place, run = self.datastore.location_for, self.folder.run
+        if found.begun:
+            end_left_behind(self.folder.path)
         for begun in found.begun:
             quantum = self.plan.quanta[begun.index]
             outputs = [d for datasets in quantum.outputs.values() for d in datasets]
@@ -374,9 +377,20 @@ class Driver:
             self._end_bundles(self._bundles.leave(back))
 
     def pulse(self) -> None:
-        """Do what is due now and then; to be called often."""
+        """Do what is due now and then; to be called often.
+
+        Raises
+        ------
+        ExecutionError
+            The journal cannot be written, or another driver has taken over.
+        """
+        self._lock.beat()
         if self.collector.due:
             self.collector.flush()
+
+    def beating(self) -> AbstractContextManager[None]:
+        """Keep the lease alive during a block that may not come to call `pulse` for long."""
+        return self._lock.beating()
 
     def on_sync(self, sync: Callable[[], None]) -> None:
         """Add what sees to it that the journals of other processes outlive the machine."""

@@ -44,6 +44,7 @@ class InProcessFramework(ExecutionFramework):
         guard = Guard(driver.retrying.limits, alarm=True)
         keep_log = driver.journal.write_log
         with (
+            driver.beating(),
             Workplace(driver.datastore, driver.workplace) as workplace,
             QuantumRunner(driver.plan, workplace, driver.tasks, keep_log, guard) as runner,
         ):

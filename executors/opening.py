@@ -6,6 +6,7 @@ a rebatched one: quanta are known by their identities), as long as it would not 
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -17,6 +18,7 @@ import numpy as np
 
 from executors.leftovers import Presence
 from executors.outcome import Attempt, QuantumStatus
+from executors.processes import end_holders, is_alive
 from executors.replay import Replay, replay
 from executors.resources import environment
 from executors.retention import remake
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 _PATIENCE = 15.0
+_PROMPT = 1.0
+"""Seconds in which workers are given to end with their driver before it is looked for what they left."""
 _SHOWN = 3
 
 
@@ -82,7 +86,8 @@ def wait_for_workers(folder: RunFolder, patience: float = _PATIENCE) -> None:
     ExecutionError
         Some still do; names them.
     """
-    until = time.monotonic() + patience
+    began = time.monotonic()
+    until = began + patience
     while alive := [p for p in sorted(folder.journal.glob("*.jsonl")) if is_held(p)]:
         if time.monotonic() > until:
             raise ExecutionError(
@@ -90,7 +95,19 @@ def wait_for_workers(folder: RunFolder, patience: float = _PATIENCE) -> None:
                 f"{', '.join(_writer(p) for p in alive[:_SHOWN])}; they should have ended with it. Wait, or "
                 "stop them, and run the same again"
             )
+        if time.monotonic() - began > _PROMPT:
+            _end_orphans(alive)
         time.sleep(0.02)
+
+
+def _end_orphans(journals: Sequence[Path]) -> None:
+    """End what holds journals of workers of this machine that have ended: what their tasks started."""
+    dead = []
+    for path in journals:
+        host, _, pid = _writer(path).removeprefix("worker-").rpartition("-")
+        if host == socket.gethostname() and pid.isdecimal() and not is_alive(int(pid)):
+            dead.append(path)
+    end_holders(dead)
 
 
 def _writer(path: Path) -> str:
@@ -235,6 +252,8 @@ def prepare_repository(
                 "class": t.class_path,
                 "version": t.version,
                 "config": t.config,
+                "key": t.key.hex(),
+                "source": t.source,
                 **({"variants": _variants(plan, t)} if t.variants else {}),
             }
             for t in plan.tasks
@@ -252,8 +271,6 @@ def prepare_repository(
             said = (canonical(overrides),) if overrides and value is overrides else ()
             identity = digest(b"init output", dataset_type.name.encode(), node.key, *said)
             record = _written_once(
-                "key": t.key.hex(),
-                "source": t.source,
                 butler,
                 datastore,
                 run,

@@ -11,7 +11,7 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = [
     "become_reaper",
     "children",
     "end_children",
+    "end_holders",
     "end_left_behind",
     "end_tree",
     "holders",
@@ -138,12 +139,14 @@ def end_left_behind(folder: Path, pid: int | None = None) -> list[int]:
     import psutil
 
     wanted = mark(folder, pid)
+    # Whoever works in a terminal that a task once opened is no remainder of it.
+    ours = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
 
     def find() -> list[Any]:
         found = []
         for process in psutil.process_iter():
             try:
-                said = process.environ().get(_MARK, "") if process.pid != os.getpid() else ""
+                said = process.environ().get(_MARK, "") if process.pid not in ours else ""
             except (psutil.Error, OSError):
                 continue  # another user's, or gone
             if (said == wanted or (pid is None and said.startswith(wanted))) and is_alive(process.pid):
@@ -154,7 +157,7 @@ def end_left_behind(folder: Path, pid: int | None = None) -> list[int]:
 
 
 def holders(paths: Iterable[Path]) -> dict[int, Path]:
-    """Return the processes of this machine that have one of some files open, as far as one may see them."""
+    """Return the processes of this machine that can write to one of some files, as far as one may see."""
     import psutil
 
     names = {os.path.realpath(p): p for p in paths}
@@ -164,9 +167,18 @@ def holders(paths: Iterable[Path]) -> dict[int, Path]:
             continue
         with suppress(psutil.Error, OSError):
             for file in process.open_files():
-                if file.path in names:
+                if file.path in names and getattr(file, "mode", "r") != "r":
                     found[process.pid] = names[file.path]
     return found
+
+
+def end_holders(paths: Sequence[Path]) -> None:
+    """End what still has files of processes that have ended: what they forked and did not wait for."""
+    import psutil
+
+    for pid in holders(paths) if paths else ():
+        with suppress(psutil.Error):
+            psutil.Process(pid).kill()
 
 
 def _end_all(find: Callable[[], list[Any]]) -> list[int]:
