@@ -20,13 +20,16 @@ from graphbuilder.lookups import condition_for
 from graphbuilder.reasons.configured import configured
 from graphbuilder.reasons.course import PlanExplanation, explain_plan
 from graphbuilder.reasons.links import link
-from graphbuilder.reasons.lookup import check_same, having, values_of
+from graphbuilder.reasons.lookup import check_same, having, pipeline_of, values_of
 from graphbuilder.reasons.missing import Missing
 from graphbuilder.reasons.verdicts import Explanation, Verdict
 from supertask.butler.port import AbstractButler
 from supertask.conditions import conjuncts, names
 from supertask.dataids import DataId
+from supertask.datasets import Dataset
 from supertask.errors import DataIdError, PreflightError
+from supertask.fields import DatasetField, FieldRole
+from supertask.inputlookups import When
 
 __all__ = ["Explanation", "PlanExplanation", "Verdict", "explain", "explain_plan"]
 
@@ -122,10 +125,12 @@ def _selected(dag: ScienceDag, record: QuantumRecord, butler: AbstractButler | N
             yield f"{condition} speaks of nothing that it determines"
 
 
-def _read(dag: ScienceDag, record: QuantumRecord, _: AbstractButler | None) -> Iterator[str]:
-    units = tuple(record.quantum.dataId or ())
+def _read(dag: ScienceDag, record: QuantumRecord, butler: AbstractButler | None) -> Iterator[str]:
+    pipeline = pipeline_of(dag)
+    known = {} if pipeline is None else pipeline[record.label].config.dataset_fields
+    fields = {f.dataset_type.name: f for f in known.values() if f.is_input}
     for dataset_type, datasets in record.quantum.inputs.items():
-        by = link(dag.model, units, dataset_type.units)
+        by = _by(dag, record, dataset_type, fields.get(dataset_type.name), butler)
         source = "made by this plan" if dataset_type in dag.producers else "in the repository"
         own: Mapping[str, Any] = record.quantum.dataId or {}
         beside = [{u: v for u, v in d.dataId.items() if own.get(u) != v} for d in sorted(datasets)[:_SHOWN]]
@@ -133,6 +138,25 @@ def _read(dag: ScienceDag, record: QuantumRecord, _: AbstractButler | None) -> I
         more = f" and {len(datasets) - _SHOWN} more" if shown and len(datasets) > _SHOWN else ""
         which = f": {shown}{more}" if shown else ""
         yield f"reads {len(datasets)} {dataset_type.name!r} ({source}), {by}{which}"
+
+
+def _by(
+    dag: ScienceDag,
+    record: QuantumRecord,
+    dataset_type: type[Dataset],
+    field: DatasetField | None,
+    butler: AbstractButler | None,
+) -> str:
+    """Say by what an input belongs to a quantum."""
+    if field is not None and field.find is not None:
+        return f"as {getattr(field.find, '__qualname__', repr(field.find))} found"
+    if field is not None and field.when is not When.VALID:
+        return f"as the {field.when.value} in time"
+    timed = False
+    if butler is not None and field is not None and field.role is FieldRole.CALIBRATION:
+        with butler.reader(collections=dag.meta.collections or None) as reader:
+            timed = bool(reader.calibrations(dataset_type))
+    return link(dag.model, tuple(record.quantum.dataId or ()), dataset_type.units, timed=timed)
 
 
 def _made(_: ScienceDag, record: QuantumRecord, __: AbstractButler | None) -> Iterator[str]:

@@ -20,6 +20,7 @@ from graphbuilder.dag.parameters import parameter_values
 from graphbuilder.dag.values import TaskNode
 from graphbuilder.expressions import parse
 from graphbuilder.plankeys import Translation, paired
+from graphbuilder.reasons.nearest import is_plain
 from supertask.conditions import conjuncts, names
 from supertask.datasets import Dataset
 from supertask.errors import SuperTaskError
@@ -354,7 +355,9 @@ def _conditions(
         return
     for condition in theirs:
         spoken = names(condition)
-        if condition in mine or any(x.field or not have.space.determines(columns, x.unit) for x in spoken):
+        if condition in mine or not is_plain(condition):
+            continue
+        if any(x.field or not have.space.determines(columns, x.unit) for x in spoken):
             continue
         if all(x.unit in have.space.tables for x in spoken):
             yield str(condition), have.space.mask(condition, columns, n)

@@ -16,24 +16,22 @@ import numpy as np
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.reasons.links import linking_relations
+from graphbuilder.reasons.timely import date, equal_to, span, why_not_in_time
 from supertask.butler.port import AbstractButler, CollectionKind
-from supertask.conditions import And, Compare, Comparison, Condition, Constant, Name
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, PreflightError
 from supertask.fields import DatasetField, FieldRole
+from supertask.inputlookups import When
 from supertask.pipeline import Pipeline
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.relate import Rows, deciders, match
 from supertask.repograph.tables import RelationTable
-from supertask.times import from_tai_ns
 from supertask.units import FieldKind, UnitModel
 
-__all__ = ["Shortfall", "equal_to", "shortfalls"]
+__all__ = ["Shortfall", "shortfalls"]
 
 _SHOWN = 3
-_DAY_NS = 86_400 * 10**9
-_FOREVER = 2**62
 
 
 @attrs.frozen
@@ -56,12 +54,6 @@ class Shortfall:
             f"{self.field} needs {self.minimum} {self.dataset_type!r} and has {self.found}: "
             f"{'; '.join(self.lines)}"
         )
-
-
-def equal_to(model: UnitModel, dataId: Mapping[str, Any]) -> Condition:
-    """Return the condition that units have these values."""
-    equal = tuple(Compare(Comparison.EQ, Name(u), Constant(dataId[u])) for u in model.sort(dataId))
-    return equal[0] if len(equal) == 1 else And(equal)
 
 
 def shortfalls(
@@ -106,9 +98,17 @@ class _Asked:
     def short(self, attribute: str, field: DatasetField) -> Shortfall | None:
         """Return what is missing of one input, None where nothing is."""
         use = self.pipeline.dataset_types()[field.dataset_type.name]
+        if field.find is not None:
+            return None  # a function of its own: what it looks for cannot be told from outside
+        if field.when is not When.VALID:
+            return None if self.butler is None else self._short_in_time(attribute, field, self.butler)
         if use.producer is None:
             return None if self.butler is None else self._short_of_given(attribute, field, self.butler)
         return self._short_of_made(attribute, field, use.producer)
+
+    def _short_in_time(self, attribute: str, field: DatasetField, butler: AbstractButler) -> Shortfall | None:
+        why = why_not_in_time(butler, self.dag.meta.collections, field, self.dataId)
+        return Shortfall(attribute, field.dataset_type.name, field.minimum, 0, (why,)) if why else None
 
     # -- what was there before ----------------------------------------------------------------
 
@@ -332,21 +332,10 @@ def _valid(
     before, after = np.flatnonzero(end <= at), np.flatnonzero(begin > at)
     if len(before):
         last = int(end[before].max())
-        words.append(f"one ends {_days(at - last, 'before')}, {_date(last)}")
+        words.append(f"one ends {span(at - last, 'before')}, {date(last)}")
     if len(after):
         first = int(begin[after].min())
-        words.append(f"one begins {_days(first - at, 'after')}, {_date(first)}")
+        words.append(f"one begins {span(first - at, 'after')}, {date(first)}")
     return rows[:0], [
-        f"none of {len(rows)} certified is valid at {name} {_date(at)}: a gap; " + ", ".join(words)
+        f"none of {len(rows)} certified is valid at {name} {date(at)}: a gap; " + ", ".join(words)
     ]
-
-
-def _date(ns: int) -> str:
-    if abs(ns) > _FOREVER:
-        return "ever"
-    text: str = from_tai_ns(ns).utc.isot
-    return f"{text.removesuffix('.000')} UTC"
-
-
-def _days(ns: int, where: str) -> str:
-    return f"{ns / _DAY_NS:.3g} d {where}" if ns else "just then"

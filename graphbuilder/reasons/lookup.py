@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.reasons.inputs import equal_to
 from graphbuilder.reasons.nearest import nearest, said
+from graphbuilder.reasons.timely import equal_to
 from supertask.butler.port import AbstractButler
 from supertask.conditions import Name
 from supertask.dataids import DataId

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.expressions import parse
 from graphbuilder.lookups import asks, condition_for
-from graphbuilder.reasons.inputs import equal_to, shortfalls
+from graphbuilder.reasons.inputs import shortfalls
 from graphbuilder.reasons.lookup import having, pipeline_of, values_of
+from graphbuilder.reasons.timely import equal_to
 from graphbuilder.reasons.verdicts import Explanation, Verdict
 from supertask.butler.port import AbstractButler
 from supertask.conditions import And, Condition, Name, conjuncts, evaluate, names

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.conditions import (
+    And,
     Between,
     Compare,
     Comparison,
@@ -20,11 +21,12 @@ from supertask.conditions import (
     Like,
     Name,
     Negative,
+    Not,
     Or,
 )
 from supertask.times import from_tai_ns
 
-__all__ = ["nearest", "said", "unmatched"]
+__all__ = ["is_plain", "nearest", "said", "unmatched"]
 
 _SHOWN = 6
 _SEVERAL = 3
@@ -46,6 +48,15 @@ def said(value: Any, *, is_time: bool = False) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     return str(Constant(value))
+
+
+def is_plain(condition: Condition) -> bool:
+    """Tell whether it compares the values of names and nothing else."""
+    if isinstance(condition, And | Or):
+        return all(map(is_plain, condition.parts))
+    if isinstance(condition, Not):
+        return is_plain(condition.part)
+    return isinstance(condition, Compare | In | Between | Like)
 
 
 def nearest(condition: Condition, values: npt.NDArray[Any], *, is_time: bool = False) -> tuple[str, ...]:

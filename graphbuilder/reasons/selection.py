@@ -12,18 +12,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from graphbuilder.reasons.nearest import nearest, said, unmatched
+from graphbuilder.reasons.nearest import is_plain, nearest, said, unmatched
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
 from supertask.conditions import (
     And,
-    Between,
-    Compare,
     Condition,
     In,
-    Like,
     Name,
-    Not,
-    Or,
     conjuncts,
     evaluate,
     names,
@@ -202,7 +197,7 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     unit = deciding[0]
     total = _instances(butler, unit, ())
     spoken = sorted(names(condition), key=str)
-    if len(spoken) != 1 or not total or not _is_plain(condition):
+    if len(spoken) != 1 or not total or not is_plain(condition):
         alone = _instances(butler, unit, (condition,))
         return ConditionCount(str(condition), unit, total, alone, _instances(butler, unit, parts[: i + 1]))
     is_time = _is_time(butler.model, spoken[0])
@@ -218,15 +213,6 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
         near = nearest(condition, left if alone else values, is_time=is_time)
     absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
     return ConditionCount(str(condition), unit, total, alone, together, total - len(values), near, absent)
-
-
-def _is_plain(condition: Condition) -> bool:
-    """Tell whether it compares the values of names and nothing else."""
-    if isinstance(condition, And | Or):
-        return all(map(_is_plain, condition.parts))
-    if isinstance(condition, Not):
-        return _is_plain(condition.part)
-    return isinstance(condition, Compare | In | Between | Like)
 
 
 def _true(condition: Condition, values: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from surveys import CoaddConfig, CoaddTask
@@ -11,6 +12,7 @@ from supertask.fields import CalibrationField, InputField, OutputField, SuperTas
 from supertask.supertask import SuperTask
 
 DARK = Dataset.subclass("dark", ("detector",), "json")
+FOCUS = Dataset.subclass("focus", ("exposure",), "json")
 REFCAT = Dataset.subclass("refcat", ("patch",), "json")
 
 
@@ -28,6 +30,24 @@ class DarkTask(SuperTask):
 
     ConfigClass = DarkConfig
     _DefaultName = "subtract"
+
+
+class FocusConfig(SuperTaskConfig):
+    quantum_units = ("exposure", "detector")
+    raw = InputField(
+        units=("exposure", "detector"), storage="json", select={"exposure.obs_type": "science"}, doc="Raw."
+    )
+    focus = InputField(
+        units=("exposure",), storage="json", when="nearest", max_gap=timedelta(hours=36), doc="Focus."
+    )
+    sharp = OutputField(units=("exposure", "detector"), storage="json", doc="Out.")
+
+
+class FocusTask(SuperTask):
+    """Needs a focus run within a day and a half."""
+
+    ConfigClass = FocusConfig
+    _DefaultName = "focus"
 
 
 class MatchConfig(SuperTaskConfig):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shortages import DARK, REFCAT, DarkTask, DeepTask, MatchTask, PickyTask, StackTask
+from shortages import DARK, FOCUS, REFCAT, DarkTask, DeepTask, FocusTask, MatchTask, PickyTask, StackTask
 from surveys import RAW, CoaddTask, fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
@@ -52,6 +52,8 @@ def with_gap() -> InMemoryButler:
         butler.create_collection(run, CollectionKind.RUN)
         dark = butler.put({"sum": 0}, DARK(instrument="Cam", detector=0), run=run)
         butler.certify("calibs", [dark], begin, end, run=run)
+    butler.register_type(FOCUS)
+    butler.put({"sum": 0}, FOCUS(instrument="Cam", exposure=201), run="raw/all")
     return butler
 
 
@@ -76,6 +78,10 @@ def with_coadd(task: type) -> Callable[[], Pipeline]:
 
 def darks() -> Pipeline:
     return Pipeline().add("subtract", DarkTask)
+
+
+def focused() -> Pipeline:
+    return Pipeline().add("sharpen", FocusTask)
 
 
 def matched() -> Pipeline:
@@ -110,6 +116,13 @@ QUANTA = {
     ),
     "no calibration of the detector": (
         with_gap, darks, "exposure IN (101, 201)", "subtract", {"exposure": 101, "detector": 1},
+    ),
+    "planned, by time": (with_gap, darks, "exposure > 200", "subtract", {"exposure": 202, "detector": 0}),
+    "planned, as the nearest": (
+        with_gap, focused, "exposure > 200", "sharpen", {"exposure": 202, "detector": 0},
+    ),
+    "nothing near enough in time": (
+        with_gap, focused, "exposure > 200", "sharpen", {"exposure": 204, "detector": 0},
     ),
     "a reference catalogue that is not searched": (
         with_refcat, matched, "", "match", {"visit": 2, "patch": 1},
