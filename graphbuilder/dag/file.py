@@ -21,6 +21,7 @@ import attrs
 import h5py
 import numpy as np
 import numpy.typing as npt
+from h5py import h5d, h5p, h5s, h5t
 
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
@@ -60,6 +61,8 @@ READABLE = (1, 2)
 """1 had no variants of tasks; it is read as a plan that has none."""
 
 _CHUNK = 1 << 14
+_COMPACT = 1 << 12
+"""Bytes; shorter columns lie in the object header."""
 
 
 class _Writer:
@@ -68,25 +71,45 @@ class _Writer:
     def __init__(self, file: h5py.File) -> None:
         self._file = file
         self._seal = blake2b(digest_size=32)
+        self._links = h5p.create(h5p.LINK_CREATE)
+        self._links.set_create_intermediate_group(True)
 
     def column(self, name: str, values: Any) -> None:
         array = np.ascontiguousarray(values)
         _stamp(self._seal, name, array)
-        if not array.size:
-            self._file.create_dataset(name, data=array)
-            return
-        rows = min(len(array), _CHUNK if array.ndim == 1 else _CHUNK // 4)
-        # Digests do not compress; trying costs more time than all else together.
-        packing = {} if array.ndim == 2 else {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        self._file.create_dataset(
-            name, data=array, chunks=(rows, *array.shape[1:]), fletcher32=True, **packing
+        # The low-level calls: a plan of a few quanta has as many columns as one of millions, and
+        # create_dataset costs several times what writing a short column does.
+        place = h5d.create(
+            self._file.id,
+            name.encode(),
+            h5t.py_create(array.dtype),
+            h5s.create_simple(array.shape),
+            _layout(array),
+            self._links,
         )
+        if array.size:
+            place.write(h5s.ALL, h5s.ALL, array)
 
     def text(self, name: str, value: Any) -> None:
         self.column(name, np.frombuffer(json.dumps(value).encode(), np.uint8))
 
     def finish(self) -> None:
         self._file.attrs["seal"] = self._seal.hexdigest()
+
+
+def _layout(array: npt.NDArray[Any]) -> h5p.PropDCID:
+    layout = h5p.create(h5p.DATASET_CREATE)
+    layout.set_fill_time(h5d.FILL_TIME_NEVER)
+    if array.nbytes <= _COMPACT:
+        layout.set_layout(h5d.COMPACT)  # the header has a checksum of its own
+        return layout
+    layout.set_chunk((min(len(array), _CHUNK if array.ndim == 1 else _CHUNK // 4), *array.shape[1:]))
+    if array.ndim == 1:
+        # Digests do not compress; trying costs more time than all else together.
+        layout.set_shuffle()
+        layout.set_deflate(1)
+    layout.set_fletcher32()
+    return layout
 
 
 def _stamp(seal: Any, name: str, array: npt.NDArray[Any]) -> None:
