@@ -120,8 +120,8 @@ def footprints(*, repo: Path, table: Path, constants: tuple[str, ...], replace: 
         kept = load_footprints(butler, table, constant=_constants(butler, constants), replace=replace)
     refused = [{"data_id": dict(values), "reason": reason} for values, reason in kept.refused]
     if as_json:
-        row = {"footprints": kept.footprints, "new": kept.new, "removed": kept.removed, "refused": refused}
-        terminal.objects([row])
+        counts = {"footprints": kept.footprints, "new": kept.new, "removed": kept.removed}
+        terminal.objects([{**counts, "refused": refused, "unrelated": kept.unrelated}])
     else:
         if kept.refused:
             terminal.table(
@@ -132,7 +132,12 @@ def footprints(*, repo: Path, table: Path, constants: tuple[str, ...], replace: 
             f"{terminal.counted(kept.footprints, 'footprint')} kept, {kept.new:,} overlaps new{taken}; "
             f"{len(kept.refused):,} refused"
         )
-    return 1 if kept.refused else 0
+    if kept.unrelated:
+        terminal.error(
+            f"they are kept, but not related to every sky map: {kept.unrelated}\n"
+            "Once that is put right, `supertask relation recompute` relates them."
+        )
+    return 1 if kept.refused or kept.unrelated else 0
 
 
 @define("check", short_help="Compute overlaps anew and compare them with what is stored.")

@@ -341,6 +341,12 @@ class _Work:
             self.warnings |= dict.fromkeys(everyone, f"its footprint is not kept: {error}")
             return
         self.related += kept.new
+        if kept.unrelated:
+            said = (
+                f"its footprint is kept, but not related to patches: {kept.unrelated}; once that is put "
+                "right, `supertask relation recompute` relates it"
+            )
+            self.warnings |= dict.fromkeys((path for owned in owners.values() for path in owned), said)
         for values, reason in kept.refused:
             for path in owners[tuple(values.get(u) for u in units)]:
                 self.warnings[path] = f"its footprint is not kept: it {reason}"

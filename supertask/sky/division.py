@@ -18,6 +18,7 @@ from supertask.sky.tracts import Box, SkyMapError, Tract
 __all__ = ["Division"]
 
 Int = npt.NDArray[np.int64]
+_AT_ONCE = 10_000_000
 
 
 def _made(division: Division) -> tuple[Tract, ...]:
@@ -125,13 +126,14 @@ class Division:
             return np.where(np.isin(cells, [t.tract for t in self.tracts]), cells, -1)
         points = np.atleast_2d(vectors(ra, dec))
         centres = self.centres()
-        nearest = np.array([int(np.argmax(centres @ p)) for p in points], np.int64)
-        home = np.array([t.tract for t in self.tracts], np.int64)[nearest]
-        for i, (point, number) in enumerate(zip(points, home.tolist(), strict=True)):
-            tract = self.tract(number)
-            near = float(point @ vectors(tract.ra, tract.dec)) >= np.cos(tract.radius) - 1e-12
-            if not near or _patch_at(tract, point) < 0:
-                home[i] = -1
+        # In pieces, as every position is held against every tangent point.
+        pieces = np.array_split(points, max(1, len(points) * len(centres) // _AT_ONCE))
+        nearest = np.concatenate([np.argmax(piece @ centres.T, axis=1) for piece in pieces])
+        home = np.full(len(points), -1, np.int64)
+        for i in np.unique(nearest).tolist():
+            mine = np.flatnonzero(nearest == i)
+            covered = _patches_at(self.tracts[i], points[mine]) >= 0
+            home[mine[covered]] = self.tracts[i].tract
         return home
 
     def tract(self, number: int) -> Tract:
@@ -194,7 +196,7 @@ class Division:
         point = vectors(ra, dec)
         radii = np.array([t.radius for t in self.tracts])
         near = np.flatnonzero(self.centres() @ point >= np.cos(radii) - 1e-12).tolist()
-        found = [(self.tracts[i], _patch_at(self.tracts[i], point)) for i in near]
+        found = [(self.tracts[i], int(_patches_at(self.tracts[i], point[None])[0])) for i in near]
         return [(tract.tract, patch) for tract, patch in found if patch >= 0]
 
 
@@ -207,13 +209,16 @@ def _changed(mine: Any, theirs: Any) -> list[str]:
     ]
 
 
-def _patch_at(tract: Tract, point: npt.NDArray[np.float64]) -> int:
-    """Return the patch whose inner region holds a position within the tract's circle, or -1."""
-    xi, eta = gnomonic(point, tract.ra, tract.dec)
+def _patches_at(tract: Tract, points: npt.NDArray[np.float64]) -> Int:
+    """Return the patch whose inner region holds each of some positions, or -1; shape (n,)."""
+    xi, eta = gnomonic(points, tract.ra, tract.dec)
     rows, columns = tract.shape
-    x = int(np.floor((columns / 2 - xi * tract.scale) / tract.width))
-    y = int(np.floor((rows / 2 + eta * tract.scale) / tract.height))
-    return y * tract.nx + x if 0 <= x < tract.nx and 0 <= y < tract.ny else -1
+    x = np.floor((columns / 2 - xi * tract.scale) / tract.width)
+    y = np.floor((rows / 2 + eta * tract.scale) / tract.height)
+    inside = (x >= 0) & (x < tract.nx) & (y >= 0) & (y < tract.ny)
+    # What lies on the far side of the sky is set beside the plane's middle, too.
+    inside &= points @ vectors(tract.ra, tract.dec) >= np.cos(tract.radius) - 1e-12
+    return np.where(inside, y * tract.nx + x, -1).astype(np.int64)
 
 
 def _quadrangles(corners: npt.NDArray[np.float64], keys: dict[str, Any]) -> Footprints:

@@ -14,6 +14,7 @@ from supertask.relations.rowids import UNKNOWN, RowIds
 from supertask.sky.footprints import Footprints, FootprintStore
 from supertask.sky.relate import Related, compare, footprint_units, relate
 from supertask.sky.skymap import SkyMap
+from supertask.sky.tracts import SkyMapError
 
 __all__ = ["Kept", "check_relation", "keep_footprints", "recompute", "relate_all"]
 
@@ -30,6 +31,8 @@ class Kept:
     """Rows that were taken out of it, as a better footprint does not have them."""
     refused: tuple[tuple[Mapping[str, Any], str], ...] = ()
     """Unit values and reason of each outline that is none, or of no known data ID; they hinder no other."""
+    unrelated: str = ""
+    """Why those kept could not be related to every sky map: one cannot be read, say. Empty if they were."""
 
 
 def keep_footprints(
@@ -63,14 +66,19 @@ def keep_footprints(
     footprints, unknown = _known(butler, footprints)
     refused += unknown
     FootprintStore(butler.root).add(footprints, replace=replace)
-    new = removed = 0
-    for skymap in SkyMap.load_all(butler.root) if len(footprints) else ():
-        if replace:
-            done = correct(butler, compare(butler, skymap, footprints, these_only=True), remove_extra=True)
-            new, removed = new + done.added, removed + done.removed
-        else:
-            new += relate(butler, skymap, footprints).new
-    return Kept(len(footprints), new, removed, tuple(refused))
+    new, removed, unrelated = 0, 0, ""
+    try:
+        for skymap in SkyMap.load_all(butler.root) if len(footprints) else ():
+            if replace:
+                found = compare(butler, skymap, footprints, these_only=True)
+                done = correct(butler, found, remove_extra=True)
+                new, removed = new + done.added, removed + done.removed
+            else:
+                new += relate(butler, skymap, footprints).new
+    except SkyMapError as error:
+        # They are kept already, and shall not be thought lost.
+        unrelated = str(error)
+    return Kept(len(footprints), new, removed, tuple(refused), unrelated)
 
 
 def _known(

@@ -240,3 +240,44 @@ def test_a_margin_is_kept_wherever_it_is_and_however_small_the_footprint(ra, dec
         at /= np.linalg.norm(at, axis=1, keepdims=True)
         nearest = np.arccos(np.clip((at @ grown.T).max(), -1, 1))
         assert nearest <= limit + np.deg2rad(half)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.one_of(st.sampled_from([0.0, 359.9999]), st.floats(0, 359.99)),
+    st.one_of(st.sampled_from([-90.0, 90.0, 88.0]), st.floats(-90, 90)),
+    st.floats(0.01, 6.0),
+    st.lists(st.floats(0.05, 1.0), min_size=5, max_size=12),
+    st.lists(st.tuples(st.integers(0, 200), st.floats(0, 0.999)), min_size=20, max_size=20),
+)
+def test_a_concave_outline_overlaps_the_patches_of_positions_within_it_and_near_it_alone(
+    ra, dec, size, arms, at
+):
+    # A star: from its middle each edge is seen whole, so that positions within are easily made.
+    turn = np.arange(len(arms)) * 2 * np.pi / len(arms)
+    reach = np.tan(np.deg2rad(size)) * np.array(arms)
+    corners = from_plane(reach * np.sin(turn), reach * np.cos(turn), ra, dec)
+    found = pairs(overlaps(footprints_of(np.stack(radec_of(corners), axis=1)), RINGS))
+    middle = vectors(ra, dec)
+    for k, fraction in at:
+        side, along = k % len(arms), (k // len(arms)) % 10 / 10
+        edge = corners[side] * (1 - along) + corners[(side + 1) % len(arms)] * along
+        inside = middle * (1 - fraction) + edge * fraction
+        position = radec_of(inside / np.linalg.norm(inside))
+        assert {(0, t, p) for t, p in RINGS.covers(float(position[0]), float(position[1]))} <= found
+    # What only the convex hull holds is not found: each patch found has a position near some within.
+    u = np.linspace(0, 1, 20)
+    edges = np.concatenate(
+        [np.outer(1 - u, a) + np.outer(u, b) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    )
+    dense = np.concatenate([middle * (1 - f) + edges * f for f in np.linspace(0, 1, 20)])
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    tracts, patches = (np.array(c) for c in zip(*sorted((t, p) for _, t, p in found), strict=True))
+    boxes = RINGS.patch_outlines(tracts, patches).vectors.reshape(-1, 4, 3)
+    w = np.stack([v.ravel() for v in np.meshgrid(np.linspace(0, 1, 21), np.linspace(0, 1, 21))], axis=1)
+    for box in boxes:
+        a, b = w[:, :1], w[:, 1:]
+        grid = (1 - a) * (1 - b) * box[0] + a * (1 - b) * box[1] + a * b * box[2] + (1 - a) * b * box[3]
+        grid /= np.linalg.norm(grid, axis=1, keepdims=True)
+        nearest = np.arccos(np.clip((grid @ dense.T).max(), -1, 1))
+        assert np.rad2deg(nearest) < 0.2 + size / 10

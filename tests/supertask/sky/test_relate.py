@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -180,3 +182,15 @@ def test_footprints_can_be_taken_and_put_together():
 
 def test_the_unit_model_says_whose_footprints_are_kept(butler):
     assert footprint_units(butler.model) == ("instrument", "visit", "detector")
+
+
+def test_footprints_are_kept_even_if_a_sky_map_cannot_be_read(butler, skymap):
+    skymap.register(butler)
+    path = butler.root + "/sky/skymaps/n.yaml"
+    with open(path, "w") as file:
+        file.write("name: n\n")
+    kept = keep_footprints(butler, [outline(1)])
+    assert (kept.footprints, kept.new) == (1, 0)
+    assert "n.yaml is no sky map" in kept.unrelated
+    os.unlink(path)
+    assert recompute(butler, skymap) == Corrected(4, 0)
