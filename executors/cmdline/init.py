@@ -22,9 +22,16 @@ __all__ = ["command"]
     metavar="NAME|FILE",
     help="Units that label its data: imaging, spectra, one that is installed, or a YAML or Python file.",
 )
-def command(repo: Path, unit_model: str) -> None:
+@click.option(
+    "--registry",
+    default=None,
+    metavar="URL",
+    help="Where its database is: postgresql://USER@HOST/DATABASE for a team (a password belongs in "
+    "~/.pgpass), or sqlite:PATH. A file in REPO unless given.",
+)
+def command(repo: Path, unit_model: str, registry: str | None) -> None:
     """Make a new data repository in the folder REPO."""
     from supertask.butler.repository import Butler
 
-    butler = Butler.create(repo, unit_model=unit_model)
+    butler = Butler.create(repo, unit_model=unit_model, registry=registry)
     terminal.line(f"made {repo} (unit model {butler.model.name}: {', '.join(butler.model.names)})")

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show how a run stands, while it goes on or after."),
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
     "clean": ("clean", "Delete what killed runs left behind, intermediates, or whole runs."),
+    "registry": ("registry", "Look after the database of a repository."),
     "demo": ("demo", "Simulate a small survey, or take real frames, and do everything with it."),
 }
 

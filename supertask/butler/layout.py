@@ -115,20 +115,9 @@ class Layout:
         RepositoryError
             There is a repository already.
         """
-        value = {
-            "repository": LAYOUT_VERSION,
-            "id": self.id,
-            "unit_model": self.unit_model,
-            "registry": self.registry,
-            "templates": {name: template.text for name, template in self.templates.items()},
-        }
         path = Path(root) / ROOT_FILE
-        temporary = path.with_name(f".tmp-{os.getpid()}-{ROOT_FILE}")
+        temporary = self._write_beside(path)
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(dump(value))
-                file.flush()
-                os.fsync(file.fileno())
             # A link refuses to replace: of two that create one repository, one wins.
             os.link(temporary, path)
         except FileExistsError:
@@ -137,3 +126,31 @@ class Layout:
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
+
+    def rewrite(self, root: str | Path) -> None:
+        """Write the layout in place of what a repository had, at once."""
+        path = Path(root) / ROOT_FILE
+        temporary = self._write_beside(path)
+        try:
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write_beside(self, path: Path) -> Path:
+        value = {
+            "repository": LAYOUT_VERSION,
+            "id": self.id,
+            "unit_model": self.unit_model,
+            "registry": self.registry,
+            "templates": {name: template.text for name, template in self.templates.items()},
+        }
+        temporary = path.with_name(f".tmp-{os.getpid()}-{ROOT_FILE}")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(dump(value))
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary

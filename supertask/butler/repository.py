@@ -128,6 +128,11 @@ class Butler(AbstractButler):
             raise RepositoryError(f"a repository cannot be made at {root}: {error}") from error
         return cls(root, registry=url)
 
+    @property
+    def registry(self) -> Registry:
+        """What it knows, as tables: for those who look after it."""
+        return self._registry
+
     def close(self) -> None:
         """Close connections to the registry."""
         self._registry.close()

@@ -78,11 +78,18 @@ class Backend(abc.ABC):
     def prepare(self, connection: sa.Connection) -> None:  # noqa: B027 - not all databases need it
         """Make room for a new registry, in the transaction that will lay it out."""
 
+    def files(self) -> list[str]:
+        """Return the absolute paths of files that belong to the registry."""
+        return []
+
     def discard(self) -> None:  # noqa: B027 - not all databases need it
         """Remove what `prepare` made, since it has come to nothing."""
 
     def lock_catalog(self, connection: sa.Connection, meta: sa.Table) -> None:  # noqa: B027 - not all databases need it
         """Wait until no other writer is changing the catalog, and keep others from it until the end."""
+
+    def number_on(self, connection: sa.Connection, table: sa.Table) -> None:  # noqa: B027 - as above
+        """Go on numbering a table's rows after those that were inserted with their numbers."""
 
     @abc.abstractmethod
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:

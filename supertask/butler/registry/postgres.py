@@ -166,6 +166,16 @@ class PostgresBackend(Backend):
             with contextlib.suppress(self._library.Error), self._connect() as connection:
                 connection.execute(drop.format(self._library.sql.Identifier(self.url.schema)))
 
+    def number_on(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Set the sequence that rows are numbered by."""
+        quoted = connection.dialect.identifier_preparer.quote(table.name)
+        if "id" in table.c:
+            connection.exec_driver_sql(
+                "SELECT setval(pg_get_serial_sequence(%s, 'id'), max(id)) FROM "  # noqa: S608 - our names
+                f"{quoted} HAVING max(id) IS NOT NULL",
+                (quoted,),
+            )
+
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
         """Begin a transaction."""
         connection.exec_driver_sql(

@@ -15,6 +15,8 @@ from supertask.butler.registry.backend import Backend
 from supertask.butler.registry.catalog import Catalog, CollectionEntry, State, TypeEntry
 from supertask.butler.registry.database import Database
 from supertask.butler.registry.datasetrows import DatasetRowsWriter, Found
+from supertask.butler.registry.inspection import Inspection
+from supertask.butler.registry.migrations import check_version
 from supertask.butler.registry.reader import RegistryReader
 from supertask.butler.registry.schema import SCHEMA_VERSION, Schema
 from supertask.butler.registry.unitrows import (
@@ -26,12 +28,23 @@ from supertask.butler.registry.unitrows import (
 )
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
-from supertask.errors import CollectionError, RepositoryError, RepositoryVersionError
+from supertask.errors import CollectionError, RepositoryError
 from supertask.rows import FileRecord, RelationRows
 from supertask.unitmodels import unit_model_from_dict, unit_model_to_dict
 from supertask.units import UnitModel
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "read_meta"]
+
+
+def read_meta(database: Database) -> tuple[int, UnitModel]:
+    """Return the schema version and the unit model of a registry."""
+    meta = sa.table("meta", sa.column("name"), sa.column("value"))
+    with database.read() as connection:
+        found = {row.name: row.value for row in connection.execute(sa.select(meta))}
+        database.backend.look(connection)
+    if "unit_model" not in found:
+        raise RepositoryError(f"{database.backend.where} is no registry: it states no unit model")
+    return int(found.get("schema_version", 0)), unit_model_from_dict(json.loads(found["unit_model"]))
 
 
 class _Types(Mapping[str, type[Dataset]]):
@@ -69,7 +82,8 @@ class Registry:
     def __init__(self, backend: Backend) -> None:
         self._database = Database(backend)
         self._backend = backend
-        model = self._read_meta()
+        version, model = read_meta(self._database)
+        check_version(version, backend.where)
         self.model = model
         self._schema = Schema(model)
         self._catalog = Catalog(self._schema, backend)
@@ -95,21 +109,6 @@ class Registry:
                 connection.execute(sa.insert(schema.meta), rows)
         finally:
             database.close()
-
-    def _read_meta(self) -> UnitModel:
-        meta = sa.table("meta", sa.column("name"), sa.column("value"))
-        with self._database.read() as connection:
-            found = {row.name: row.value for row in connection.execute(sa.select(meta))}
-            self._backend.look(connection)
-        version = int(found.get("schema_version", 0))
-        if version > SCHEMA_VERSION:
-            raise RepositoryVersionError(
-                f"{self._backend.where} is of schema version {version}, and this SuperTask knows versions up "
-                f"to {SCHEMA_VERSION}; install a newer SuperTask to use it"
-            )
-        if version < 1:
-            raise RepositoryError(f"{self._backend.where} is no registry: it states no schema version")
-        return unit_model_from_dict(json.loads(found["unit_model"]))
 
     def close(self) -> None:
         """Close all connections."""
@@ -311,6 +310,16 @@ class Registry:
             into = state.collection(collection, CollectionKind.CALIBRATION)
             source = state.collection(run, CollectionKind.RUN)
             self._rows.certify(connection, into, source, datasets, begin, end)
+
+    # -- as a whole -------------------------------------------------------------------------------
+
+    def files(self) -> list[str]:
+        """Return the paths of files that it consists of, backups among them; of a server there are none."""
+        return self._backend.files()
+
+    def inspection(self) -> Inspection:
+        """Return what looks into the tables themselves."""
+        return Inspection(self._database, self._schema, self._catalog)
 
     # -- in bulk ----------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ from supertask.units import FieldKind, KeyKind, Relation, Unit, UnitModel
 
 __all__ = ["SCHEMA_VERSION", "DatasetTables", "Schema", "link"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 has indices on fields of numbers, too; `migrations` says how a registry gets there."""
 
 # SQLite numbers rows by itself only where the type is spelt INTEGER.
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -58,8 +59,8 @@ _FIELD_TYPES: dict[FieldKind, Any] = {
     FieldKind.BOOL: _Bool,
     FieldKind.TIME: sa.BigInteger,
 }
-_INDEXED_FIELDS = (FieldKind.STR, FieldKind.TIME)
-"""Kinds of field that people select by: a night, a target, since when."""
+_INDEXED_FIELDS = (FieldKind.STR, FieldKind.TIME, FieldKind.INT, FieldKind.FLOAT)
+"""Kinds of field that people select by: a night, since when, an air mass. Of yes and no half is most."""
 
 
 def link(unit: str) -> str:

@@ -207,7 +207,7 @@ class Selection:
     def _is_indexed(self, condition: Condition) -> bool:
         """Tell whether an index on what a condition speaks of is the way to find what it admits."""
         if isinstance(condition, Compare):
-            if condition.op is not Comparison.EQ or not isinstance(condition.right, Constant):
+            if condition.op is Comparison.NE or not isinstance(condition.right, Constant):
                 return False
             operand = condition.left
         elif isinstance(condition, Between):
@@ -220,7 +220,7 @@ class Selection:
             return False
         if not isinstance(operand, Name):
             return False
-        return operand.field is None or check_name(self._model, operand) in (FieldKind.STR, FieldKind.TIME)
+        return check_name(self._model, operand) is not FieldKind.BOOL
 
     def _joins(self, unit: str, conditions: Sequence[Condition]) -> tuple[sa.FromClause, Any]:
         """Return the unit's table joined with those that conditions speak of, and what finds columns."""

@@ -7,6 +7,7 @@ transaction takes the write lock when it begins, so that none has to give up hal
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sqlite3
@@ -110,6 +111,10 @@ class SqliteBackend(Backend):
             connection.close()
             raise
         return connection
+
+    def files(self) -> list[str]:
+        """Return the database with all that lies beside it under its name."""
+        return glob.glob(f"{glob.escape(self.path)}*")
 
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
         """Begin a transaction."""
