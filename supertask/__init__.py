@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         SuperTaskConfig,
     )
     from supertask.functions import supertask_of
+    from supertask.inputlookups import When
     from supertask.pipeline import Pipeline, TaskDef
     from supertask.policy import FailureClass, FailurePolicy, Retries
     from supertask.quanta import Quantum
@@ -116,6 +117,7 @@ _HOMES = {
         "SuperTaskConfig",
     ),
     "functions": ("supertask_of",),
+    "inputlookups": ("When",),
     "pipeline": ("Pipeline", "TaskDef"),
     "policy": ("FailureClass", "FailurePolicy", "Retries"),
     "quanta": ("Quantum",),
@@ -171,6 +173,7 @@ __all__ = [
     "TransientError",
     "UnitModel",
     "UnitModelError",
+    "When",
     "field",
     "load_unit_model",
     "supertask_of",
