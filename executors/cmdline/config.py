@@ -74,18 +74,35 @@ def show(*, file: Path, label: str | None, overrides: tuple[str, ...], changed: 
 def history(
     *, file: Path, label: str | None, overrides: tuple[str, ...], everything: bool, as_json: bool
 ) -> None:
-    """Show what set the values of the task LABEL (or of all) in the pipeline FILE, first to last."""
-    rows = [
-        {"task": task.label, "field": path, "value": _shown(setting.value), "set by": setting.source}
-        for task in _tasks(_load(file, overrides), label)
-        for path, settings in task.config.history.items()
-        for setting in settings
-        if everything or len(settings) > 1 or setting.source != "default"
-    ]
+    """Show what set the values of the task LABEL (or of all) in the pipeline FILE, first to last.
+
+    What an override on data sets comes after, with the data for which it holds.
+    """
+    from executors.cmdline.ondata import history_rows
+
+    pipeline = _load(file, overrides)
+    rows: list[dict[str, Any]] = []
+    for task in _tasks(pipeline, label):
+        rows += [
+            {
+                "task": task.label,
+                "field": path,
+                "value": _shown(setting.value),
+                "set by": setting.source,
+                "when": "",
+            }
+            for path, settings in task.config.history.items()
+            for setting in settings
+            if everything or len(settings) > 1 or setting.source != "default"
+        ]
+        rows += history_rows(pipeline, task.label)
     if as_json:
         terminal.objects(rows)
         return
-    terminal.table(["task", "field", "value", "set by"], [list(row.values()) for row in rows])
+    heads = ["task", "field", "value", "set by"]
+    if any(row["when"] for row in rows):
+        heads.append("when")
+    terminal.table(heads, [[row[h] for h in heads] for row in rows])
 
 
 @define("diff", short_help="Show what of configs differs from the defaults, or from another pipeline.")

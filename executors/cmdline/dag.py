@@ -79,6 +79,7 @@ def summary(dag: ScienceDag) -> dict[str, Any]:
         "dataset_types": [_dataset_type(dag, t) for t in dag.datasets],
         "steps": [{"task": label, "step": step, "left": n} for label, step, n in meta.steps],
         "trimmed": [asdict(t) for t in meta.trimmed],
+        "reused": None if meta.reused is None else meta.reused.to_dict(),
         "bundlings": {name: len(b) for name, b in dag.bundlings.items()},
     }
 
@@ -92,9 +93,26 @@ def _task(dag: ScienceDag, k: int) -> dict[str, Any]:
         "units": list(node.quantum_units),
         "quanta": node.count,
         "first": node.first,
+        "variants": _variants(dag, node.label),
         "inputs": [t.name for t in table.inputs],
         "outputs": [t.name for t in table.outputs],
     }
+
+
+def _variants(dag: ScienceDag, label: str) -> list[dict[str, Any]]:
+    """Return what overrides on data make of a task, and of how many quanta."""
+    node = dag.task(label)
+    counts = dag.variant_counts(label) if node.variants else []
+    return [
+        {
+            "variant": k,
+            "quanta": n,
+            "overrides": [str(o) for o in variant.overrides],
+            "class": variant.class_path,
+            "changes": {path: here for path, (_, here, _) in variant.changes.items()},
+        }
+        for k, (variant, n) in enumerate(zip(node.variants, counts, strict=True))
+    ]
 
 
 def _dataset_type(dag: ScienceDag, dataset_type: type[Dataset]) -> dict[str, Any]:
@@ -145,12 +163,45 @@ def show_summary(dag: ScienceDag) -> None:
         ],
         title=terminal.counted(dag.n_quanta, "quantum"),
     )
+    varying = [(t["label"], v) for t in tasks for v in t["variants"]]
+    if varying:
+        terminal.table(
+            ["task", "variant", "quanta", "values", "given by"],
+            [
+                [
+                    label,
+                    v["variant"],
+                    v["quanta"],
+                    _changed(v),
+                    "; ".join(v["overrides"]) or "(the task's own)",
+                ]
+                for label, v in varying
+            ],
+            title="Variants of tasks by data",
+        )
     types = [_dataset_type(dag, t) for t in dag.datasets]
     terminal.table(
         ["dataset type", "datasets", "for each", "storage", "which"],
         [[t["name"], t["datasets"], ", ".join(t["units"]), t["storage"], _which(t)] for t in types],
         title=terminal.counted(dag.n_datasets, "dataset"),
     )
+
+
+def _said_of(dag: ScienceDag, label: str, number: int) -> str:
+    """Return what is said of a quantum's variant; nothing where its task has none."""
+    variants = _variants(dag, label)
+    if not variants:
+        return ""
+    given = "; ".join(variants[number]["overrides"]) or "the task's own configuration"
+    return (
+        f"{number}: {_changed(variants[number])} by {given}"
+        if _changed(variants[number])
+        else f"{number}: {given}"
+    )
+
+
+def _changed(variant: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in variant["changes"].items())
 
 
 def _which(dataset_type: Mapping[str, Any]) -> str:
@@ -190,6 +241,7 @@ def _show_quantum(dag: ScienceDag, i: int, *, as_json: bool) -> None:
             "label": record.label,
             "identity": record.identity.hex(),
             "dataId": quantum.dataId,
+            "variant": record.variant,
         }
         for what, side in sides:
             found[what] = {
@@ -207,6 +259,7 @@ def _show_quantum(dag: ScienceDag, i: int, *, as_json: bool) -> None:
             "task": record.label,
             "data ID": str(quantum.dataId),
             "identity": record.identity.hex(),
+            "variant": _said_of(dag, record.label, record.variant),
         }
     )
     rows = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,13 @@ def show(*, file: Path, overrides: tuple[str, ...], values: bool, as_json: bool)
         ],
         title=terminal.counted(len(uses), "dataset type"),
     )
+    if pipeline.overrides:
+        from executors.cmdline.ondata import rows
+
+        listed = rows(pipeline)
+        terminal.table(
+            list(listed[0]), [list(row.values()) for row in listed], title="What is otherwise for some data"
+        )
     if values:
         for label, task in pipeline.items():
             _show_config(label, task)
@@ -124,7 +131,16 @@ def check(*, file: Path, overrides: tuple[str, ...], unit_model: str | None) -> 
         model = load_unit_model(unit_model)
     pipeline.check(model)
     order = "" if pipeline.checkOrder() else "; tasks will be put in order"
-    parts = (("task", pipeline), ("dataset type", pipeline.dataset_types()), ("contract", pipeline.contracts))
+    if model is not None:
+        from graphbuilder.variants import Overrides
+
+        Overrides(pipeline, model)
+    parts: tuple[tuple[str, Sized], ...] = (
+        ("task", pipeline),
+        ("dataset type", pipeline.dataset_types()),
+        ("contract", pipeline.contracts),
+        *([("override", pipeline.overrides)] if pipeline.overrides else []),
+    )
     counts = ", ".join(terminal.counted(len(found), what) for what, found in parts)
     terminal.line(f"{file} is good: {counts}{order}")
 
@@ -164,6 +180,11 @@ def diff(*, file: Path, other: Path, as_json: bool) -> None:
 
 def differences(here: Pipeline, there: Pipeline) -> Iterator[tuple[str, str, str, str]]:
     """Yield label, field (empty for the task itself) and both values of all that differs."""
+    mine, theirs = (_on_data(p) for p in (here, there))
+    for key in dict.fromkeys([*mine, *theirs]):
+        if mine.get(key) != theirs.get(key):
+            label, when = key
+            yield label, f"when {when}", mine.get(key, "(none)"), theirs.get(key, "(none)")
     for label in dict.fromkeys([*here, *there]):
         a, b = here.get(label), there.get(label)
         if a is None or b is None or a.task_class is not b.task_class:
@@ -171,6 +192,18 @@ def differences(here: Pipeline, there: Pipeline) -> Iterator[tuple[str, str, str
             continue
         for path, values in a.config.diff(b.config).items():
             yield label, path, *(str(getattr(v, "name", v)) for v in values)
+
+
+def _on_data(pipeline: Pipeline) -> dict[tuple[str, str], str]:
+    """Label and condition → what then is, of each override."""
+    from executors.cmdline.ondata import rows
+
+    found: dict[tuple[str, str], str] = {}
+    for row in rows(pipeline):
+        key = (row["task"], row["when"])
+        said = f"{row['then']} (rank {row['rank']})"
+        found[key] = f"{found[key]}; {said}" if key in found else said
+    return found
 
 
 @define("docs", short_help="Write a reference page of a pipeline, in Markdown.")

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 
 from executors.cmdline.diagrams import mermaid
+from executors.cmdline.ondata import rows
 from supertask.configbase import ConfigBase
 from supertask.configfields import ConfigField, Configurable
 from supertask.kinds.base import MISSING
@@ -37,6 +38,7 @@ def page(pipeline: Pipeline, title: str) -> Iterator[str]:
         yield ""
     for label, task in pipeline.items():
         yield from _task(label, task)
+        yield from _on_data(pipeline, label)
     if pipeline.contracts:
         yield from ("## Contracts", "")
         for contract in pipeline.contracts:
@@ -62,9 +64,18 @@ def _task(label: str, task: TaskDef) -> Iterator[str]:
             units = ", ".join(kind.units)
             yield f"| `{kind.name}` | `{name}` | {role} | {units} | {kind.storage} | {_cell(f.doc)} |"
         yield ""
-    rows = list(_fields(task.config, "", set(task.dataset_fields)))
-    if rows:
-        yield from ("| field | type | default | here | what it is |", "|---|---|---|---|---|", *rows, "")
+    fields = list(_fields(task.config, "", set(task.dataset_fields)))
+    if fields:
+        yield from ("| field | type | default | here | what it is |", "|---|---|---|---|---|", *fields, "")
+
+
+def _on_data(pipeline: Pipeline, label: str) -> Iterator[str]:
+    listed = rows(pipeline, label)
+    if listed:
+        yield from ("| when | then | rank |", "|---|---|---|")
+        for row in listed:
+            yield f"| `{_cell(row['when'])}` | `{_cell(row['then'])}` | {row['rank']} |"
+        yield ""
 
 
 def _fields(config: ConfigBase, prefix: str, left_out: set[str]) -> Iterator[str]:

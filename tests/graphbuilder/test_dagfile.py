@@ -115,7 +115,7 @@ def test_contents_changed_by_a_tool_break_the_seal(saved: tuple[ScienceDag, Path
         ScienceDag.load(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_another_format_version_is_refused_with_the_way_out(
     saved: tuple[ScienceDag, Path], version: int
 ) -> None:
