@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import evolve
 
 from executors.cmdline import terminal
 from executors.cmdline.dag import show_summary, summary
 from executors.cmdline.dag_report import report_of, show_preflight
 from executors.cmdline.options import as_json, planning, repository
 from executors.cmdline.options import command as define
+from executors.cmdline.reusing import partial, reuse_of, reusing, show_reused
 
 if TYPE_CHECKING:
     from executors.cmdline.framework import Planning
@@ -31,15 +33,30 @@ __all__ = ["command"]
     "--report", is_flag=True,
     help="Report what the plan will read, write and cost, and what looks amiss; as supertask dag report.",
 )  # fmt: skip
+@reusing
+@partial
 @as_json
-def command(*, repo: Path, planning: Planning, output: Path, report: bool, as_json: bool) -> None:
-    """Work out what a pipeline will do with the data of the repository REPO, and save the plan."""
+def command(
+    *,
+    repo: Path,
+    planning: Planning,
+    output: Path,
+    report: bool,
+    part: dict[str, Any],
+    as_json: bool,
+    **reusable: Any,
+) -> None:
+    """Work out what a pipeline will do with the data of the repository REPO, and save the plan.
+
+    Where everything is there already, the plan that is saved has no quanta, and running it does nothing.
+    """
     from executors.cmdline.framework import CmdLineFramework
     from supertask.butler.repository import Butler
 
     began = time.perf_counter()
     with Butler(repo) as butler:
         with terminal.spinner("planning"):
+            planning = evolve(planning, **part, reuse=reuse_of(butler, **reusable))
             dag = CmdLineFramework().preflight(planning, butler)
             dag.save(output)
         seconds = time.perf_counter() - began
@@ -51,8 +68,19 @@ def command(*, repo: Path, planning: Planning, output: Path, report: bool, as_js
             [{"plan": str(output), "bytes": n_bytes, "seconds": seconds, **summary(dag), **told}]
         )
         return
+    reused = dag.meta.reused
+    if reused is not None:
+        show_reused(reused)
+    if not dag.n_quanta:
+        terminal.line(
+            f"nothing to run: all {terminal.counted(reused.planned if reused else 0, 'quantum')} are there "
+            f"already; {output} is an empty plan"
+        )
+        return
     if found is None:
         show_summary(dag)
+        for trimmed in dag.meta.trimmed:
+            terminal.note(str(trimmed))
     else:
         show_preflight(found)
     empty = [node.label for node in dag.tasks if not node.count]
