@@ -1,4 +1,4 @@
-"""Preflight: from a SQLite repository to a saved plan, identities and checks included.
+"""Preflight: from a repository to a saved plan, identities and checks included.
 
 Every measurement is a process of its own, on a repository made beforehand. CPU is counted from opening
 the repository to the saved file; what starting Python and importing costs is a figure of its own. Peak
@@ -96,6 +96,23 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
             loops = [harness.fresh(build, root, plan, True) for _ in range(repeat)]
             cpu = statistics.median(r.value["cpu"] for r in loops)
             yield harness.Figure("preflight.by_hand_us_per_quantum", quanta, cpu / quanta * 1e6, "us", 15.0)
+    yield from on_postgres(size, repeat)
+
+
+def on_postgres(size: int, repeat: int) -> Iterator[harness.Figure]:
+    """Yield what the same costs the client of a registry on PostgreSQL, if there is a server to be had."""
+    from benchmarks.workload import make_repository, visits_for
+    from supertask.testing import postgres
+
+    if postgres.why_not():
+        return
+    with tempfile.TemporaryDirectory(prefix="preflight-") as folder, postgres.server() as server:
+        root, plan = str(Path(folder) / "repo"), str(Path(folder) / "plan.h5")
+        make_repository(root, visits_for(size), registry=server.url).close()
+        runs = [harness.fresh(build, root, plan, False) for _ in range(repeat)]
+        quanta = runs[0].value["quanta"]
+        cpu = statistics.median(r.value["cpu"] for r in runs)
+        yield harness.Figure("preflight.postgres_us_per_quantum", quanta, cpu / quanta * 1e6, "us", 5.0)
 
 
 harness.run(__name__)

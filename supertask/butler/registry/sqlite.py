@@ -10,7 +10,9 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 import urllib.parse
 import weakref
 from collections.abc import Mapping, Sequence
@@ -59,6 +61,7 @@ class SqliteBackend(Backend):
         self.where = f"registry {self.path}"
         self._create = create
         self._immutable = False
+        self._read_from = self.path
         self._filled: weakref.WeakKeyDictionary[sa.Connection, int] = weakref.WeakKeyDictionary()
         if not create and not os.path.exists(self.path):
             raise RepositoryError(f"the {self.where} is not there")
@@ -73,7 +76,22 @@ class SqliteBackend(Backend):
             # Readers of a WAL database write beside it to tell others that they are there. Where
             # nobody can write there is nobody to tell, unless a log waits to be read.
             log = f"{self.path}-wal"
-            self._immutable = not (os.path.exists(log) and os.path.getsize(log))
+            waiting = os.path.exists(log) and os.path.getsize(log) > 0
+            self._immutable = not waiting
+            if waiting and not os.path.exists(f"{self.path}-shm"):
+                self._read_from = self._copy(log)
+
+    def _copy(self, log: str) -> str:
+        """Return a copy of the database with the log that a killed writer left: it needs a file beside it."""
+        folder = tempfile.mkdtemp(prefix="supertask-registry-")
+        self._cleaner = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        copy = os.path.join(folder, os.path.basename(self.path))
+        try:
+            shutil.copyfile(self.path, copy)
+            shutil.copyfile(log, f"{copy}-wal")
+        except OSError as error:
+            raise RepositoryError(f"{self.where} cannot be copied to {folder} to be read: {error}") from error
+        return copy
 
     def make_engine(self) -> sa.Engine:
         """Return an engine whose connections are set up for us."""
@@ -89,7 +107,9 @@ class SqliteBackend(Backend):
 
     def _connect(self) -> sqlite3.Connection:
         mode = "rwc" if self._create else "rw" if self.writeable else "ro"
-        uri = f"file:{urllib.parse.quote(self.path)}?mode={mode}" + (
+        if self._read_from != self.path:
+            mode = "rw"  # ours alone
+        uri = f"file:{urllib.parse.quote(self._read_from)}?mode={mode}" + (
             "&immutable=1" if self._immutable else ""
         )
         connection = sqlite3.connect(

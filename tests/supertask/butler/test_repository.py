@@ -273,6 +273,34 @@ def mounted_read_only(source, target):
             pytest.skip("mounting is not possible here")
 
 
+LEFT_OPEN = """
+import os, signal, sys
+from supertask.butler.repository import Butler
+butler = Butler(sys.argv[1])
+butler.insert_units("band", [{"band": "left in the log"}])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["all that it left", "its log alone"])
+def test_what_a_killed_writer_left_in_its_log_is_read_on_a_read_only_mount(butler, tmp_path, shared):
+    butler.close()
+    assert run_script(LEFT_OPEN, butler.root).returncode == -signal.SIGKILL
+    files = Path(butler.root)
+    assert (files / "registry.sqlite3-wal").stat().st_size
+    if not shared:
+        (files / "registry.sqlite3-shm").unlink()
+    mount = tmp_path / "mount"
+    mounted_read_only(butler.root, mount)
+    try:
+        with Butler(mount) as reading:
+            assert {"band": "left in the log"} in reading.units("band")
+            with pytest.raises(RepositoryError, match="read-only for this user or on this mount"):
+                reading.insert_units("band", [{"band": "z"}])
+    finally:
+        subprocess.run(["umount", str(mount)], capture_output=True, check=False)
+
+
 def test_a_read_only_mount_is_read(butler, tmp_path):
     butler.put([1], raw())
     butler.close()
