@@ -371,7 +371,11 @@ def _task_changes(a: TaskNode, b: TaskNode) -> Iterator[Change]:
     ):
         if one != other:
             yield Change(what, one or _UNSET, other or _UNSET)
-    yield from (Change(f"config {path}", one, other) for path, one, other in _differing(a.config, b.config))
+    for path, one, other in _differing(a.config, b.config):
+        if a.key != b.key:
+            yield Change(f"config {path}", one, other)
+        elif _UNSET not in (one, other):  # one that a later version added with its default says nothing
+            yield Change(f"config {path} (enters no identity)", one, other)
 
 
 def _other_parameters(a: QuantumTable, b: QuantumTable, rows_a: Any, rows_b: Any) -> Bools:

@@ -132,8 +132,8 @@ def preflight_report(
     if butler is not None:
         chosen = explain_plan(dag, butler).selection
         if chosen is not None:
-            found = [c for c in chosen.conditions if c.suspicious]
-            cautions = [Caution(Kind.EXPRESSION, "", c.together, str(c)) for c in found] + cautions
+            found = [Caution(Kind.EXPRESSION, "", c.together, str(c)) for c in chosen.suspects()]
+            cautions = found + cautions
     return PreflightReport(dag.meta.output_run, tuple(tasks), types, tuple(cautions))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from graphbuilder.reasons.selection import select_step_by_step
 from supertask.butler.port import AbstractButler
@@ -53,5 +53,15 @@ def empty_plan(
     lines = [f"the plan{expression} is empty: {findings[0] if findings else first}"]
     lines += [f"  {finding}" for finding in findings[1:]]
     lines += [first] if findings else []
-    lines += [f"  {n:>10,}  {f'{task}: ' if task else ''}{step}" for task, step, n in steps]
+    lines += [f"  {n:>10,}  {f'{task}: ' if task else ''}{step}" for task, step, n in _until_empty(steps)]
     return EmptyPlanError("\n".join(lines), tuple(steps), findings)
+
+
+def _until_empty(steps: Sequence[tuple[str, str, int]]) -> Iterator[tuple[str, str, int]]:
+    """Yield the steps of each task up to the first that left nothing."""
+    empty = set()
+    for task, step, n in steps:
+        if task not in empty:
+            yield task, step, n
+        if task and not n:
+            empty.add(task)

@@ -73,11 +73,6 @@ class ConditionCount:
             return f"{self.condition}: the repository has no {', '.join(self.absent)}{near}"
         return f"{self.condition} is true of {self.alone:,} of {self.total:,} of unit {self.unit!r}"
 
-    @property
-    def suspicious(self) -> bool:
-        """Whether it leaves nothing, or names what is not there."""
-        return bool(self.unit) and (not self.together or bool(self.absent))
-
 
 @attrs.frozen
 class InputCount:
@@ -122,9 +117,19 @@ class Selection:
     inputs: tuple[InputCount, ...]
     relations: tuple[RelationCount, ...] = ()
 
+    def suspects(self) -> tuple[ConditionCount, ...]:
+        """Return conditions that name what is not there, and the first that left nothing."""
+        found = []
+        emptied = False
+        for count in self.conditions:
+            if count.unit and (not count.alone or count.absent or (not count.together and not emptied)):
+                found.append(count)
+            emptied |= bool(count.unit) and not count.together
+        return tuple(found)
+
     def findings(self) -> tuple[str, ...]:
         """Return what leaves nothing, the likeliest culprit first; nothing where all is well."""
-        empty = [str(c) for c in self.conditions if c.suspicious]
+        empty = [str(c) for c in self.suspects()]
         empty += [str(r) for r in self.relations if not r.selected]
         return (*empty, *(str(i) for i in self.inputs if not i.selected))
 

@@ -93,8 +93,9 @@ class Division:
         found = np.empty((len(tracts), 4, 2))
         order = np.argsort(tracts, kind="stable")
         numbers, starts = np.unique(tracts[order], return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-            tract = self.tract(number)
+        ends = [*starts[1:].tolist(), len(order)]
+        for number, begin, end in zip(numbers.tolist(), starts.tolist(), ends[: len(starts)], strict=True):
+            tract, part = self.tract(number), order[begin:end]
             found[part] = tract.outlines(tract.boxes(patches[part], inner=inner))
         return _quadrangles(found, {"tract": tracts, "patch": patches})
 

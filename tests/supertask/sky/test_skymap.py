@@ -238,3 +238,9 @@ def test_outlines_of_patches_are_those_of_their_wcs(skymap):
     outlines = skymap.patch_outlines(tracts, patches)
     assert outlines.radec[8:12] == pytest.approx(skymap.patch_polygon(0, 2), abs=1e-9)
     assert len(skymap.tract_outlines()) == 1
+
+
+def test_no_patches_have_no_outlines() -> None:
+    skymap = SkyMap.around(150.0, 2.0, name="here", pixel_scale=1.0, patch_size=100, grid=(2, 2))
+    none = np.empty(0, np.int64)
+    assert len(skymap.patch_outlines(none, none)) == 0
