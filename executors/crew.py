@@ -23,7 +23,7 @@ from executors import worker
 from executors.driver import Driver
 from executors.journal import Header, decode_attempt
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.processes import end_holders, end_left_behind, end_tree, memory_of
+from executors.processes import end_holders, end_left_behind, end_tree, is_alive, memory_of
 from executors.schedule import Work
 from supertask.errors import ExecutionError
 from supertask.policy import FailureClass, say_size
@@ -39,6 +39,8 @@ _GRACE = 5.0
 """Seconds in which a process must end after its pipe has."""
 _LOOK = 0.1
 """Seconds between two looks at how much memory a limited quantum holds."""
+_ROUND = 1.0
+"""Seconds between two looks at whether workers live that run something long."""
 _DEATHS = 3
 """So many workers in a row may die before one has run anything."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -122,6 +124,7 @@ class Crew:
         """Task label → how long its quanta take, a moving average."""
         self._deaths = 0
         self._limited = any(driver.retrying.limits.values())
+        self._looked = time.monotonic()
         self._dirty: set[Path] = set()
         self._stopping = False
         driver.on_sync(self._sync)
@@ -263,6 +266,7 @@ class Crew:
                 self._hear(member, json.loads(data))
             else:
                 self._read(member, data)
+        self._look_for_dead()
         if self._limited:
             self._hold_to_limits()
 
@@ -320,6 +324,16 @@ class Crew:
         now = attempt.wall if known is None else known + 0.2 * (attempt.wall - known)
         self._seconds[attempt.label] = member.seconds = now
 
+    def _look_for_dead(self) -> None:
+        """Find workers whose end the pipe does not tell, since children that a task forked have it too."""
+        now = time.monotonic()
+        if now - self._looked < _ROUND:
+            return
+        self._looked = now
+        for member in list(self._members):
+            if member.running > _ROUND and not is_alive(member.header.pid):
+                self._lose(member, QuantumStatus.FAILED)
+
     # -- limits -------------------------------------------------------------------------------
 
     def _hold_to_limits(self) -> None:
@@ -366,13 +380,7 @@ class Crew:
         self._selector.unregister(member.pipe.fileno())
         self._members.remove(member)
         member.pipe.close()
-        member.process.join(0.0 if member.ending else _GRACE)
-        if member.process.is_alive():  # a task may have closed the pipe over our heads
-            end_tree(member.header.pid)
-        member.process.join()
-        if member.current is not None:
-            end_holders([member.journal] if member.journal is not None else [])
-            end_left_behind(self._driver.folder.path, member.header.pid)
+        self._bury(member)
         if member.journal is not None:
             with suppress(OSError), member.journal.open("rb") as file:
                 file.seek(member.seen)
@@ -395,6 +403,21 @@ class Crew:
             )
         if not self._driver.over:
             self._hire()
+
+    def _bury(self, member: _Member) -> None:
+        """See to it that a worker and all that it started has ended, before others do its work."""
+        in_order = member.stopping and member.current is None
+        if in_order:
+            member.process.join(_GRACE)
+        if not in_order or member.process.is_alive():
+            until = time.monotonic() + _GRACE
+            # Not by the process object: children that a task forked keep its signs of life open.
+            while is_alive(member.header.pid) and time.monotonic() < until:
+                time.sleep(0.005)
+            end_tree(member.header.pid)  # a task may have closed the pipe over our heads
+            end_holders([member.journal] if member.journal is not None else [])
+            end_left_behind(self._driver.folder.path, member.header.pid)
+        member.process.join()
 
     def _attempt_of_dead(
         self, member: _Member, begun: tuple[int, int, int], status: QuantumStatus, code: int | None

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from executors.driver import Driver
 from executors.fusion import Fusion
 from executors.limits import Guard
-from executors.outcome import Attempt
+from executors.outcome import Attempt, QuantumStatus
 from executors.performer import Performer
 from executors.port import ExecutionFramework
+from executors.processes import children, end_children
 from executors.runner import QuantumRunner
 from executors.workplace import Workplace
 
@@ -33,11 +34,14 @@ class InProcessFramework(ExecutionFramework):
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
         host, pid = socket.gethostname(), os.getpid()
+        before = children()
 
         def started(index: int, number: int, time_ns: int, _: bytes) -> None:
             driver.started(index, number, host, pid, time_ns)
 
         def ended(attempt: Attempt, _: bytes) -> None:
+            if attempt.status is QuantumStatus.CANCELLED:
+                end_children(but=before)  # somebody wants all of this to end at once
             driver.ended(attempt)
             driver.pulse()
 

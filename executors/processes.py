@@ -25,6 +25,7 @@ __all__ = [
     "end_tree",
     "holders",
     "is_alive",
+    "keep_files",
     "machine_memory",
     "mark",
     "memory_of",
@@ -48,6 +49,14 @@ def become_reaper(folder: Path) -> None:
     os.environ[_MARK] = mark(folder, os.getpid())
 
 
+def keep_files() -> None:
+    """Let programs that this process starts have none of its files: they would keep pipes and locks alive."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # that of the listing itself
+                os.set_inheritable(int(name), False)
+
+
 def mark(folder: Path, pid: int | None = None) -> str:
     """Return what marks the descendants of one worker of a run; without `pid`, how that begins for all."""
     return f"{folder}:{'' if pid is None else pid}"
@@ -63,9 +72,30 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def children(pid: int | None = None) -> set[int]:
-    """Return the processes that a process (this one unless given) started, and those that these did."""
-    return {p.pid for p in _descendants(os.getpid() if pid is None else pid)}
+def children() -> set[int]:
+    """Return the processes that this one started itself and that have not been collected."""
+    found: set[int] = set()
+    try:
+        # Of each thread; a hundred times as fast as looking at all processes of the machine.
+        for path in Path("/proc/self/task").glob("*/children"):
+            found.update(map(int, path.read_text().split()))
+    except (OSError, ValueError):
+        pass
+    else:
+        if sys.platform == "linux":
+            return found
+    import psutil
+
+    return {p.pid for p in psutil.Process().children()}
+
+
+def _only_alive(pid: int) -> list[Any]:
+    import psutil
+
+    try:
+        return [psutil.Process(pid)] if is_alive(pid) else []
+    except psutil.Error:
+        return []
 
 
 def _descendants(pid: int) -> list[Any]:
@@ -122,8 +152,17 @@ def end_tree(pid: int) -> None:
 
 
 def end_children(*, but: Collection[int] = ()) -> None:
-    """End what this process started, but for some."""
-    _end_all(lambda: [p for p in _descendants(os.getpid()) if p.pid not in but])
+    """End what this process started, with all below, but for some and what these started."""
+
+    def find() -> list[Any]:
+        found = []
+        for pid in children():
+            if pid not in but:
+                found += _descendants(pid)
+                found += _only_alive(pid)
+        return found
+
+    _end_all(find)
 
 
 def end_left_behind(folder: Path, pid: int | None = None) -> list[int]:

@@ -31,7 +31,7 @@ from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.outcome import Attempt
 from executors.performer import Performer
-from executors.processes import become_reaper, end_children
+from executors.processes import become_reaper, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
 from executors.schedule import Work
@@ -73,6 +73,7 @@ def main(pipe: Connection, spec: WorkerSpec) -> None:
     for fd in spec.inherited:
         os.close(fd)
     _end_with_parent(spec.parent)
+    keep_files()
     become_reaper(RunFolder(spec.root, spec.header["run"]).path)
     # The driver heeds signals for all. Not SIG_IGN, which a task's own children would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):

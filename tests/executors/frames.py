@@ -3,9 +3,10 @@
 In `control` a file named ``<label>-<data ID values>`` holds what the quantum is to do: ``raise``, ``exit``,
 ``die`` (os._exit), ``kill`` (SIGKILL), ``segfault``, ``nothing`` (NoWork), ``forget`` (writes no output),
 ``partial`` (writes, then raises), ``interrupt``, ``memory``, ``sleep:<seconds>``, ``bad`` (BadInputError),
-``until:<n>:<action>`` (that, before its n-th call), ``allocate:<bytes>`` (and holds them a while), ``family``
-(starts a child in a session of its own and an orphan, notes their process numbers in ``control/family``, and
-hangs), ``caveat`` (PartialOutputs after the first output). Names may be globbed:
+``transient``, ``until:<n>:<action>`` (that, before its n-th call), ``allocate:<bytes>`` (and holds them a
+while), ``family`` (starts a child in a session of its own and an orphan, notes their process numbers in
+``control/family``, and hangs), ``forked`` (forks a child that hangs, noted likewise, and is killed),
+``caveat`` (PartialOutputs after it wrote). Names may be globbed:
 ``reduce-*`` stands for all. What runs is noted in ``control/ran``, a line for each call.
 """
 
@@ -44,6 +45,11 @@ with open(sys.argv[1], "a") as file:
     file.write(f"{os.getpid()}\\n")
 time.sleep(99)
 """
+
+_RAISED = {
+    "bad": BadInputError("the shutter did not open"),
+    "transient": ConnectionError("the archive does not answer"),
+}
 
 
 class Steered(SuperTask):
@@ -95,21 +101,25 @@ class Steered(SuperTask):
             raise KeyboardInterrupt
         if action == "memory":
             raise MemoryError
-        if action == "bad":
-            raise BadInputError("the shutter did not open")
-        if action == "transient":
-            raise ConnectionError("the archive does not answer")
+        if action in _RAISED:
+            raise _RAISED[action]
         if action.startswith("allocate:"):
             held = bytearray(int(action[9:]))
             held[::4096] = b"x" * len(held[::4096])
             time.sleep(1)
-        if action == "family":
-            self._start_family()
+        if action in {"family", "forked"}:
+            self._start(action)
         if action.startswith("sleep:"):
             time.sleep(float(action[6:]))
 
-    def _start_family(self) -> None:
+    def _start(self, action: str) -> None:
         control = Path(self.config.control)
+        if action == "forked":
+            child = os.fork()
+            if child:
+                (control / "family").write_text(f"{child}\n")
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(99)
         for kind in ("own session", "orphan"):
             words = [sys.executable, "-c", CHILD, str(control / "family"), kind]
             os.posix_spawn(sys.executable, words, os.environ)  # a task need not look after it

@@ -200,6 +200,15 @@ def test_a_killed_worker_leaves_nothing_at_work(pool, butler, control, root):
     assert not any(map(is_alive, family(control)))
 
 
+def test_a_worker_is_known_to_be_dead_though_its_forked_children_live(pool, butler, control, root):
+    (control / "reduce-0-0").write_text("forked")
+    began = time.monotonic()
+    report = pool.execute(plan(butler, control).subset(["reduce"]), butler)
+    assert time.monotonic() - began < 20
+    assert report.counts == {QuantumStatus.SUCCEEDED: 11, QuantumStatus.FAILED: 1}
+    assert not any(map(is_alive, family(control)))
+
+
 @pytest.mark.parametrize("kind", ["in process", "pool"])
 def test_a_second_signal_ends_what_tasks_started_too(root, butler, control, tmp_path, kind):
     (control / "reduce-0-0").write_text("family")
@@ -213,8 +222,8 @@ def test_a_second_signal_ends_what_tasks_started_too(root, butler, control, tmp_
         time.sleep(0.3)
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(20) == 1
+        left = [pid for pid in family(control) if is_alive(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
         assert driver.stderr.read() == ""
-    left = [pid for pid in family(control) if is_alive(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
     assert len(left) <= (0 if kind == "pool" else 1), "in one process, an orphan cannot be told from others"
