@@ -179,7 +179,9 @@ class GraphBuilder:
                 narrow_like(reader, model, like)
             if shard is not None:
                 narrow(reader, pipeline, model, needs, shard)
-            repoGraph, steps = load_repo_graph(reader, model, needs, condition, open_reader=wider)
+            repoGraph, steps = load_repo_graph(
+                reader, model, needs, condition, open_reader=wider, narrowed=shard is not None
+            )
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps], overrides)
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)

@@ -63,6 +63,7 @@ def load_repo_graph(
     where: Condition | None = None,
     *,
     open_reader: Callable[[Condition | None], Reader] | None = None,
+    narrowed: bool = False,
 ) -> tuple[RepoGraph, tuple[Step, ...]]:
     """Read what a pipeline needs in columns.
 
@@ -79,6 +80,8 @@ def load_repo_graph(
     open_reader : callable, optional
         Gives a reader narrowed by another condition, which must stay open as long as `reader`: for
         inputs that `where` must not narrow.
+    narrowed : bool, optional
+        Whether `reader` was narrowed by something else, too, as that of a shard is.
 
     Returns
     -------
@@ -92,9 +95,10 @@ def load_repo_graph(
     relations, narrowed = narrow_through_relations(model, reader, relation_names, spoken_of)
     units = needs.all_units(model)
     wider = Wider(reader, model, relation_names)
-    if where is not None and open_reader is not None:
+    if open_reader is not None:
         for untrimmed in needs.untrimmed:
-            wider.add(untrimmed, where, open_reader)
+            if narrowed or where is not None:
+                wider.add(untrimmed, where, open_reader, always=narrowed)
     space = UnitSpace.from_rows(
         model, [wider.units(u, ()) for u in units], lambda unit, field: wider.units(unit, (field,))
     )

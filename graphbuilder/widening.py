@@ -90,13 +90,30 @@ class Wider:
         """Of types that were widened: which of the rows of `datasets` are beyond."""
 
     def add(
-        self, wanted: Untrimmed, where: Condition, open_reader: Callable[[Condition | None], Reader]
+        self,
+        wanted: Untrimmed,
+        where: Condition | None,
+        open_reader: Callable[[Condition | None], Reader],
+        *,
+        always: bool = False,
     ) -> None:
-        """Read an input without the conditions that the units of its quanta do not decide."""
+        """Read an input without the conditions that the units of its quanta do not decide.
+
+        Parameters
+        ----------
+        wanted : Untrimmed
+            The input.
+        where : Condition or None
+            The expression.
+        open_reader : callable
+            Gives a reader narrowed by another condition.
+        always : bool, optional
+            Whether to read it even where the expression has no such condition.
+        """
         model, units = self._model, wanted.units
         kept, others = kept_conditions(model, where, units)
         known = set(model.determined({*wanted.dataset_type.units, *units}))
-        if not others:
+        if not others and not always:
             return
         wider = open_reader(And(tuple(kept)) if kept else None)
         leaves = model.leaves(model.closure(units))

@@ -60,6 +60,16 @@ class RepoGraph(Holdings):
         known = values.tolist()
         return [known[c] if c >= 0 else None for c in codes.tolist()]
 
+    def is_selected(self, dataset_type: type[Dataset]) -> list[bool]:
+        """Return of each dataset of a type, in the order of iteration, whether the expression selects it.
+
+        All are, but for inputs that some task wants whole: of these there are more, to gather and not
+        to make quanta of.
+        """
+        table = self.datasets[dataset_type]
+        beyond = self.beyond.get(dataset_type)
+        return [True] * len(table) if beyond is None else (~beyond).tolist()
+
     def related(self, relation: str) -> list[DataId]:
         """Return the rows of a relation, each as a data ID with the units of both sides.
 

@@ -21,6 +21,7 @@ from supertask.errors import ConfigError, EmptyPlanError, PreflightError
 from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.inputlookups import When
 from supertask.pipeline import Pipeline
+from supertask.quanta import Quantum
 from supertask.struct import Struct
 from supertask.supertask import SuperTask
 
@@ -66,8 +67,8 @@ def warps(butler):
 # -- whole --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_an_expression_selects_the_quanta_and_leaves_a_whole_gather_whole(warps, by_hand):
+@pytest.mark.parametrize("level", ["declared", "grouped", "by hand"])
+def test_an_expression_selects_the_quanta_and_leaves_a_whole_gather_whole(warps, level):
     class Config(SuperTaskConfig):
         quantum_units = ("patch", "band")
         warps = InputField(("visit", "patch"), "json", name="warp", multiple=True, whole=True, doc="Warps.")
@@ -77,7 +78,26 @@ def test_an_expression_selects_the_quanta_and_leaves_a_whole_gather_whole(warps,
         quanta = repoGraph.group(self.config.warps, by=("patch", "band"), whole=True)
         return quanta.produce(self.config.coadd)
 
-    dag = plan(warps, task(Config, define=grouped if by_hand else None), "visit = 2")
+    def by_hand(self: Any, repoGraph: Any) -> Any:
+        warp, coadd = self.config.warps, self.config.coadd
+        groups: dict[Any, set[Any]] = {}
+        selected = set()
+        rows = zip(
+            repoGraph.datasets[warp], repoGraph.column(warp, "band"), repoGraph.is_selected(warp), strict=True
+        )
+        for dataset, band, here in rows:
+            key = (dataset["patch"], band)
+            groups.setdefault(key, set()).add(dataset)
+            if here:
+                selected.add(key)
+        quanta = []
+        for patch, band in sorted(selected):
+            made = repoGraph.addDataset(coadd(skymap="sky", tract=0, patch=patch, band=band))
+            quanta.append(Quantum({warp: groups[patch, band]}, {coadd: {made}}))
+        return quanta
+
+    define = {"declared": None, "grouped": grouped, "by hand": by_hand}[level]
+    dag = plan(warps, task(Config, define=define), "visit = 2")
     # Visit 2 lies on patches 0 and 1 in r, and of patch 1 visit 3 is in r, too.
     assert inputs(dag, "warp", "visit", "patch") == {0: [2], 1: [2, 3]}
     assert dag.meta.trimmed == ()
