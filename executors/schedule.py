@@ -267,6 +267,8 @@ class Schedule:
         ExecutionError
             Quanta are left that wait for each other.
         """
+        if not self.n_open:
+            return True  # bundles may be left in which nothing needs to run
         if self.n_running or self.n_ready or (self._later and not self.stopped):
             return False
         if self.n_open and not self.stopped:
