@@ -19,6 +19,7 @@ __all__ = ["Division"]
 
 Int = npt.NDArray[np.int64]
 _AT_ONCE = 10_000_000
+_MOST_PATCHES = 100_000_000
 
 
 def _made(division: Division) -> tuple[Tract, ...]:
@@ -226,27 +227,30 @@ def _quadrangles(corners: npt.NDArray[np.float64], keys: dict[str, Any]) -> Foot
     return Footprints(keys, corners.reshape(-1, 2), np.arange(len(corners) + 1, dtype=np.int64) * 4)
 
 
-def _check(skymap: Division, problems: Problems) -> None:
+def _check(division: Division, problems: Problems) -> None:
     if (
-        not skymap.name
-        or not all(c.isalnum() or c in "_-." for c in skymap.name)
-        or skymap.name.startswith(".")
+        not division.name
+        or not all(c.isalnum() or c in "_-." for c in division.name)
+        or division.name.startswith(".")
     ):
         problems.add("its name must be of letters, digits, '_', '-' and '.', and begin with none of '.'")
-    if not skymap.tracts:
+    if not division.tracts:
         problems.add("it has no tracts")
-    if not 0 <= skymap.margin < 36_000:
-        problems.add(f"its margin must be 0 to 36000 arcsec, and is {skymap.margin}")
-    numbers = [t.tract for t in skymap.tracts]
+    if not 0 <= division.margin < 36_000:
+        problems.add(f"its margin must be 0 to 36000 arcsec, and is {division.margin}")
+    numbers = [t.tract for t in division.tracts]
     if len(set(numbers)) < len(numbers):
         problems.add("two tracts have one number")
-    for t in skymap.tracts:
+    n = sum(t.n_patches for t in division.tracts)
+    if n > _MOST_PATCHES:
+        problems.add(f"it has {n:,} patches, more than {_MOST_PATCHES:,}: make them larger")
+    for t in division.tracts:
         what = f"tract {t.tract}"
         if t.tract < 0:
             problems.add(f"{what}: numbers are not negative")
         if not (0 <= t.ra < 360 and -90 <= t.dec <= 90):
             problems.add(f"{what}: ra must be in [0, 360) and dec in [-90, 90], and is at {t.ra}, {t.dec}")
-        if not (t.pixel_scale > 0 and min(t.nx, t.ny, t.width, t.height) > 0 and t.border >= 0):
+        if not (0 < t.pixel_scale < np.inf and min(t.nx, t.ny, t.width, t.height) > 0 and t.border >= 0):
             problems.add(
                 f"{what}: pixel scale, grid and patch size must be positive, and border not negative"
             )

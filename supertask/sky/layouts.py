@@ -7,7 +7,7 @@ which a repository makes sure of by their digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -21,8 +21,12 @@ from supertask.sky.tracts import SkyMapError, Tract
 __all__ = ["Around", "Healpix", "Layout", "Listed", "Rings", "digest"]
 
 _ARCSEC_PER_RADIAN = float(np.rad2deg(1.0)) * 3600.0
-_ALONG = 64
-"""Positions along each edge of a HEALPix cell, by which its extent on the tangent plane is found."""
+_MOST_TRACTS = 1_000_000
+_MOST_RINGS = 850
+_MOST_NSIDE = 2**24
+_CELLS_AT_ONCE = 10_000
+_ALONG = 256
+"""Positions along each edge of one of HEALPix's base cells, by which extents on a tangent plane are found."""
 
 
 def _pair(size: Any) -> Any:
@@ -80,7 +84,7 @@ class Around:
             raise SkyMapError("give either grid, the number of patches along x and y, or radius")
         if grid is None:
             radius = self.radius or 0.0
-            if not (0 < radius < 80 and width > 0 and height > 0 and self.pixel_scale > 0):
+            if not (0 < radius < 80 and width > 0 and height > 0 and 0 < self.pixel_scale < np.inf):
                 raise SkyMapError("radius (below 80 degrees), patch_size and pixel_scale must be positive")
             half = np.tan(np.deg2rad(radius)) * _ARCSEC_PER_RADIAN / self.pixel_scale
             grid = int(np.ceil(2 * half / width)), int(np.ceil(2 * half / height))
@@ -114,8 +118,15 @@ class Rings:
         SkyMapError
             A number is out of range.
         """
-        if self.n_rings < 1 or not self.pixel_scale > 0 or self.patch_size < 1 or not self.overlap >= 0:
+        if (
+            self.n_rings < 1
+            or not 0 < self.pixel_scale < np.inf
+            or self.patch_size < 1
+            or not self.overlap >= 0
+        ):
             raise SkyMapError("n_rings, pixel_scale and patch_size must be positive")
+        if self.n_rings > _MOST_RINGS:
+            raise SkyMapError(f"n_rings must be at most {_MOST_RINGS}, and is {self.n_rings}")
         step = 180.0 / (self.n_rings + 1)
         centres = [(0.0, -90.0)]
         for ring in range(1, self.n_rings + 1):
@@ -165,11 +176,17 @@ class Healpix:
             A number is out of range; names every one. Or astropy-healpix is not installed.
         """
         self._check()
+        cells = np.arange(12 * self.nside**2) if self.cells is None else np.array(self.cells, np.int64)
+        pieces = np.array_split(cells, max(1, len(cells) // _CELLS_AT_ONCE))
+        return tuple(tract for piece in pieces for tract in self._make(piece))
+
+    def _make(self, cells: npt.NDArray[np.int64]) -> Iterator[Tract]:
         healpix = _library()
-        numbers = np.arange(12 * self.nside**2) if self.cells is None else np.array(self.cells)
-        lon, lat = healpix.healpix_to_lonlat(numbers, self.nside, order=self.order)
+        lon, lat = healpix.healpix_to_lonlat(cells, self.nside, order=self.order)
         ra, dec = np.rad2deg(lon.value) % 360.0, np.rad2deg(lat.value)
-        edge_lon, edge_lat = healpix.boundaries_lonlat(numbers, _ALONG, self.nside, order=self.order)
+        # Edges of small cells are nearly straight.
+        along = max(4, _ALONG // self.nside)
+        edge_lon, edge_lat = healpix.boundaries_lonlat(cells, along, self.nside, order=self.order)
         edges = vectors(np.rad2deg(edge_lon.value), np.rad2deg(edge_lat.value))
         xi, eta = gnomonic(edges, ra[:, None], dec[:, None])
         beyond = np.tan(np.deg2rad(self.overlap)) * _ARCSEC_PER_RADIAN / self.pixel_scale
@@ -179,24 +196,25 @@ class Healpix:
             half = np.abs(extent).max(axis=1) * 1.001 * _ARCSEC_PER_RADIAN / self.pixel_scale + beyond
             counts.append(np.ceil(2 * half / self.patch_size).astype(int).tolist())
         size = self.patch_size
-        return tuple(
-            Tract(number, a, d, self.pixel_scale, nx, ny, size, size, self.border)
-            for number, a, d, nx, ny in zip(numbers.tolist(), ra.tolist(), dec.tolist(), *counts, strict=True)
-        )
+        for cell, a, d, nx, ny in zip(cells.tolist(), ra.tolist(), dec.tolist(), *counts, strict=True):
+            yield Tract(cell, a, d, self.pixel_scale, nx, ny, size, size, self.border)
 
     def _check(self) -> None:
         problems = Problems("a healpix layout")
         if self.order not in ("nested", "ring"):
             problems.add(f"'order' must be nested or ring, and is {self.order!r}")
-        if not 1 <= self.nside <= 1024:
-            problems.add(f"'nside' must be 1 to 1024, and is {self.nside}")
+        if not 1 <= self.nside <= _MOST_NSIDE:
+            problems.add(f"'nside' must be 1 to {_MOST_NSIDE}, and is {self.nside}")
         elif self.nside & (self.nside - 1):
             problems.add(f"'nside' must be a power of two, and is {self.nside}")
         else:
+            n = 12 * self.nside**2 if self.cells is None else len(self.cells)
+            if n > _MOST_TRACTS:
+                problems.add(f"it gives {n:,} tracts, more than {_MOST_TRACTS:,}: name the 'cells' you need")
             wrong = [c for c in self.cells or () if not 0 <= c < 12 * self.nside**2]
             if wrong:
                 problems.add(f"nside {self.nside} has cells 0 to {12 * self.nside**2 - 1}, and no {wrong[0]}")
-        if not (self.pixel_scale > 0 and self.patch_size > 0 and self.border >= 0):
+        if not (0 < self.pixel_scale < np.inf and self.patch_size > 0 and self.border >= 0):
             problems.add("'pixel_scale' and 'patch_size' must be positive, 'border' not negative")
         if not 0 <= self.overlap < 30:
             problems.add(f"'overlap' must be 0 to 30 degrees, and is {self.overlap}")

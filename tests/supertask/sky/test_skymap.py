@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
 from supertask.sky import SkyMap, SkyMapError
+from supertask.sky.sphere import gnomonic, vectors
 from supertask.units import Unit, UnitModel
 
 AROUND = {"name": "deep", "pixel_scale": 5.16, "patch_size": (240, 310), "grid": (4, 2)}
@@ -153,6 +154,21 @@ def test_a_healpix_map_covers_the_sky_with_a_tract_for_each_cell():
     assert SkyMap.from_yaml(skymap.to_yaml()) == skymap
 
 
+@pytest.mark.parametrize("nside", [1, 2, 16, 64])
+def test_each_tract_of_a_healpix_map_holds_its_whole_cell(nside):
+    skymap = SkyMap.healpix(name="hp", nside=nside, pixel_scale=360.0 / nside, patch_size=1)
+    rng = np.random.default_rng(nside)
+    ra, dec = rng.uniform(0, 360, 20_000), np.rad2deg(np.arcsin(rng.uniform(-1, 1, 20_000)))
+    home = skymap.home_tract(ra, dec)
+    points = vectors(ra, dec)
+    for tract in rng.choice(np.unique(home), 12, replace=False).tolist():
+        t, mine = skymap.tract(tract), home == tract
+        xi, eta = gnomonic(points[mine], t.ra, t.dec)
+        rows, columns = t.shape
+        assert (np.abs(xi) * t.scale * 2 <= columns).all()
+        assert (np.abs(eta) * t.scale * 2 <= rows).all()
+
+
 def test_some_cells_of_a_healpix_map_can_be_picked():
     skymap = SkyMap.healpix(name="hp", nside=4, pixel_scale=60.0, patch_size=200, order="ring", cells=[5, 2])
     assert [t.tract for t in skymap.tracts] == [5, 2]
@@ -164,7 +180,10 @@ def test_some_cells_of_a_healpix_map_can_be_picked():
     ("change", "says"),
     [
         ({"nside": 3}, "power of two"),
-        ({"nside": 0}, "1 to 1024"),
+        ({"nside": 0}, "'nside' must be 1 to"),
+        ({"nside": 2**20}, "13,194,139,533,312 tracts, more than 1,000,000: name the 'cells'"),
+        ({"pixel_scale": float("inf")}, "must be positive"),
+        ({"pixel_scale": 0.001, "patch_size": 1}, "patches, more than 100,000,000"),
         ({"order": "rung"}, "nested or ring"),
         ({"cells": [192]}, "cells 0 to 191, and no 192"),
         ({"pixel_scale": 0}, "must be positive"),
