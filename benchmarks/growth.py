@@ -81,8 +81,8 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     ways = {
         "where": (visits, ["raw/all", "calib"]),
         "range": (f"visit >= {_FIRST} AND visit < {_FIRST + size}", ["raw/all", "calib"]),
-        "collection": ("", [_SMALL, "calib"]),
-        "tagged": ("", [_PICKED, "calib"]),
+        "run": (visits, [_SMALL, "calib"]),
+        "tagged": (visits, [_PICKED, "calib"]),
     }
     with databases() as known:
         for name, url in known.items():
