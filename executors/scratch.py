@@ -36,6 +36,7 @@ _MOMENT = 60.0
 """Seconds after which a folder that has not got its name never will."""
 _LOCK = "lock"
 _MEMORY = "/dev/shm"  # noqa: S108 - folders in it have names that nobody can guess, and are the user's alone
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _counter = itertools.count()
 
 
@@ -159,6 +160,8 @@ class ScratchFolder:
             folder = os.path.join(self._path, part)
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
+            if error.errno in _FULL and self.make_room():
+                return self.place(part, name)
             raise self.failed(error) from error
         return os.path.join(folder, f"{next(_counter)}-{name}")
 
@@ -214,8 +217,7 @@ class ScratchFolder:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.unlink(f"{copy}.part")
-                if error.errno in {errno.ENOSPC, errno.EDQUOT} and self._copies:
-                    self._forget(next(iter(self._copies)))
+                if error.errno in _FULL and self.make_room():
                     continue
                 raise self.failed(error) from error
         self._copies[key] = (copy, state.st_size)
@@ -231,6 +233,13 @@ class ScratchFolder:
             shutil.copyfile(source, f"{copy}.part")
             os.replace(f"{copy}.part", copy)
 
+    def make_room(self) -> bool:
+        """Delete the copies of inputs, which can be made again; return whether there were any."""
+        had = bool(self._copies)
+        while self._copies:
+            self._forget(next(iter(self._copies)))
+        return had
+
     def _forget(self, key: tuple[str, int, int, int]) -> None:
         copy, size = self._copies.pop(key)
         self.used -= size
@@ -241,7 +250,7 @@ class ScratchFolder:
         """Return what to raise when something cannot be written here."""
         if not os.path.isdir(self.base):
             why = "the folder is gone"
-        elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        elif error.errno in _FULL:
             why = "it is full: make room, or give it a smaller limit so that fewer inputs are kept"
         else:
             why = error.strerror or str(error)

@@ -173,7 +173,9 @@ class Workplace(Datastore):
         except StorageError as error:
             if not os.path.isdir(scratch.base):
                 raise StorageError(f"{what} cannot be written: scratch {scratch.base} is gone") from error
-            raise
+            if not scratch.make_room():
+                raise
+            written = super().write(value, dataset_type, place, what=what)
         try:
             written.publish(sync_folder=False)
             return self._bring(place, location, written.size, written.checksum)
