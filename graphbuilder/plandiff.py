@@ -19,6 +19,7 @@ from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import parameter_values
 from graphbuilder.dag.values import TaskNode
 from graphbuilder.expressions import parse
+from graphbuilder.planchanges import Change, changes_of, settings_of, task_changes, task_keys
 from graphbuilder.plankeys import Translation, paired
 from graphbuilder.reasons.nearest import is_plain
 from supertask.conditions import conjuncts, names
@@ -28,8 +29,6 @@ from supertask.repograph.columns import Edges, group, lookup
 from supertask.repograph.tables import QuantumTable
 
 __all__ = ["Cause", "Change", "PlanDiff", "TaskDiff", "plan_diff"]
-
-_UNSET = "(not set)"
 
 Bools = npt.NDArray[np.bool_]
 
@@ -47,19 +46,6 @@ class Cause(enum.Enum):
     UPSTREAM = "upstream"
     """Quanta that make its inputs changed."""
     OTHER = "other"
-
-
-@attrs.frozen
-class Change:
-    """One thing that differs."""
-
-    what: str
-    """Such as ``config psf.width``, ``expression``, ``package numpy``."""
-    a: str
-    b: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.a} → {self.b}"
 
 
 @attrs.frozen
@@ -145,48 +131,7 @@ def plan_diff(a: ScienceDag, b: ScienceDag) -> PlanDiff:
         _Task(a, b, there, back, label, nodes[0].get(label), nodes[1].get(label)).diff()
         for label in dict.fromkeys([*nodes[0], *nodes[1]])
     ]
-    return PlanDiff(tuple(_settings(a, b)), tuple(tasks))
-
-
-def _settings(a: ScienceDag, b: ScienceDag) -> Iterator[Change]:
-    ours, theirs = a.meta, b.meta
-    for what, one, other in (
-        ("repository", ours.repository, theirs.repository),
-        ("repository at", ours.butler_root, theirs.butler_root),
-        ("collections", ", ".join(ours.collections), ", ".join(theirs.collections)),
-        ("expression", ours.where, theirs.where),
-        ("output run", ours.output_run, theirs.output_run),
-    ):
-        if one != other:
-            yield Change(what, one or _UNSET, other or _UNSET)
-    for what, left, right in (
-        ("bind", ours.bind, theirs.bind),
-        ("package", ours.versions, theirs.versions),
-    ):
-        for name, one, other in _differing(left, right):
-            yield Change(f"{what} {name}", one, other)
-    if ours.unit_model != theirs.unit_model:
-        yield from (Change(f"unit model {n}", one, other) for n, one, other in _differing(
-            ours.unit_model, theirs.unit_model
-        ))  # fmt: skip
-
-
-def _differing(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield path and both values of what differs between two trees of mappings."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for name in dict.fromkeys([*a, *b]):
-            below = f"{path}.{name}" if path else str(name)
-            yield from _differing(a.get(name, _Absent), b.get(name, _Absent), below)
-    elif a is _Absent or b is _Absent or a != b:
-        yield path, _shown(a), _shown(b)
-
-
-def _shown(value: Any) -> str:
-    return _UNSET if value is _Absent else str(value)
-
-
-class _Absent:
-    """Stands where one of two mappings has no value."""
+    return PlanDiff(tuple(settings_of(a, b)), tuple(tasks))
 
 
 class _Task:
@@ -217,14 +162,15 @@ class _Task:
                 {"the second plan has no such task": na} if na else {},
                 {"the first plan has no such task": nb} if nb else {},
             )  # fmt: skip
-        changes = tuple(_task_changes(self.node_a, self.node_b))
         if set(self.table_a.columns) != set(self.table_b.columns):
             why = "its quanta are by other units"
+            changes = tuple(task_changes(self.node_a, self.node_b))
             return TaskDiff(
                 self.label, na, nb, 0, {}, {why: na} if na else {}, {why: nb} if nb else {}, changes
             )
         columns_b = {u: self.table_b.columns[u] for u in self.table_a.columns}
         rows_a, rows_b = paired(self.table_a.key(), self.there.keys(columns_b, nb))
+        changes = tuple(changes_of(self.node_a, self.node_b, self.table_a, self.table_b, rows_a, rows_b))
         same = _equal_rows(
             self.a.identities[:][rows_a + self.node_a.first], self.b.identities[:][rows_b + self.node_b.first]
         )
@@ -256,9 +202,8 @@ class _Task:
             if n:
                 counts[cause] = n
 
-        if node_a.key != node_b.key:
-            take(Cause.TASK, np.ones(len(left), bool))
-            return counts
+        keys = [task_keys(node, t, rows) for node, t, rows in ((node_a, a, rows_a), (node_b, b, rows_b))]
+        take(Cause.TASK, ~_equal_rows(*keys))
         take(Cause.PARAMETERS, _other_parameters(a, b, rows_a, rows_b))
         inputs, replaced, upstream = (np.zeros(len(left), bool) for _ in range(3))
         by_name = [{t.name: t for t in table.inputs} for table in (a, b)]
@@ -361,21 +306,6 @@ def _conditions(
             continue
         if all(x.unit in have.space.tables for x in spoken):
             yield str(condition), have.space.mask(condition, columns, n)
-
-
-def _task_changes(a: TaskNode, b: TaskNode) -> Iterator[Change]:
-    for what, one, other in (
-        ("class", a.class_path, b.class_path),
-        ("version", a.version, b.version),
-        ("quantum units", ", ".join(a.quantum_units), ", ".join(b.quantum_units)),
-    ):
-        if one != other:
-            yield Change(what, one or _UNSET, other or _UNSET)
-    for path, one, other in _differing(a.config, b.config):
-        if a.key != b.key:
-            yield Change(f"config {path}", one, other)
-        elif _UNSET not in (one, other):  # one that a later version added with its default says nothing
-            yield Change(f"config {path} (enters no identity)", one, other)
 
 
 def _other_parameters(a: QuantumTable, b: QuantumTable, rows_a: Any, rows_b: Any) -> Bools:

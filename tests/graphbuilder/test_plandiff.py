@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 import pytest
 from shortages import DeepTask
-from surveys import FLAT, RAW, MergeTask, Weights, fill, pipeline
+from surveys import FLAT, RAW, IsrTask, MergeTask, Weights, fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.plandiff import Cause, PlanDiff, TaskDiff, plan_diff
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler
+from supertask.config import field
 from supertask.pipeline import Pipeline
 from supertask.quanta import Quantum
 
@@ -161,3 +162,31 @@ def test_json_says_the_same(butler: AbstractButler, where: str) -> None:
     told = plan_diff(plan(butler), plan(butler, where)).to_dict()
     assert told["same"] == (not where)
     assert sum(t["same"] for t in told["tasks"]) == (32 if not where else 18)
+
+
+class LevelConfig(IsrTask.ConfigClass):
+    level: float = field(1.0, doc="Level.")
+
+
+class LevelTask(IsrTask):
+    ConfigClass = LevelConfig
+
+
+def test_overrides_of_some_data_change_their_quanta_alone(butler: AbstractButler) -> None:
+    plain = pipeline().replace("isr", LevelTask)
+    for_r = plain.copy()
+    for_r.add_override("isr", {"band": "r"}, {"level": 5})
+    found = plan_diff(plan(butler, tasks=plain), plan(butler, tasks=for_r))
+    isr = of(found, "isr")
+    assert (isr.same, isr.changed) == (4, {Cause.TASK: 4})
+    assert [str(c) for c in isr.changes] == ["config level, 4 quanta: 1.0 → 5.0"]
+    assert of(found, "calibrate").changed == {Cause.UPSTREAM: 4}
+
+
+def test_one_value_for_all_is_told_from_and_to(butler: AbstractButler) -> None:
+    plain = pipeline().replace("isr", LevelTask)
+    other = plain.copy()
+    other.applyConfigOverrides(["isr:level=2"])
+    isr = of(plan_diff(plan(butler, tasks=plain), plan(butler, tasks=other)), "isr")
+    assert [str(c) for c in isr.changes] == ["config level: 1.0 → 2.0"]
+    assert isr.changed == {Cause.TASK: 8}
