@@ -84,14 +84,14 @@ class SuperTask(Task):
         return define_declared(repoGraph, self.config)
 
     def adjustQuanta(self, quanta: Any, repoGraph: Any) -> Any:
-        """Look over all quanta of the task at once, to leave some out or trim their inputs.
+        """Look over all quanta of the task at once, to leave some out, or to trim or extend their inputs.
 
         Called by preflight after `defineQuanta`, however that is written.
 
         Parameters
         ----------
         quanta : GroupedQuanta
-            The quanta, with `where`, `trim`, `join` and columns of their values.
+            The quanta, with `where`, `trim`, `extend`, `join` and columns of their values.
         repoGraph : RepoGraph
             What the repository holds and will hold.
 
