@@ -17,6 +17,7 @@ from executors.cmdline.watching import Watching, watching
 
 if TYPE_CHECKING:
     from executors.cmdline.framework import Planning
+    from executors.events import Listener
     from graphbuilder.dag.dag import ScienceDag
 
 __all__ = ["command"]
@@ -90,11 +91,14 @@ def command(
             with terminal.spinner("planning"):
                 plan = framework.preflight(planning, butler)
         with ExitStack() as watched, Progress() as progress:
-            listeners = [watched.enter_context(each) for each in watch.listeners()]
+            listeners: list[Listener] = [progress]
+            for each in watch.listeners():
+                watched.enter_context(each)
+                listeners.append(each)
             report = framework.execute(
                 plan,
                 butler,
-                listeners=[progress, *listeners],
+                listeners=listeners,
                 resume=resume,
                 max_failures=failures.max_failures,
                 policies=failures.policies,
