@@ -154,13 +154,14 @@ def test_full_scratch_fails_quanta_clearly_and_leaves_nothing(here, butler, tmp_
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=False).returncode:
         pytest.skip("this container may not mount")
     try:
-        (small / "filler").write_bytes(bytes(60_000))
+        (small / "filler").write_bytes(bytes(65_536))
         report = here.execute(plan(butler), butler, scratch=small)
         assert report.counts[FAILED] == 12
         assert "full" in report.failures[0].message
         assert outputs(root).keys() == {k for k in outputs(root) if "config" in k or "schema" in k}
         (small / "filler").unlink()
-        assert here.execute(plan(butler), butler, scratch=small).exit_code == 0
+        report = here.execute(plan(butler), butler, scratch=small)
+        assert report.exit_code == 0, str(report)
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", small], check=True)
