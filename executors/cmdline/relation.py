@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, parse_binds, repository
+from executors.cmdline.options import as_json, repository
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -40,12 +40,17 @@ _skymap = click.option(
 
 
 def _constants(butler: AbstractButler, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return keys as their units have them: a number is text where the key is."""
+    """Return the keys of ``unit=key`` words, whole numbers where the unit's keys are."""
     from supertask.units import KeyKind
 
-    values: dict[str, Any] = dict(parse_binds(words))
-    texts = {unit.name for unit in butler.model if unit.key is not KeyKind.INT}
-    return {u: str(v) if u in texts else v for u, v in values.items()}
+    values: dict[str, Any] = {}
+    for word in words:
+        unit, equals, text = (part.strip() for part in word.partition("="))
+        if not equals or not unit or unit in values:
+            raise click.UsageError(f"--constant {word!r}: write UNIT=KEY, each unit once")
+        whole = unit in butler.model and butler.model.unit(unit).key is KeyKind.INT
+        values[unit] = int(text) if whole and text.removeprefix("-").isdecimal() else text
+    return values
 
 
 @define("list", short_help="Show which relations there are, and how many rows they have.")

@@ -59,6 +59,8 @@ def test_another_sky_map_of_one_name_is_refused_saying_what_differs(call, sky) -
         (("relation", "load", "repo", "overlaps", "f.csv"), "did you mean 'overlap'"),
         (("relation", "load", "repo", "overlap", "f.csv"), "column 'ra' is no unit"),
         (("relation", "footprints", "repo", "f.csv"), "one column 'instrument'"),
+        (("relation", "footprints", "repo", "f.csv", "--constant", "instrument"), "write UNIT=KEY"),
+        (("relation", "load", "repo", "overlap", "f.csv", "--constant", "tract=x"), "'tract' must be an int"),
     ],
 )
 def test_bad_input_is_said_and_ends_with_2(call, sky, words, says) -> None:
