@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from graphbuilder.preview.markup import for_dot, for_mermaid
 from supertask.datasets import Dataset
 from supertask.pipeline import Pipeline, TaskDef
 
@@ -73,9 +74,9 @@ def mermaid(pipeline: Pipeline) -> Iterator[str]:
     tasks = {label: f"t{i}" for i, label in enumerate(pipeline)}
     yield "flowchart TD"
     for label, task in pipeline.items():
-        yield f'  {tasks[label]}["{label}<br>{_units(task)}"]'
+        yield f'  {tasks[label]}["{for_mermaid(label)}<br>{for_mermaid(_units(task))}"]'
     for name, kind in types.items():
-        yield f'  {numbers[name]}(["{name}<br>{", ".join(kind.units)}"])'
+        yield f'  {numbers[name]}(["{for_mermaid(name)}<br>{for_mermaid(", ".join(kind.units))}"])'
     for label, name, reads in _edges(pipeline):
         pair = (numbers[name], tasks[label])
         yield "  {} --> {}".format(*(pair if reads else pair[::-1]))
@@ -85,9 +86,12 @@ def dot(pipeline: Pipeline) -> Iterator[str]:
     """Yield the lines of a Graphviz graph: boxes are tasks, ellipses dataset types."""
     yield "digraph pipeline {"
     for label, task in pipeline.items():
-        yield f'  "task:{label}" [shape=box, style=filled, label="{label}\\n{_units(task)}"];'
+        words = f"{for_dot(label)}\\n{for_dot(_units(task))}"
+        yield f'  "task:{for_dot(label)}" [shape=box, style=filled, label="{words}"];'
     for name, kind in _types(pipeline).items():
-        yield f'  "{name}" [shape=ellipse, label="{name}\\n{", ".join(kind.units)}"];'
+        words = f"{for_dot(name)}\\n{for_dot(', '.join(kind.units))}"
+        yield f'  "{for_dot(name)}" [shape=ellipse, label="{words}"];'
     for label, name, reads in _edges(pipeline):
-        yield f'  "{name}" -> "task:{label}";' if reads else f'  "task:{label}" -> "{name}";'
+        pair = (f'"{for_dot(name)}"', f'"task:{for_dot(label)}"')
+        yield "  {} -> {};".format(*(pair if reads else pair[::-1]))
     yield "}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import attrs
 
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.preview.markup import for_dot, for_mermaid
 
 __all__ = ["Node", "PlanGraph", "dot", "graph_of", "mermaid"]
 
@@ -59,7 +59,7 @@ def mermaid(graph: PlanGraph) -> Iterator[str]:
     """Yield the lines of a Mermaid flowchart: boxes are tasks, rounded ones dataset types."""
     yield "flowchart TD"
     for i, node in enumerate(graph.nodes):
-        text = "<br>".join(_for_mermaid(t) for t in (node.name, node.counted, ", ".join(node.units)) if t)
+        text = "<br>".join(for_mermaid(t) for t in (node.name, node.counted, ", ".join(node.units)) if t)
         begin, end = ("[", "]") if node.is_task else ("([", "])")
         yield f'  n{i}{begin}"{text}"{end}'
     for a, b, n in graph.edges:
@@ -71,23 +71,14 @@ def mermaid(graph: PlanGraph) -> Iterator[str]:
             yield f"  style n{i} fill:#f4ecd8,stroke:#9a7b2f"
 
 
-def _for_mermaid(text: str) -> str:
-    """Write whatever Mermaid or HTML could take for its own as an entity code of Mermaid's."""
-    return re.sub(r"[^\w\s,.\-]", lambda found: f"#{ord(found[0])};", text.replace("\n", " "))
-
-
 def dot(graph: PlanGraph) -> Iterator[str]:
     """Yield the lines of a Graphviz graph: boxes are tasks, ellipses dataset types."""
     yield "digraph plan {"
     yield '  graph [rankdir=TB]; node [fontname="Helvetica", style=filled]; edge [color="#555555"];'
     for i, node in enumerate(graph.nodes):
         shape, fill = ("box", "#d6e4f0") if node.is_task else ("ellipse", "white" if node.made else "#f4ecd8")
-        text = "\\n".join(_for_dot(t) for t in (node.name, node.counted, ", ".join(node.units)) if t)
+        text = "\\n".join(for_dot(t) for t in (node.name, node.counted, ", ".join(node.units)) if t)
         yield f'  n{i} [shape={shape}, fillcolor="{fill}", label="{text}"];'
     for a, b, n in graph.edges:
         yield f'  n{a} -> n{b} [label="{n:,}"];'
     yield "}"
-
-
-def _for_dot(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from executors.cmdline.diagrams import dot, mermaid
 from supertask.butler.repository import Butler
 
 PLAN = ("preflight", "repo", "-p", "pipeline.yaml", "--output-run", "u/me/run1")
@@ -149,3 +151,21 @@ def test_a_plan_with_tasks_that_have_nothing_to_do_says_where_to_ask(call, surve
     said = call(*PLAN)
     assert said.code == 2
     assert "no collection has any 'frame': ingest it" in said.err
+
+
+def test_names_of_a_pipeline_cannot_break_out_of_its_drawing() -> None:
+    nasty = 'a"]; click x "javascript:1"\n'
+    frame = SimpleNamespace(name=nasty, units=(nasty,))
+    task = SimpleNamespace(
+        config=SimpleNamespace(quantum_units=(nasty,)),
+        dataset_fields={"frame": SimpleNamespace(dataset_type=frame, role=SimpleNamespace(value="input"))},
+    )
+
+    class Odd(dict):
+        def dataset_types(self) -> dict:
+            return {nasty: SimpleNamespace(dataset_type=frame)}
+
+    drawn = list(dot(Odd({nasty: task})))
+    assert all(line.count('"') - line.count('\\"') in (0, 4) for line in drawn)
+    for line in mermaid(Odd({nasty: task, "b": SimpleNamespace(config=None, dataset_fields={})})):
+        assert line.count('"') in (0, 2)
