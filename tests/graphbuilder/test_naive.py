@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import operator
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from graphbuilder.lookups import condition_for
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
 from supertask.errors import ExpressionError
+from supertask.testing import postgres
 
 HOSTILE = [
     "M31",
@@ -59,8 +61,14 @@ def filled(butler: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def butlers(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Butler.create(tmp_path_factory.mktemp("naive") / "repo") as on_disk:
-        yield filled(InMemoryButler("imaging")), filled(on_disk)
+    """Yield the repository in memory, on SQLite, and on PostgreSQL where there is one."""
+    folder = tmp_path_factory.mktemp("naive")
+    with ExitStack() as opened:
+        made = [InMemoryButler("imaging"), opened.enter_context(Butler.create(folder / "sqlite"))]
+        if not postgres.why_not():
+            url = opened.enter_context(postgres.server()).url
+            made.append(opened.enter_context(Butler.create(folder / "postgres", registry=url)))
+        yield [filled(butler) for butler in made]
 
 
 # Each part is its text and a function of a row that gives True, False, or None where it cannot be told.
