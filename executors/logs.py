@@ -26,7 +26,8 @@ class LogCapture(logging.Handler):
 
     def __init__(self, logger: logging.Logger, limit: int = 1 << 16) -> None:
         super().__init__()
-        formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        words = "%(asctime)s %(levelname)s %(name)s%(dataId)s: %(message)s"
+        formatter = logging.Formatter(words, "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
         self._half = limit // 2
@@ -39,14 +40,16 @@ class LogCapture(logging.Handler):
         if self._shown > _LEVEL:
             logger.setLevel(_LEVEL)
 
-    def begin(self) -> None:
-        """Forget what was logged so far."""
+    def begin(self, context: object = "") -> None:
+        """Forget what was logged so far; from now on records are of the data ID `context`."""
+        self._context = context
         self._head: list[str] = []
         self._tail: list[str] = []
         self._room, self._size, self._dropped = self._half, 0, 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record."""
+        """Keep one record, and give it the data ID as an attribute, for whoever formats it further on."""
+        record.dataId = f" {self._context}" if self._context else ""
         try:
             line = self.format(record)[: self._half]
         except Exception as error:  # noqa: BLE001 - a bad format string is no reason to lose a quantum

@@ -127,7 +127,7 @@ class QuantumRunner:
             capture = self._captures.get(record.label)
             if capture is None:
                 capture = self._captures[record.label] = LogCapture(task.log)
-            capture.begin()
+            capture.begin(record.quantum.dataId or "")
             if number > 1:
                 sweep(self._datastore, (run.locations[d] for d in run.outputs()))
             quantum = record.quantum

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         InitInputField,
         InitOutputField,
         InputField,
+        MetadataField,
         OutputField,
         SuperTaskConfig,
     )
@@ -113,6 +114,7 @@ _HOMES = {
         "InitInputField",
         "InitOutputField",
         "InputField",
+        "MetadataField",
         "OutputField",
         "SuperTaskConfig",
     ),
@@ -153,6 +155,7 @@ __all__ = [
     "InitInputField",
     "InitOutputField",
     "InputField",
+    "MetadataField",
     "NoWork",
     "OutputField",
     "PartialOutputs",

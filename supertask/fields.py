@@ -88,6 +88,8 @@ class DatasetField:
     """A look-up function of its own."""
     overhead: bool = False
     """Whether it affects only what quanta share."""
+    metadata: bool = False
+    """Whether it is what the task noted of itself, which `run` does not return."""
     doc: str = ""
 
     @property
@@ -354,6 +356,31 @@ class OutputField(_DatasetDeclaration):
         minimum: int = 1,
     ) -> None:
         super().__init__(units, storage, doc, name, multiple=multiple, minimum=minimum)
+
+
+class MetadataField(_DatasetDeclaration):
+    """Declare the dataset that a quantum's metadata become: what task and subtasks noted, with timers.
+
+    `run` does not return it; `SuperTask.runQuantum` writes it after all else, with a timer for `run` itself.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Those of the quantum.
+    storage : str, optional
+        Its storage format.
+    doc : str
+        What it is.
+    name : str, optional
+        Its default name in the repository; the name of the field unless given.
+    """
+
+    _role = FieldRole.OUTPUT
+
+    def __init__(
+        self, units: Iterable[str] | str, storage: str = "json", *, doc: str, name: str = ""
+    ) -> None:
+        super().__init__(units, storage, doc, name, metadata=True)
 
 
 class _InitField(_DatasetDeclaration):

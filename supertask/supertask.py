@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -135,12 +136,17 @@ class SuperTask(Task):
         if _takes_data_id(type(self).run):
             arguments["dataId"] = quantum.dataId
         part: PartialOutputs | None = None
+        notes = [f for f in self.config.fields_of(FieldRole.OUTPUT).values() if f.metadata]
         try:
-            results = self.run(**arguments)
+            with self.timer("run") if notes else nullcontext():
+                results = self.run(**arguments)
         except PartialOutputs as some:
             part, results = some, some.results
         for value, dataset in self._matched(results, quantum, units, problems, whole=part is None):
             butler.put(value, dataset)
+        for field in notes:
+            for dataset in quantum.outputs.get(field.dataset_type, ()):
+                butler.put(self.metadata.to_dict(), dataset)
         if part is not None:
             raise part
 
@@ -148,7 +154,7 @@ class SuperTask(Task):
         self, results: Any, quantum: Quantum, units: frozenset[str], problems: Problems, *, whole: bool
     ) -> list[tuple[Any, Dataset]]:
         """Return what is to be written, or raise before anything is."""
-        fields = self.config.fields_of(FieldRole.OUTPUT)
+        fields = {n: f for n, f in self.config.fields_of(FieldRole.OUTPUT).items() if not f.metadata}
         if isinstance(results, Struct):
             results = results.to_dict()
         needed = {n for n, f in fields.items() if whole and f.minimum and quantum.outputs.get(f.dataset_type)}

@@ -52,7 +52,11 @@ def _set_verbose(_: click.Context, __: click.Parameter, value: int) -> None:
 
 
 def _log(level: int) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    # What a task logs comes with the data ID of its quantum.
+    words = "%(asctime)s %(levelname)s %(name)s%(dataId)s: %(message)s"
+    handler.setFormatter(logging.Formatter(words, defaults={"dataId": ""}))
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger().setLevel(level)
 
 

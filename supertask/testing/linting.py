@@ -50,7 +50,7 @@ def lint(task_class: type[SuperTask]) -> tuple[str, ...]:
         roles = {
             name: declared.kind.template.role
             for name, declared in config_class.config_fields.items()
-            if hasattr(declared.kind, "template")
+            if hasattr(declared.kind, "template") and not declared.kind.template.metadata
         }
         # Who writes runQuantum reads and writes as he likes.
         if task_class.runQuantum is SuperTask.runQuantum:

@@ -18,6 +18,7 @@ from supertask.datasets import Dataset
 from supertask.errors import ConfigError, Problems, StorageError, did_you_mean
 from supertask.fields import DatasetField, FieldRole
 from supertask.formats.find import find_format
+from supertask.metadata import collect_metadata
 from supertask.quanta import Quantum
 from supertask.struct import Struct
 from supertask.supertask import SuperTask
@@ -101,7 +102,8 @@ def runQuantum(
         label=task.name,
         dataId=world.dataId,
     )
-    task.runQuantum(quantum, butler)
+    with collect_metadata():
+        task.runQuantum(quantum, butler)
     return Struct(**{name: world.result(butler, written[name], made[name]) for name in written})
 
 

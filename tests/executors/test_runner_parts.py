@@ -18,6 +18,7 @@ from executors.report import Report, Tally
 from executors.resources import Meter, environment
 from executors.runner import failure_of
 from supertask.butler.datastore import Datastore
+from supertask.dataids import DataId
 
 SUCCEEDED, FAILED, NO_WORK, BLOCKED = (
     QuantumStatus.SUCCEEDED, QuantumStatus.FAILED, QuantumStatus.NO_WORK, QuantumStatus.BLOCKED,
@@ -63,6 +64,15 @@ def test_each_quantum_has_its_own_log(logger):
     capture.close()
     assert "one" not in capture.text
     assert capture.text.endswith("two\n")
+
+
+def test_what_is_logged_says_of_which_data(logger, caplog):
+    capture = LogCapture(logger)
+    capture.begin(DataId({"visit": 42, "detector": 3}))
+    logger.warning("faint")
+    capture.close()
+    assert capture.text.endswith("WARNING test_runner_parts {visit=42, detector=3}: faint\n")
+    assert [r.dataId for r in caplog.records] == [" {visit=42, detector=3}"]
 
 
 def test_of_a_long_log_the_beginning_and_the_end_are_kept(logger):

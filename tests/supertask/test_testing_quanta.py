@@ -7,10 +7,10 @@ from astropy.table import Table
 from supertask.config import field
 from supertask.dataids import DataId
 from supertask.errors import ConfigError, DataIdError, DatasetNotFoundError, NoWork, StorageError
-from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
+from supertask.fields import CalibrationField, InputField, MetadataField, OutputField, SuperTaskConfig
 from supertask.struct import Struct
 from supertask.supertask import SuperTask
-from supertask.testing import runQuantum
+from supertask.testing import lint, runQuantum
 
 
 class ReduceConfig(SuperTaskConfig):
@@ -136,3 +136,33 @@ def test_other_unit_models_can_be_used():
             return {"snr": float(flux.mean() / flux.std())}
 
     assert runQuantum(SnrTask, {"flux": np.array([1.0, 3.0])}, model="spectra").snr == 2.0
+
+
+class NotedConfig(SuperTaskConfig):
+    quantum_units = ("exposure", "detector")
+    raw = InputField(("exposure", "detector"), "numpy", doc="Raw.")
+    image = OutputField(("exposure", "detector"), "numpy", doc="Reduced.")
+    noted_metadata = MetadataField(("exposure", "detector"), doc="What was noted.")
+
+
+class NotedTask(SuperTask):
+    ConfigClass = NotedConfig
+    _DefaultName = "noted"
+
+    def run(self, raw):
+        self.metadata["mean"] = float(raw.mean())
+        with self.timer("copy"):
+            return Struct(image=raw.copy())
+
+
+def test_metadata_and_timers_end_up_as_a_dataset():
+    made = runQuantum(NotedTask, {"raw": ONES})
+    assert made.noted_metadata["mean"] == 1.0
+    assert made.noted_metadata["timers"]["copy"]["count"] == 1
+    assert made.noted_metadata["timers"]["run"]["wall_s"] > 0
+    assert not lint(NotedTask)
+
+
+def test_metadata_are_of_one_quantum():
+    first, second = (runQuantum(NotedTask, {"raw": k * ONES}).noted_metadata for k in (1, 2))
+    assert second["timers"]["run"]["count"] == first["timers"]["run"]["count"] == 1
