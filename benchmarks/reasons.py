@@ -22,6 +22,7 @@ from benchmarks import harness
 __all__ = ["SIZES", "figures"]
 
 SIZES = (100_000, 1_000_000)
+_LARGE = 500_000
 _WHERE = "visit > 0 AND band IN ('u', 'g', 'r', 'i', 'z', 'y')"
 """True of all: what counts is that there is an expression whose effect is to be stated."""
 
@@ -101,7 +102,9 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
             return (kept / forgotten - 1) * 100
 
         yield harness.Figure("reasons.left_out", quanta, runs[True][0].value["left_out"], "quanta")
-        yield harness.Figure("reasons.time_percent", quanta, more(lambda r: r.value["cpu"]), "%", 10.0)
+        # What an expression took from gathers is counted on samples: some 40 ms, whatever the size.
+        limit = 10.0 if quanta > _LARGE else None
+        yield harness.Figure("reasons.time_percent", quanta, more(lambda r: r.value["cpu"]), "%", limit)
         yield harness.Figure("reasons.memory_percent", quanta, more(lambda r: r.peak), "%", 20.0)
         yield harness.Figure("reasons.file_percent", quanta, more(lambda r: r.value["bytes"]), "%")
         harness.fresh(build, root, other, True, "visit > 1000 AND band IN ('g', 'r', 'i', 'z', 'y')")
