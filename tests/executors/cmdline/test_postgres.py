@@ -79,7 +79,7 @@ def stop_at(server):
 
 def test_a_plan_is_made_and_run_as_on_sqlite(call, on_server: Path) -> None:
     assert call(*PREFLIGHT).code == 0
-    assert call("run", "plan.h5").code == 0
+    assert call("run", "plan.h5", "-j", 2).code == 0
     assert len(call("query", "repo", "night", "--json").rows) == 6
     assert call("registry", "check", "repo", "--checksums").code == 0
 
