@@ -411,6 +411,7 @@ class GraphBuilder:
             condition,
             gatherers,
             needs.relations(model),
+            plan.repoGraph.datasets,
             lambda where: self.butler.reader(collections=self.collections or None, where=where),
         )
 

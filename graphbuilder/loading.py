@@ -92,7 +92,7 @@ def load_repo_graph(
     """
     relation_names = needs.relations(model)
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
-    relations, narrowed = narrow_through_relations(model, reader, relation_names, spoken_of)
+    relations, sides = narrow_through_relations(model, reader, relation_names, spoken_of)
     units = needs.all_units(model)
     wider = Wider(reader, model, relation_names)
     if open_reader is not None:
@@ -131,7 +131,7 @@ def load_repo_graph(
         if more is not None:
             steps.append(Step(f"datasets {dataset_type.name!r} found beyond the expression", int(more.sum())))
     coded = {n: relation_table(space, r) for n, r in relations.items()}
-    for name, side in narrowed:
+    for name, side in sides:
         for dataset_type, table in tables.items():
             if dataset_type in beyond:
                 continue

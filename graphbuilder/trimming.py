@@ -25,9 +25,9 @@ from supertask.repograph.columns import group, lookup, pack_both
 from supertask.repograph.declared import leading
 from supertask.repograph.grouped import rows_of
 from supertask.repograph.holdings import Holdings
-from supertask.repograph.relate import group_rows
+from supertask.repograph.relate import Rows, group_rows
 from supertask.repograph.space import UnitSpace
-from supertask.repograph.tables import QuantumTable
+from supertask.repograph.tables import DatasetTable, QuantumTable, RelationTable
 from supertask.units import UnitModel
 
 __all__ = ["Gatherer", "trimmed"]
@@ -61,6 +61,7 @@ def trimmed(
     where: Condition | None,
     tasks: Sequence[Gatherer],
     relations: Sequence[str],
+    datasets: Mapping[type[Dataset], DatasetTable],
     open_reader: Open,
 ) -> tuple[Trimmed, ...]:
     """Count what the expression took from gathers.
@@ -75,6 +76,8 @@ def trimmed(
         The tasks of the plan in their order.
     relations : sequence of str
         Relations that the plan uses.
+    datasets : Mapping
+        What the plan read: what the expression selects.
     open_reader : callable
         Gives a reader narrowed by another condition.
 
@@ -95,31 +98,20 @@ def trimmed(
         for field in task.fields:
             dataset_type = field.dataset_type
             gathers = not set(dataset_type.units) <= decided and dataset_type in task.table.inputs
-            if field.role is not FieldRole.INPUT or not gathers:
+            if field.role is not FieldRole.INPUT or not gathers or field.untrimmed:
                 continue
             source = _source(model, relations, field, makers)
-            blamed = [c for c in others if source and _touches(model, relations, c, task, source, field)]
-            if source is None or not blamed:
+            blamed = [c for c in others if _touches(model, relations, c, task, source, field)]
+            if not blamed:
                 continue
-            counted = _count(model, task, dataset_type, source, kept, relations, open_reader)
-            if counted is None:
-                looked, fewer, have, would = 0, 0, 0, 0
-            else:
-                looked, fewer, have, would = counted
+            counted = None
+            if source is not None and source.dataset_type in datasets:
+                counting = _Counting(model, task, dataset_type, source, kept, relations)
+                counted = counting.count(datasets[source.dataset_type], open_reader)
+            looked, fewer, have, would = counted or (0, 0, 0, 0)
             if fewer or counted is None:
-                conditions = tuple(map(str, blamed))
-                found.append(
-                    Trimmed(
-                        task.table.label,
-                        dataset_type.name,
-                        conditions,
-                        task.table.n,
-                        looked,
-                        fewer,
-                        have,
-                        would,
-                    )
-                )
+                stated = (task.table.label, dataset_type.name, tuple(map(str, blamed)), task.table.n)
+                found.append(Trimmed(*stated, looked, fewer, have, would))
     return tuple(found)
 
 
@@ -149,11 +141,12 @@ def _touches(
     relations: Sequence[str],
     condition: Condition,
     task: Gatherer,
-    source: _Source,
+    source: _Source | None,
     field: DatasetField,
 ) -> bool:
     """Tell whether a condition can narrow what is gathered, by itself or through a relation."""
-    reached = set(model.determined({*task.units, *field.dataset_type.units, *source.dataset_type.units}))
+    of_source = () if source is None else source.dataset_type.units
+    reached = set(model.determined({*task.units, *field.dataset_type.units, *of_source}))
     for name in relations:
         relation = model.relation(name)
         sides = {*relation.left, *relation.right}
@@ -162,57 +155,96 @@ def _touches(
     return {n.unit for n in names(condition)} <= reached
 
 
-def _count(
-    model: UnitModel,
-    task: Gatherer,
-    dataset_type: type[Dataset],
-    source: _Source,
-    kept: Sequence[Condition],
-    relations: Sequence[str],
-    open_reader: Open,
-) -> tuple[int, int, int, int] | None:
-    """Return how many quanta were looked at and have fewer, how many inputs they have and would have."""
-    table = task.table
-    rows = _stretches(table.n)
-    leaves = model.leaves(model.closure(task.units))
-    ids = {}
-    for unit in leaves:
-        known = table.space.tables[unit].ids
-        if known is None:
+@attrs.frozen
+class _Counting:
+    """One input of one task, which is counted."""
+
+    model: UnitModel
+    task: Gatherer
+    dataset_type: type[Dataset]
+    source: _Source
+    kept: Sequence[Condition]
+    relations: Sequence[str]
+
+    def count(self, selected: DatasetTable, open_reader: Open) -> tuple[int, int, int, int] | None:
+        """Return how many quanta were looked at and have fewer, how many inputs they have and would have."""
+        table = self.task.table
+        rows = _stretches(table.n)
+        leaves = self.model.leaves(self.model.closure(self.task.units))
+        ours = [_ids_of(table.space, {u: c[:][rows] for u, c in table.columns.items()}, u) for u in leaves]
+        wanted = dict(zip(leaves, ours, strict=True))
+        with open_reader(And(tuple(self.kept)) if self.kept else None) as reader:
+            space, datasets, related = self._read(reader, wanted)
+            chosen, _ = Holdings(space).selected(datasets, self.source.select)
+        would = self._per_quantum(space, rows_of(datasets, chosen), related, wanted)
+        if would is None:
             return None
-        codes = table.space.column(table.columns, unit)[rows]
-        ids[unit] = known[codes[codes >= 0]]
-    with open_reader(And(tuple(kept)) if kept else None) as reader:
-        for unit in leaves:
-            reader.restrict(unit, ids[unit])
-        spoken_of = [{unit} for unit in leaves] + [{n.unit for n in names(c)} for c in kept]
-        known_units = set(model.determined({*dataset_type.units, *task.units, *source.dataset_type.units}))
-        needed = [n for n in relations if known_units >= {*model.relation(n).left, *model.relation(n).right}]
+        have = table.inputs[self.dataset_type].counts()[rows]
+        if (have < would).any():
+            # Something else may be to blame: quanta left out, or a task that takes fewer. So what the
+            # expression selects is counted alike.
+            keep = np.zeros(datasets.n, bool)
+            keep[slice(None) if chosen is None else chosen] = True
+            keep &= _among(space, datasets, selected)
+            left = self._per_quantum(space, rows_of(datasets, np.flatnonzero(keep)), related, wanted)
+            have = would if left is None else left
+        fewer = have < would
+        return len(rows), int(fewer.sum()), int(have[fewer].sum()), int(would[fewer].sum())
+
+    def _read(
+        self, reader: Reader, wanted: Mapping[str, npt.NDArray[np.int64]]
+    ) -> tuple[UnitSpace, DatasetTable, dict[str, RelationTable]]:
+        """Read what the quanta would gather, without the conditions that their units do not decide."""
+        model, source = self.model, self.source.dataset_type
+        for unit, ids in wanted.items():
+            reader.restrict(unit, ids[ids >= 0])
+        spoken_of = [{unit} for unit in wanted] + [{n.unit for n in names(c)} for c in self.kept]
+        known = set(model.determined({*self.dataset_type.units, *self.task.units, *source.units}))
+        needed = [n for n in self.relations if known >= {*model.relation(n).left, *model.relation(n).right}]
         related, _ = narrow_through_relations(model, reader, needed, spoken_of)
-        units = model.sort(known_units.union(*(model.determined(r.units) for r in related.values())))
         space = UnitSpace.from_rows(
-            model, [reader.units(u, ()) for u in units], lambda unit, field: reader.units(unit, (field,))
+            model,
+            [reader.units(u, ()) for u in model.sort(known)],
+            lambda u, field: reader.units(u, (field,)),
         )
-        datasets, _ = dataset_table(space, source.dataset_type, [reader.datasets(source.dataset_type)])
-        chosen, _ = Holdings(space).selected(datasets, source.select)
-        coded = {n: relation_table(space, r) for n, r in related.items()}
-        by = model.sort({*model.closure(dataset_type.units), *model.closure(task.units)})
-        members = group_rows(space, coded, rows_of(datasets, chosen), by)
-    if members is None:
-        return None
-    # Both sides by the repository's own row IDs, as the two spaces have different codes.
-    theirs = [_ids_of(space, members.columns, u) for u in leaves]
-    ours = [_ids_of(table.space, {u: c[:][rows] for u, c in table.columns.items()}, u) for u in leaves]
+        datasets, _ = dataset_table(space, source, [reader.datasets(source)])
+        return space, datasets, {n: relation_table(space, r) for n, r in related.items()}
+
+    def _per_quantum(
+        self,
+        space: UnitSpace,
+        rows: Rows,
+        related: Mapping[str, RelationTable],
+        wanted: Mapping[str, npt.NDArray[np.int64]],
+    ) -> npt.NDArray[np.int64] | None:
+        """Return how many inputs each quantum would have of some datasets of the source."""
+        model = self.model
+        by = model.sort({*model.closure(self.dataset_type.units), *model.closure(self.task.units)})
+        members = group_rows(space, related, rows, by)
+        if members is None:
+            return None
+        # By the repository's own row IDs, as the two spaces have different codes.
+        ours, theirs = list(wanted.values()), [_ids_of(space, members.columns, u) for u in wanted]
+        sizes = [int(max(a.max(initial=0), b.max(initial=0))) + 1 for a, b in zip(ours, theirs, strict=True)]
+        quantum_keys, member_keys = pack_both(ours, theirs, sizes)
+        groups = group(quantum_keys)
+        place = lookup(groups.keys, member_keys)
+        per_key = np.bincount(place[place >= 0], minlength=len(groups.keys))
+        place = lookup(groups.keys, quantum_keys)
+        return np.where(place < 0, 0, np.append(per_key, 0)[place])
+
+
+def _among(space: UnitSpace, datasets: DatasetTable, selected: DatasetTable) -> npt.NDArray[np.bool_]:
+    """Tell which datasets are among those selected, which are encoded in another space."""
+    units = list(datasets.columns)
+    ours = [_ids_of(space, datasets.columns, u) for u in units]
+    theirs = [_ids_of(selected.space, selected.columns, u) for u in units]
+    if not units:
+        return np.full(datasets.n, selected.n > 0)
     sizes = [int(max(a.max(initial=0), b.max(initial=0))) + 1 for a, b in zip(ours, theirs, strict=True)]
-    quantum_keys, member_keys = pack_both(ours, theirs, sizes)
-    groups = group(quantum_keys)
-    place = lookup(groups.keys, member_keys)
-    per_key = np.bincount(place[place >= 0], minlength=len(groups.keys))
-    place = lookup(groups.keys, quantum_keys)
-    would = np.where(place < 0, 0, np.append(per_key, 0)[place])
-    have = table.inputs[dataset_type].counts()[rows]
-    fewer = have < would
-    return len(rows), int(fewer.sum()), int(have[fewer].sum()), int(would[fewer].sum())
+    keys, known = pack_both(ours, theirs, sizes)
+    found: npt.NDArray[np.bool_] = lookup(group(known).keys, keys) >= 0
+    return found
 
 
 def _ids_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from surveys import pipeline
+from surveys import WarpTask, pipeline
 
 from graphbuilder import trimming
 from graphbuilder.builder import GraphBuilder
@@ -80,6 +80,27 @@ def test_of_many_quanta_some_are_looked_at(make, monkeypatch):
     monkeypatch.setattr(trimming, "_STRETCHES", 3)
     stated = make("visit IN (1..2)", "merge").meta.trimmed
     assert all(t.quanta == 4 and t.looked_at == 3 and "looked at (of 4)" in str(t) for t in stated)
+
+
+def test_only_the_expression_is_blamed_for_what_it_took(butler):
+    from supertask.butler.memory import InMemoryButler
+    from supertask.datasets import Dataset
+
+    def best(self, quanta, repoGraph):
+        calexp = self.config.calexps
+        trimmed = quanta.trim(calexp, quanta.input_column(calexp, "detector") == 0, "detector 0")
+        return trimmed.where(trimmed.counts(calexp) > 0, "quanta with detector 0")
+
+    class Picky(WarpTask):
+        adjustQuanta = best
+
+    own = pipeline("merge", "coadd", "warp").add("warp", Picky)
+    assert GraphBuilder(own, butler, "u/x").makeGraph("visit > 0").meta.trimmed == ()
+    # A flat that is missing leaves out quanta of isr, and with them what visit 1 gives to patches.
+    if isinstance(butler, InMemoryButler):
+        flat = Dataset.subclass("flat", ("detector", "physical_filter"), "json")
+        butler.remove([flat(instrument="Cam", detector=1, physical_filter="G1")], run="calib")
+        assert GraphBuilder(pipeline(), butler, "u/x").makeGraph("visit > 0").meta.trimmed == ()
 
 
 def test_a_survey_planned_from_a_later_step_counts_what_is_there(butler):
