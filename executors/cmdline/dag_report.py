@@ -137,7 +137,7 @@ def show_preflight(found: PreflightReport) -> None:
     rows: list[list[Any]] = [
         [
             t.label, t.quanta, t.reads, _bytes(t.bytes_read), t.writes, _bytes(t.bytes_written),
-            _time(t.cpu), _time(t.wall), _bytes(t.memory), t.source,
+            _time(t.cpu), _time(t.wall), _bytes(t.memory), t.measured or None,
         ]
         for t in found.tasks
     ]  # fmt: skip
@@ -150,13 +150,18 @@ def show_preflight(found: PreflightReport) -> None:
         rows.append(
             [
                 "all", found.quanta, sum(t.reads for t in found.tasks), shown[0],
-                sum(t.writes for t in found.tasks), shown[1], shown[2], shown[3], "", "",
+                sum(t.writes for t in found.tasks), shown[1], shown[2], shown[3], "", None,
             ]
         )  # fmt: skip
     terminal.table(
-        ["task", "quanta", "reads", "bytes", "writes", "bytes", "CPU", "wall", "memory", "estimated from"],
+        ["task", "quanta", "reads", "bytes", "writes", "bytes", "CPU", "wall", "memory", "measured"],
         rows,
         title=f"What {found.output_run} will do",
+    )
+    sources = dict.fromkeys(t.source for t in found.tasks if t.source)
+    known = f"estimated from as many quanta as were measured, of {', '.join(sources)}"
+    terminal.line(
+        f"CPU, wall time and memory are {known if sources else 'unknown: there is no earlier run'}\n"
     )
     terminal.table(
         ["dataset type", "datasets", "for each", "", "bytes", "known"],

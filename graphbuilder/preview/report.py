@@ -36,8 +36,10 @@ class TaskPreview:
     """Seconds, one quantum after the other."""
     memory: int | None
     """Bytes: the most that one quantum used before."""
+    measured: int
+    """How many quanta of earlier runs the costs are estimated from."""
     source: str
-    """What the costs are estimated from."""
+    """Which runs these were; empty without any."""
 
 
 @attrs.frozen
@@ -122,7 +124,8 @@ def preflight_report(
                 None if cost is None or scale is None else cost.cpu * scale,
                 None if cost is None or scale is None else cost.wall * scale,
                 None if cost is None else cost.peak_memory,
-                _estimated_from(cost),
+                0 if cost is None else cost.quanta,
+                "" if cost is None else cost.source or "an earlier run",
             )
         )  # fmt: skip
     types = tuple(
@@ -135,9 +138,3 @@ def preflight_report(
             found = [Caution(Kind.EXPRESSION, "", c.together, str(c)) for c in chosen.suspects()]
             cautions = found + cautions
     return PreflightReport(dag.meta.output_run, tuple(tasks), types, tuple(cautions))
-
-
-def _estimated_from(cost: TaskCost | None) -> str:
-    if cost is None:
-        return "unknown: no earlier run"
-    return f"{cost.quanta:,} run in {cost.source or 'an earlier run'}"

@@ -90,9 +90,9 @@ def test_costs_are_scaled_to_the_plan(butler: AbstractButler) -> None:
     report = preflight_report(plan(butler), costs=[cost])
     warp = next(t for t in report.tasks if t.label == "warp")
     assert (warp.quanta, warp.cpu, warp.wall, warp.memory) == (6, 12.0, 18.0, 1000)
-    assert warp.source == "3 run in u/old"
+    assert (warp.measured, warp.source) == (3, "u/old")
     isr = next(t for t in report.tasks if t.label == "isr")
-    assert (isr.cpu, isr.source) == (None, "unknown: no earlier run")
+    assert (isr.cpu, isr.measured, isr.source) == (None, 0, "")
     assert report.total("cpu") == (12.0, 5)
 
 

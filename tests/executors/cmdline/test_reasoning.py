@@ -120,7 +120,7 @@ def test_a_plan_is_reported_on_with_costs_of_earlier_runs(call, survey: Path) ->
     assert call("run", "one.h5", "-j", "1").code == 0
     said = call(*PLAN[:-1], "u/me/run2", "--report", "-o", "plan.h5")
     assert said.code == 0
-    assert "4 run in u/me/run1" in said.out
+    assert "quanta as were measured, of u/me/run1" in said.out
     assert "by the mean of 4 made before" in said.out
     assert "nothing looks amiss" in said.out
     (row,) = call(*PLAN[:-1], "u/me/run2", "--report", "--json").rows
