@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from executors.leftovers import Presence
+from executors.leftovers import Presence, sweep
 from executors.outcome import Attempt, QuantumStatus
 from executors.processes import end_holders, is_alive
 from executors.replay import Replay, replay
@@ -307,6 +307,7 @@ def _written_once(
         known = butler.locate(dataset, collections=[run])
     except DatasetNotFoundError:
         location = butler.location_for(dataset, run)
+        sweep(datastore, [location])  # of a session that was killed while it wrote this
         written = datastore.write(value, type(dataset), location, what=dataset)
         written.publish()
         return FileRecord(dataset, location, written.size, written.checksum, identity)

@@ -83,7 +83,8 @@ def command(
                 gone, kept = delete_intermediates(
                     dag, butler, retain, dry_run=dry_run, including_unremakable=including_unremakable
                 )
-                rows.append(_row("intermediates", dag.meta.output_run, gone.files, gone.size))
+                if gone.files:
+                    rows.append(_row("intermediates", dag.meta.output_run, gone.files, gone.size))
                 if kept:
                     terminal.note(
                         f"outputs of {terminal.counted(kept, 'quantum')} stay: what they were made from is "
