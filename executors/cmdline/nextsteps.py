@@ -55,5 +55,6 @@ def next_steps(report: Report, command: str = "") -> Iterator[str]:
         if why and (group.label, option) not in told:
             told.add((group.label, option))
             yield f"{group.label} {why}: {option.format(group.label)}"
-    if counts.get(QuantumStatus.BLOCKED):
-        yield "to run what is blocked with the inputs that there are: --quorum LABEL=80%"
+    blocked = [task.label for task in report.tasks if task.counts.get(QuantumStatus.BLOCKED)]
+    if blocked:
+        yield f"to run what is blocked with the inputs that there are: --quorum {blocked[0]}=80%"

@@ -88,7 +88,7 @@ def test_what_to_do_next_is_a_command_to_copy():
         "to try again what failed: supertask run plan.h5",
         "isr took too long: let it take longer: --timeout isr=TIME",
         "isr ran out of memory: let it have more: --memory isr=SIZE",
-        "to run what is blocked with the inputs that there are: --quorum LABEL=80%",
+        "to run what is blocked with the inputs that there are: --quorum isr=80%",
     ]
 
 
