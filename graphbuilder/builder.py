@@ -191,6 +191,7 @@ class GraphBuilder:
             raise empty_plan(
                 self.butler, plan.steps, where, condition,
                 inputs=needs.inputs, certified=needs.calibrations, collections=self.collections,
+                relations=needs.relations(model),
             )  # fmt: skip
         dag = self._finish(plan, pipeline, where, bind or {})
         if like is not None:
