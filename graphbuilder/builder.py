@@ -494,6 +494,9 @@ def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untri
 
 
 def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:
+    return [f.dataset_type for f in _fields(taskdef) if f.role is role]
+
+
 def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
     """Label → names of types that quanta of the task may leave unwritten."""
     found = {}
@@ -501,9 +504,6 @@ def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
         outputs = taskdef.config.fields_of(FieldRole.OUTPUT).values()
         found[taskdef.label] = frozenset(f.dataset_type.name for f in outputs if not f.minimum)
     return found
-
-
-    return [f.dataset_type for f in _fields(taskdef) if f.role is role]
 
 
 @contextmanager
