@@ -13,7 +13,14 @@ from typing import Any
 
 import attrs
 
-from supertask.dataoverrides import RANK_CAMERA, RANK_PIPELINE, DataOverride, Given, expression, from_plain
+from supertask.dataoverrides import (
+    RANK_CAMERA,
+    RANK_PIPELINE,
+    DataOverride,
+    FilePlace,
+    expression,
+    from_plain,
+)
 from supertask.errors import PipelineError, Problems, did_you_mean
 from supertask.yamlschema import load_schema, well_formed
 from supertask.yamltext import Document, YamlError, load_file
@@ -106,7 +113,7 @@ def read_entries(
     """Return the overrides that a list in a file says; what is wrong is noted with its place."""
     made = []
     for i, entry in enumerate(entries):
-        at, given = document.at(*path, i), Given(document, (*path, i))
+        at, given = document.at(*path, i), FilePlace(document, (*path, i))
         try:
             made.append(from_plain(label, entry, source=at, given=given, **further))
         except PipelineError as error:

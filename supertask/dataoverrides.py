@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from supertask.classpath import ClassPathError, class_path, load_class
+from supertask.configbase import leaves
 from supertask.errors import PipelineError, Problems
 from supertask.kinds.base import INVALID
 from supertask.parameters import Parameter, escape, resolve
@@ -29,7 +31,8 @@ __all__ = [
     "RANK_PIPELINE",
     "RANK_USER",
     "DataOverride",
-    "Given",
+    "FilePlace",
+    "anchored",
     "applied",
     "combined",
     "disagreement",
@@ -56,7 +59,7 @@ When = Mapping[str, Any] | str
 
 
 @attrs.frozen
-class Given:
+class FilePlace:
     """The place in a file where the values of an override stand, each with a line of its own."""
 
     document: Document
@@ -83,7 +86,7 @@ class DataOverride:
     """Whose package ships it; empty for the pipeline's own."""
     source: str = attrs.field(default="", eq=False)
     """Where it is said: ``file:line:column``, a line of code, or an option."""
-    given: Given | None = attrs.field(default=None, eq=False, repr=False)
+    given: FilePlace | None = attrs.field(default=None, eq=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.source or 'an override'} (when {say_when(self.when)})"
@@ -99,7 +102,7 @@ def make_override(
     rank: int = RANK_PIPELINE,
     camera: str = "",
     source: str = "",
-    given: Given | None = None,
+    given: FilePlace | None = None,
 ) -> DataOverride:
     """Return a checked override.
 
@@ -255,6 +258,30 @@ def applied(task: TaskDef, override: DataOverride, parameters: Mapping[str, Para
         path = (*whole.given.path, "config")
         config = config_class.overlaid(whole.config, whole.given.document, path, task.config)
     return attrs.evolve(task, config=config)
+
+
+def anchored(override: DataOverride, variant: TaskDef) -> DataOverride:
+    """Return an override of a file with its relative paths whole, so that it means the same in any other.
+
+    Parameters
+    ----------
+    override : DataOverride
+        The override.
+    variant : TaskDef
+        What `applied` made of its task.
+    """
+    paths = {name: value for name, value in leaves(variant.config, "") if isinstance(value, Path)}
+    if override.given is None or not paths:
+        return override
+
+    def whole(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            inside = {k: f"{name}.{k}" if name and k != "config" else name or str(k) for k in value}
+            return {k: whole(v, inside[k]) for k, v in value.items()}
+        relative = isinstance(value, str) and value.startswith(("./", "../")) and name in paths
+        return str(paths[name]) if relative else value
+
+    return attrs.evolve(override, config=whole(override.config, ""))
 
 
 def _swapped(task: TaskDef, override: DataOverride) -> TaskDef:

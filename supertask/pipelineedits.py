@@ -16,7 +16,7 @@ import attrs
 
 from supertask.configbase import ConfigBase
 from supertask.configfields import Configurable
-from supertask.dataoverrides import from_plain, plain
+from supertask.dataoverrides import DataOverride, FilePlace, anchored, applied, from_plain, plain
 from supertask.errors import PipelineError, SuperTaskError
 from supertask.kinds.base import MISSING
 from supertask.overrides import parse_path
@@ -67,7 +67,7 @@ def edited(origin: Origin, new: Content, target: Path) -> str:
     _sections(tree, old, new, origin.imported)
     _imports(tree, new, origin, target)
     _tasks(tree, old, new, origin.imported)
-    _overrides(tree, new, origin.imported)
+    _overrides(tree, new, origin, target)
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
@@ -186,10 +186,14 @@ def _tasks(tree: Any, old: Content, new: Content, imported: Content) -> None:
         del tree["tasks"]
 
 
-def _overrides(tree: Any, new: Content, imported: Content) -> None:
+def _overrides(tree: Any, new: Content, origin: Origin, target: Path) -> None:
     """Set the overrides of each task that are this file's own; those that stay keep their remarks."""
-    inherited = [*imported.overrides]
-    for label in new.labels:
+    inherited = [*origin.imported.overrides]
+    here = Path(origin.file).absolute().parent
+    document = attrs.evolve(load(origin.text, origin.file), folder=str(here))
+    moved = here != target.absolute().parent
+    for task in new.tasks:
+        label = task.label
         own = [o for o in new.overrides if o.label == label and not o.camera and o not in inherited]
         node: Any = (tree.get("tasks") or {}).get(label)
         kept = list(node.get("overrides") or ()) if isinstance(node, Mapping) else []
@@ -198,16 +202,30 @@ def _overrides(tree: Any, new: Content, imported: Content) -> None:
         if not isinstance(node, Mapping):
             section = tree.setdefault("tasks", {})
             section[label] = node = {} if node is None else {"class": node}
-        there = [from_plain(label, entry) for entry in kept]
-        if there == own:
+        raw = [
+            from_plain(label, entry, given=FilePlace(document, ("tasks", label, "overrides", i)))
+            for i, entry in enumerate(kept)
+        ]
+        there = [_whole(o, task, new) for o in raw]
+        if there == own and not (moved and there != raw):
             continue
-        entries = [kept[there.index(o)] if o in there else plain(o) for o in own]
+        # A relative path means another file where the pipeline goes to another folder.
+        stays = [o for o, was in zip(there, raw, strict=True) if o == was or not moved]
+        entries = [kept[there.index(o)] if o in stays else plain(o) for o in own]
         if not own:
             del node["overrides"]
         elif kept:
             _resequence(node["overrides"], entries)
         else:
             node["overrides"] = entries
+
+
+def _whole(override: DataOverride, task: TaskDef, content: Content) -> DataOverride:
+    """Return an override as the file is read, its paths whole; as it is where it does not fit any more."""
+    try:
+        return anchored(override, applied(task, override, content.parameters))
+    except SuperTaskError:
+        return override
 
 
 def _config(

@@ -41,7 +41,7 @@ from typing import Any
 from supertask.cameraoverrides import camera_overrides, read_entries
 from supertask.classpath import ClassPathError, load_class
 from supertask.contracts import make_contract
-from supertask.dataoverrides import DataOverride, applied
+from supertask.dataoverrides import DataOverride, anchored, applied
 from supertask.errors import ConfigError, ExpressionError, PipelineError, Problems, did_you_mean
 from supertask.kinds.base import INVALID, MISSING
 from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
@@ -370,8 +370,7 @@ class _Reading:
                 continue  # what is missing was noted, and what is left has lost its place
             path = ("tasks", label, "overrides")
             own = read_entries(self.document, label, entries, path, self.problems)
-            found += own
-            self._tried(own, tasks, parameters)
+            found += self._tried(own, tasks, parameters)
         return found
 
     def of_cameras(
@@ -386,8 +385,7 @@ class _Reading:
             except PipelineError as error:
                 self.problems.take(error, f"{self.document.at('cameras', i)}: ")
                 continue
-            found += own
-            self._tried(own, tasks, parameters)
+            found += self._tried(own, tasks, parameters)
         return found
 
     def _tried(
@@ -395,17 +393,20 @@ class _Reading:
         overrides: Iterable[DataOverride],
         tasks: Mapping[str, TaskDef],
         parameters: Mapping[str, Parameter],
-    ) -> None:
-        """Note what is wrong with the values of overrides."""
+    ) -> list[DataOverride]:
+        """Return overrides whose paths are whole; what is wrong with their values is noted."""
+        found = []
         for override in overrides:
             if override.label not in tasks:
                 continue
             try:
-                applied(tasks[override.label], override, parameters)
+                variant = applied(tasks[override.label], override, parameters)
+                found.append(anchored(override, variant))
             except (ConfigError, PipelineError) as error:
                 at = f"{override.source}: override of {override.label!r}: "
                 for problem in error.problems or (str(error),):
                     self.problems.add(problem if _PLACED.match(problem) else at + problem)
+        return found
 
     # -- the rest -----------------------------------------------------------------------------
 

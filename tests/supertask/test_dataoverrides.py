@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import attrs
 import pytest
@@ -301,3 +302,29 @@ def test_pipelines_with_overrides_read_back_equal(tmp_path_factory, first, secon
     again.save(path)
     assert Pipeline.load(path) == again
     assert Pipeline.from_dict(again.to_dict()) == again
+
+
+class TableConfig(ReduceConfig):
+    table: Path = field(Path("none.csv"), doc="A table.")
+
+
+class TableTask(SuperTask):
+    ConfigClass = TableConfig
+    _DefaultName = "table"
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path):
+    (tmp_path / "sub").mkdir()
+    path, elsewhere = tmp_path / "p.yaml", tmp_path / "sub" / "p.yaml"
+    path.write_text(
+        f"tasks:\n  a:\n    class: {HERE}:TableTask\n    overrides:\n"
+        "      - when: {band: r}   # red\n        config: {table: ./red.csv}\n"
+    )
+    pipeline = Pipeline.load(path)
+    assert pipeline.to_dict()["tasks"]["a"]["overrides"][0]["config"] == {"table": f"{tmp_path}/red.csv"}
+    pipeline.add_override("a", {"band": "g"}, {"order": 4})
+    pipeline.save(path)
+    assert "./red.csv" in path.read_text()
+    assert "# red" in path.read_text()
+    pipeline.save(elsewhere)
+    assert Pipeline.load(elsewhere) == Pipeline.load(path) == pipeline
