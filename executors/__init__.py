@@ -6,14 +6,14 @@ ground up:
 - *Values*: `outcome` (statuses, attempts), `events` (what listeners are told).
 - *Decisions*, without I/O: `schedule` (which quantum may run next) with `bundles` and `bundlewalk`, `quorum`
   (whether it may run without inputs that failed), `policy` (whether one that failed is tried again).
-- *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what came of every attempt,
-  written before it counts), `replay` (reading it back), `report`, `leftovers` (what a killed process leaves).
+- *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what came
+  of every attempt, written before it counts), `replay` (reading it back), `report`, `leftovers` (what a killed process leaves).
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
   `resources` (what it used), `limits` (what it may use), `performer` (start, run, end, one quantum after
   another), `processes` (all that tasks started).
 - *Driving*: `driver` (what all frameworks do alike: journal, tell, register, report) with `opening` (of a
-  run, new or resumed), `collect` (registers outputs in bulk), `retrying` (what is known of failures),
-  `openbundles` and `signals`.
+  run, new or resumed), `collect` (registers outputs in bulk), `provenance`, `retrying` (what is known of
+  failures), `openbundles` and `signals`.
 - *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
   workers, as the driver sees them) and `worker` (the process).
 - `cmdline`: the command line, which alone sees all floors.

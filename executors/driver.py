@@ -45,6 +45,7 @@ from executors.openbundles import OpenBundles
 from executors.outcome import Attempt, QuantumStatus
 from executors.policy import failures_allowed
 from executors.processes import end_left_behind
+from executors.provenance import note_caveats
 from executors.quorum import Quorums
 from executors.replay import Replay
 from executors.report import Report, Tally
@@ -430,6 +431,7 @@ class Driver:
         if not at_once:
             self.collector.flush(last=True)
             self._delete_at_end()
+            self._problems += note_caveats(self._butler, self.folder.run, self.tally.caveats())
         tasks = self.tally.tasks(self.header.tasks, self.schedule.statuses)
         self.events.settle(0.5 if at_once else 10.0)
         wall, cpu = self._clock

@@ -223,6 +223,7 @@ def test_a_quorum_runs_without_what_failed_and_says_so(framework, butler, contro
     assert json.loads(file)["of"] == 2
     assert [c.label for c in report.caveats] == ["stack", "stack", "report"]
     assert {c.label for c in status(root, RUN).caveats} == {"stack", "report"}
+    assert [c["task"] for c in butler.run_provenance(RUN)["caveats"]] == ["stack", "stack", "report"]
 
 
 def test_outputs_of_fewer_inputs_are_not_taken_for_what_the_plan_means(framework, butler, control):
