@@ -6,8 +6,9 @@ ground up:
 - *Values*: `outcome` (statuses, attempts), `events` (what listeners are told).
 - *Decisions*, without I/O: `schedule` (which quantum may run next) with `bundles` and `bundlewalk`, `quorum`
   (whether it may run without inputs that failed), `policy` (whether one that failed is tried again).
-- *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what came
-  of every attempt, written before it counts), `replay` (reading it back), `report`, `leftovers` (what a killed process leaves).
+- *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what
+  came of every attempt, written before it counts), `replay` (reading it back), `report`, `leftovers` (what a
+  killed process leaves).
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
   `resources` (what it used), `limits` (what it may use), `performer` (start, run, end, one quantum after
   another), `processes` (all that tasks started).
