@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.argv[0] = "supertask"  # what provenance records as the command
+        warnings.showwarning = terminal.show_warning
     try:
         # Not through click's own main: it takes a closed pipe for a failure.
         with supertask.make_context("supertask", words, obj=session) as context:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "note",
     "objects",
     "pairs",
+    "show_warning",
     "size",
     "spinner",
     "table",
@@ -114,6 +116,21 @@ def table(
         _aligned(columns, cells, right)
         if title:
             line()
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Write a warning in the place of Python's own: what is deprecated names its place itself."""
+    if issubclass(category, FutureWarning):
+        note(f"warning: {message}")
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def pairs(values: Mapping[str, str]) -> None:
