@@ -6,12 +6,13 @@ import enum
 
 import attrs
 
-from graphbuilder.dag.values import TaskNode
+from graphbuilder.dag.values import TaskNode, Variant
 from supertask.canonical import digest
-from supertask.classpath import class_path
+from supertask.classpath import class_path, load_class
 from supertask.errors import PreflightError, Problems, did_you_mean
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.sources import source_hash
+from supertask.supertask import SuperTask
 
 __all__ = ["IdentityBy", "check_names", "with_source"]
 
@@ -79,10 +80,19 @@ def with_source(node: TaskNode, taskdef: TaskDef, by: str | None) -> TaskNode:
             f"task {node.label!r} is to be identified by its source code, and that of {node.class_path} "
             "cannot be read: define it in a file, or take identity='declared'"
         )
-    joined = bytes.fromhex(source)
     return attrs.evolve(
         node,
         source=source,
-        key=digest(b"by source", node.key, joined),
-        variants=tuple(attrs.evolve(v, key=digest(b"by source", v.key, joined)) for v in node.variants),
+        key=digest(b"by source", node.key, bytes.fromhex(source)),
+        variants=tuple(_variant_with_source(v, source) for v in node.variants),
     )
+
+
+def _variant_with_source(variant: Variant, source: str) -> Variant:
+    """Return a variant by its own source code: it may have another class, or other subtasks."""
+    if variant.overrides:
+        task_class = load_class(variant.class_path, SuperTask)
+        source = (
+            source_hash(task_class, task_class.ConfigClass.from_dict(variant.config, "the plan")) or source
+        )
+    return attrs.evolve(variant, key=digest(b"by source", variant.key, bytes.fromhex(source)))

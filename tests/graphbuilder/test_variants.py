@@ -284,6 +284,15 @@ def test_many_overrides_on_many_quanta_are_told_apart(survey, pipeline):
         assert order == max(o.config["order"] for o in pipeline.overrides if exposure in o.when["exposure"])
 
 
+def test_by_source_a_variant_of_another_class_has_that_ones_code(survey, pipeline):
+    pipeline.add_override("isr", {"band": "g"}, task_class=CarefulTask)
+    dag = GraphBuilder(pipeline, survey, "u/test/run", identity="source").makeGraph()
+    everywhere = surveys.pipeline().replace("isr", CarefulTask)
+    other = GraphBuilder(everywhere, survey, "u/test/run", identity="source").makeGraph()
+    careful = next(v for v in dag.task("isr").variants if v.overrides)
+    assert careful.key == other.task("isr").key
+
+
 def test_shards_put_together_have_the_variants_of_the_whole(survey, pipeline, tmp_path):
     pipeline.add_override("isr", {"band": "r"}, {"level": 5}).add_override(
         "isr", {"detector": 1}, {"order": 2}
