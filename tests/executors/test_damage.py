@@ -1,0 +1,164 @@
+"""Full disks, damaged journals, a locked registry, clocks that go back: the same call again ends well."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from executors import InProcessFramework, QuantumStatus, driver, status
+from executors.events import RunStarted
+from executors.journal import Header
+from executors.runfolder import RunFolder
+from supertask.butler.registry import database, sqlite
+from supertask.butler.repository import Butler
+from supertask.errors import SuperTaskError
+from tests.executors.frames import RUN, make_repository, outputs, plan, ran
+from tests.executors.test_crashes import left_over
+
+PAGE = 4096
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Outputs of a run that nothing happened to."""
+    root = tmp_path / "undisturbed"
+    with make_repository(root) as butler:
+        assert InProcessFramework().execute(plan(butler), butler).exit_code == 0
+    return outputs(root)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A file system of a few megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small file system, and not in every container")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder, pages):
+    """Leave so many pages free."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(PAGE))
+        except OSError:
+            pass
+        file.truncate(max(0, file.tell() - pages * PAGE))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_write_costs_nothing_but_another_call(small, tmp_path, whole):
+    with make_repository(tmp_path / "fresh") as butler:
+        plan(butler)
+    refused = 0
+    for pages in range(0, 400, 3):
+        root = small / "repo"
+        shutil.copytree(tmp_path / "fresh", root)
+        fill(small, pages)
+        code = None
+        try:
+            with Butler(root) as butler:
+                code = InProcessFramework().execute(plan(butler), butler).exit_code
+        except SuperTaskError:
+            code = 2
+        refused += code != 0
+        (small / "filler").unlink()
+        with Butler(root) as butler:
+            report = InProcessFramework().execute(plan(butler), butler)
+            assert report.exit_code == 0, (pages, str(report))
+            assert len(butler.query("image", collections=[RUN])) == 12
+        assert outputs(root) == whole, pages
+        assert not left_over(root), pages
+        shutil.rmtree(root)
+        if code == 0:
+            break
+    assert code == 0, "at last there is room"
+    assert refused > 10
+
+
+@pytest.mark.slow
+def test_a_journal_cut_or_altered_anywhere_near_its_end_costs_a_few_quanta_at_most(tmp_path, whole):
+    dice = random.Random(7)
+    first = tmp_path / "first"
+    with make_repository(first) as butler:
+        dag = plan(butler)
+        InProcessFramework().execute(dag.subset(["reduce", "stack"]), butler)
+    (path,) = RunFolder(str(first), RUN).journal.glob("*.jsonl")
+    length = path.stat().st_size
+    for cut in range(length - 1500, length, 41):
+        for how in ("cut", "altered"):
+            root = tmp_path / "repo"
+            shutil.copytree(first, root)
+            journal = root / path.relative_to(first)
+            data = bytearray(journal.read_bytes())
+            if how == "cut":
+                del data[cut:]
+            else:
+                data[cut] ^= 1 << dice.randrange(8)
+            journal.write_bytes(data)
+            with Butler(root) as butler:
+                report = InProcessFramework().execute(plan(butler), butler)
+                assert report.exit_code == 0, (how, cut, str(report))
+                assert report.finished_before >= 10
+            assert outputs(root) == whole, (how, cut)
+            assert not left_over(root)
+            shutil.rmtree(root)
+
+
+def test_a_registry_that_stays_locked_delays_registering_and_loses_nothing(
+    butler, root, control, monkeypatch
+):
+    locks = []
+
+    def lock(event):
+        if isinstance(event, RunStarted):
+            other = sqlite3.connect(root / "registry.sqlite3", isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")
+            locks.append(other)
+
+    lock.inline = True
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(database, "_PATIENCE", 0.5)
+    with Butler(root) as impatient:
+        report = InProcessFramework().execute(plan(impatient, control), impatient, listeners=[lock])
+    assert report.counts == {QuantumStatus.SUCCEEDED: 17}
+    assert (report.exit_code, report.unregistered) == (1, 17)
+    assert any("run the same again to try again" in p for p in report.problems)
+    locks[0].close()
+    report = InProcessFramework().execute(plan(butler, control), butler)
+    assert (report.exit_code, report.finished_before) == (0, 17)
+    assert len(butler.query("image", collections=[RUN])) == 12
+    assert len(ran(control)) == 17
+
+
+def test_a_clock_that_goes_back_confuses_nothing(framework, butler, root, control, monkeypatch):
+    """Files of the journal are sorted by time; which attempt is the last one does not hang on that."""
+    now = time.time_ns()
+    for day, (name, what) in enumerate([("reduce-1-1", "raise"), ("stack-1", "raise"), ("", "")]):
+        for each in control.glob("[rs]*-*"):
+            each.unlink()
+        if name:
+            (control / name).write_text(what)
+        begun = now - day * 86400 * 10**9
+        monkeypatch.setattr(driver, "Header", lambda begun=begun, **known: Header(time=begun, **known))
+        report = framework.execute(plan(butler, control), butler)
+        assert report.exit_code == (1 if name else 0)
+    assert sorted(set(ran(control))) == sorted(
+        [f"reduce-{v}-{d}" for v in range(4) for d in range(3)]
+        + [f"stack-{v}" for v in range(4)]
+        + ["report-Cam"]
+    )
+    assert len(ran(control)) == 19, "only what had failed ran again"
+    assert status(root, RUN).exit_code == 0
+    assert report.wall >= 0
+    assert all(t.wall >= 0 for t in report.tasks)
