@@ -157,7 +157,10 @@ class GraphBuilder:
         model = self.butler.model
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
-        condition = condition_for(where, self.butler, bind=bind, collections=self.collections)
+        planned = [d.dataset_type for d in self.pipeline.dataset_types().values()] if where.strip() else ()
+        condition = condition_for(
+            where, self.butler, bind=bind, collections=self.collections, planned=planned
+        )
         words = tuple(tasks)
         pipeline = self.pipeline.select(*labels_of(self.pipeline, words)) if words else self.pipeline.copy()
         pipeline.check(model)

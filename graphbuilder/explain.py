@@ -116,7 +116,9 @@ def _selected(dag: ScienceDag, record: QuantumRecord, butler: AbstractButler | N
     if missing:
         yield "since the plan was made the repository lost what it names"
         return
-    where = condition_for(dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections)
+    where = condition_for(
+        dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections, planned=dag.datasets
+    )
     for condition in conjuncts(where):
         spoken = sorted(names(condition), key=str)
         if all(n in values for n in spoken):

@@ -7,7 +7,7 @@ sky nor collections.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -34,6 +34,7 @@ from supertask.conditions import (
     conjuncts,
     names,
 )
+from supertask.datasets import Dataset
 from supertask.errors import ExpressionError, SuperTaskError, did_you_mean
 from supertask.repograph.space import UnitSpace
 from supertask.units import RelationKind, UnitModel
@@ -49,6 +50,7 @@ def condition_for(
     *,
     bind: Mapping[str, Any] | None = None,
     collections: Sequence[str] = (),
+    planned: Iterable[type[Dataset]] = (),
 ) -> Condition | None:
     """Read a data-ID expression, and ask the repository what only it knows.
 
@@ -62,6 +64,8 @@ def condition_for(
         Values of ``:name``.
     collections : sequence of str, optional
         Where ``EXISTS`` looks; the Butler's own search path unless given.
+    planned : iterable of dataset type, optional
+        Types that the repository need not know yet, as they are to be made: there are none of them.
 
     Raises
     ------
@@ -77,18 +81,24 @@ def condition_for(
             f"the expression contradicts itself: {shown} never hold together; write OR, or IN (…), "
             "if either is meant"
         )
-    return looked_up(condition, butler, text=text, collections=collections)
+    return looked_up(condition, butler, text=text, collections=collections, planned=planned)
 
 
 def looked_up(
-    condition: Condition | None, butler: AbstractButler, *, text: str = "", collections: Sequence[str] = ()
+    condition: Condition | None,
+    butler: AbstractButler,
+    *,
+    text: str = "",
+    collections: Sequence[str] = (),
+    planned: Iterable[type[Dataset]] = (),
 ) -> Condition | None:
     """Return a condition with what must be looked up replaced by the data IDs that were found."""
     if condition is None or not asks(condition):
         return condition
     # What exists need be known only of rows that the other conditions leave.
     plain = [c for c in conjuncts(condition) if not asks(c)]
-    return _Lookups(butler, text, tuple(collections), plain).answer(condition)
+    names_planned = {t.name: t for t in planned}
+    return _Lookups(butler, text, tuple(collections), plain, names_planned).answer(condition)
 
 
 def asks(condition: Condition) -> bool:
@@ -106,6 +116,7 @@ class _Lookups:
     text: str
     collections: tuple[str, ...]
     plain: Sequence[Condition]
+    planned: Mapping[str, type[Dataset]]
 
     def answer(self, node: Condition) -> Condition:
         """Return a condition answered."""
@@ -132,7 +143,7 @@ class _Lookups:
     # -- what exists --------------------------------------------------------------------------
 
     def _existing(self, node: Exists) -> Condition:
-        known = self.butler.dataset_types()
+        known = {**self.planned, **self.butler.dataset_types()}
         dataset_type = known.get(node.dataset_type)
         if dataset_type is None:
             hint = did_you_mean(node.dataset_type, known)

@@ -86,7 +86,9 @@ def explain_plan(dag: ScienceDag, butler: AbstractButler | None = None) -> PlanE
         for f in task.config.dataset_fields.values()
         if f.role is FieldRole.CALIBRATION
     }
-    where = condition_for(dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections)
+    where = condition_for(
+        dag.meta.where, butler, bind=dag.meta.bind, collections=dag.meta.collections, planned=dag.datasets
+    )
     chosen = select_step_by_step(
         butler,
         where,

@@ -71,7 +71,13 @@ class Missing:
             # What only the repository knows cannot be told without it.
             parts = [c for c in conjuncts(parse(meta.where, model, bind=meta.bind)) if not asks(c)]
         else:
-            where = condition_for(meta.where, self._butler, bind=meta.bind, collections=meta.collections)
+            where = condition_for(
+                meta.where,
+                self._butler,
+                bind=meta.bind,
+                collections=meta.collections,
+                planned=self._dag.datasets,
+            )
             parts = list(conjuncts(where))
         false = tuple(line for c in parts for line in _why_false(model, c, values))
         if false:

@@ -99,6 +99,10 @@ def test_what_exists_already_is_left_out(butler):
         quanta(butler, "EXISTS(postisr IN 'raw/all')", "isr")
 
 
+def test_what_is_to_be_made_for_the_first_time_does_not_exist_yet(butler):
+    assert len(quanta(butler, "NOT EXISTS(postisr)", "isr")) == 8
+
+
 def test_exists_holds_within_other_conditions(butler):
     found = quanta(butler, "exposure IN (102, 901) OR EXISTS(raw) AND detector = 0", "isr")
     assert found == {("Cam", 102, 0), ("Cam", 102, 1), ("Cam", 101, 0), ("Cam", 103, 0), ("Cam", 104, 0)}
