@@ -5,7 +5,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supertask.config import field
@@ -287,6 +287,7 @@ conditions = st.one_of(
 entries = st.lists(st.tuples(conditions, values, st.integers(0, 20)), max_size=4)
 
 
+@settings(deadline=None)
 @given(entries, entries)
 def test_pipelines_with_overrides_read_back_equal(tmp_path_factory, first, second):
     path = tmp_path_factory.getbasetemp() / "round.yaml"
