@@ -9,6 +9,10 @@ ground up:
 - *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what
   came of every attempt, written before it counts), `replay` (reading it back), `report`, `leftovers` (what a
   killed process leaves).
+- *What stays*: `retention` (what may go, and what is remade), `deletion`, `cleaning` (after a run).
+- *Where it runs*: `scratch` (folders on a local disk), `workplace` (the repository's files as seen there),
+  `fusion` (what a bundle need not write).
+- `listeners`: metrics and notifications.
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
   `resources` (what it used), `limits` (what it may use), `performer` (start, run, end, one quantum after
   another), `processes` (all that tasks started).
