@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -22,6 +21,7 @@ from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from graphbuilder.loading import Needs, load_repo_graph
 from graphbuilder.lookups import condition_for
 from graphbuilder.provenance import describe
+from graphbuilder.quiet import undisturbed
 from graphbuilder.reasons.emptyplan import empty_plan
 from graphbuilder.restrict import labels_of, like_plan, narrow_like
 from graphbuilder.reuse import Reuse, reused
@@ -171,7 +171,7 @@ class GraphBuilder:
         needs = self._needs(pipeline)
         self._check_known(pipeline, needs)
         reader = self.butler.reader(collections=self.collections or None, where=condition)
-        with _undisturbed(), ExitStack() as opened:
+        with undisturbed(), ExitStack() as opened:
             opened.enter_context(reader)
 
             def wider(where: Condition | None) -> Reader:
@@ -199,7 +199,7 @@ class GraphBuilder:
         dag = self._finish(plan, pipeline, where, bind or {})
         if like is not None:
             dag = like_plan(dag, like)
-        return dag if reuse is None else reused(dag, self.butler, reuse, _optional(pipeline))
+        return dag if reuse is None else reused(dag, self.butler, reuse, pipeline)
 
     # -- before the RepoGraph -----------------------------------------------------------------
 
@@ -305,8 +305,8 @@ class GraphBuilder:
             {f.dataset_type.name: f.minimum for f in _fields(taskdef) if f.dataset_type in table.inputs},
             variants,
         )
-        inputs = self._field_inputs(plan, taskdef, table)
         node = with_source(node, taskdef, self.identity)
+        inputs = self._field_inputs(plan, taskdef, table)
         plan.identities.append(identities_of(node, table, inputs, lambda unit: _digests_of(plan, unit)))
         for dataset_type, edges in table.outputs.items():
             plan.producers[dataset_type] = Producers(node.first, edges)
@@ -498,24 +498,3 @@ def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untri
 
 def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:
     return [f.dataset_type for f in _fields(taskdef) if f.role is role]
-
-
-def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
-    """Label → names of types that quanta of the task may leave unwritten."""
-    found = {}
-    for taskdef in pipeline.values():
-        outputs = taskdef.config.fields_of(FieldRole.OUTPUT).values()
-        found[taskdef.label] = frozenset(f.dataset_type.name for f in outputs if not f.minimum)
-    return found
-
-
-@contextmanager
-def _undisturbed() -> Any:
-    """Keep the garbage collector out: walking millions of young objects costs more than making them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

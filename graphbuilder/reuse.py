@@ -31,6 +31,8 @@ from graphbuilder.reusereasons import Because, told
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
 from supertask.datasets import Dataset
 from supertask.errors import CollectionError, did_you_mean
+from supertask.fields import FieldRole
+from supertask.pipeline import Pipeline
 from supertask.repograph.columns import Ints
 from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable
@@ -70,15 +72,14 @@ class Reuse:
     """Where to look: runs, or chains of them, in this order; every run, newest first, unless given."""
     check: Check = Check.FILES
     ground: Ground = Ground.IDENTITY
+    only: Settled | None = None
+    """Tells which quanta are to run at most, with those that wait for them and what they need; all unless given."""
     settled: Settled | None = None
     """Tells, given identities of quanta (n, 16), which are known to have ended without outputs."""
 
 
 def reused(
-    dag: ScienceDag,
-    butler: AbstractButler,
-    reuse: Reuse,
-    optional: Mapping[str, frozenset[str]] | None = None,
+    dag: ScienceDag, butler: AbstractButler, reuse: Reuse, pipeline: Pipeline | None = None
 ) -> ScienceDag:
     """Leave out of a plan what is there already.
 
@@ -90,8 +91,8 @@ def reused(
         The repository.
     reuse : Reuse
         What may be reused.
-    optional : Mapping, optional
-        Label → names of types that quanta of the task may leave unwritten.
+    pipeline : Pipeline, optional
+        What was planned: says which outputs quanta may leave unwritten.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def reused(
     CollectionError
         A collection that is to be searched is not there.
     """
-    optional = optional or {}
+    optional = {} if pipeline is None else _optional(pipeline)
     runs = _runs(butler, reuse.collections)
     with butler.reader(collections=runs) as reader:
         _narrow(reader, dag)
@@ -120,8 +121,19 @@ def reused(
             match.lost[found] = gone
             match.found[match.lost] = -1
     must, why = _decide(dag, matches, reuse, optional)
+    if reuse.only is not None:
+        must &= _with_relatives(dag, reuse.only(np.asarray(dag.identities)))
     report = told(dag, butler, matches, must, why)
     return _left(dag, must, matches, report)
+
+
+def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
+    """Label → names of types that quanta of the task may leave unwritten."""
+    found = {}
+    for taskdef in pipeline.values():
+        outputs = taskdef.config.fields_of(FieldRole.OUTPUT).values()
+        found[taskdef.label] = frozenset(f.dataset_type.name for f in outputs if not f.minimum)
+    return found
 
 
 def _runs(butler: AbstractButler, collections: Sequence[str] | None) -> list[str]:
@@ -178,13 +190,12 @@ def _decide(
             if t.name not in optional.get(node.label, ()):
                 unread = ~consumed[t][rows] if t in consumed else True
                 final[owners[lacking & unread]] = True
+        final |= _left_nothing(table, optional.get(node.label, frozenset()), some)
         if (final & ~lost).any() and reuse.settled is not None:
             if ended is None:
                 ended = reuse.settled(np.asarray(dag.identities))
             final &= ~(ended[node.first : node.first + node.count] & ~some)
         runs = lost | final | needed
-        if node.label in optional and not runs.all():
-            runs |= _left_nothing(table, matches, optional[node.label], some, runs, consumed)
         part = slice(node.first, node.first + node.count)
         must[part] = runs
         why[part] = np.select(
@@ -198,19 +209,17 @@ def _decide(
     return must, why
 
 
-def _left_nothing(
-    table: QuantumTable,
-    matches: Mapping[type[Dataset], Match],
-    optional: frozenset[str],
-    some: Bools,
-    runs: Bools,
-    consumed: Mapping[type[Dataset], Bools],
-) -> Bools:
+def _with_relatives(dag: ScienceDag, chosen: Bools) -> Bools:
+    """Return some quanta, those that depend on them, and all that these depend on."""
+    allowed = chosen.copy()
+    allowed[dag.descendants(np.flatnonzero(allowed).tolist())] = True
+    allowed[dag.ancestors(np.flatnonzero(allowed).tolist())] = True
+    return allowed
+
+
+def _left_nothing(table: QuantumTable, optional: frozenset[str], some: Bools) -> Bools:
     """Return quanta of which nothing at all is there, although all that they make may be left out."""
-    del matches, consumed
-    if any(t.name not in optional for t in table.outputs):
-        return np.zeros(table.n, bool)
-    return ~some & ~runs
+    return ~some & all(t.name in optional for t in table.outputs)
 
 
 @attrs.define(eq=False)

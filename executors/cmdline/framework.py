@@ -11,6 +11,7 @@ import attrs
 from executors.driver import Driver
 from executors.port import ExecutionFramework
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.reuse import Reuse
 from supertask.butler.port import AbstractButler
 
 __all__ = ["CmdLineFramework", "Planning"]
@@ -32,6 +33,14 @@ class Planning:
     """Each ``label:field=value``."""
     collections: tuple[str, ...] | None = None
     """Input collections in search order; the Butler's own unless given."""
+    tasks: tuple[str, ...] = ()
+    """Labels, subsets and ranges of tasks to be planned; all unless given."""
+    like: Path | None = None
+    """Earlier plan whose data IDs alone are planned."""
+    identity: str | None = None
+    """What stands for the code of tasks in identities; what each says, unless given."""
+    reuse: Reuse | None = None
+    """What earlier runs made and is left out."""
 
 
 class CmdLineFramework(ExecutionFramework):
@@ -67,8 +76,20 @@ class CmdLineFramework(ExecutionFramework):
         from supertask.pipeline import Pipeline
 
         pipeline = Pipeline.load(planning.pipeline, planning.overrides)
-        builder = GraphBuilder(pipeline, butler, planning.output_run, collections=planning.collections)
-        return builder.makeGraph(planning.where, bind=planning.bind)
+        builder = GraphBuilder(
+            pipeline,
+            butler,
+            planning.output_run,
+            collections=planning.collections,
+            identity=planning.identity,
+        )
+        return builder.makeGraph(
+            planning.where,
+            bind=planning.bind,
+            reuse=planning.reuse,
+            tasks=planning.tasks,
+            like=None if planning.like is None else ScienceDag.load(planning.like),
+        )
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""

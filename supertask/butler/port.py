@@ -199,10 +199,7 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def made(self, dataset_type: type[Dataset]) -> MadeRows:
-        """Return the selected datasets of a type in every RUN collection searched, none left out for another.
-
-        By their identities it is told what need not be made again, whichever run made it.
-        """
+        """Return the selected datasets of a type in every RUN searched, of equal data IDs too."""
 
     @abc.abstractmethod
     def calibrations(self, dataset_type: type[Dataset]) -> list[ValidityRows]:

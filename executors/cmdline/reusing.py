@@ -1,0 +1,152 @@
+"""Options of ``supertask preflight`` that say what need not run, and which part is to be planned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from executors.outcome import QuantumStatus
+    from graphbuilder.dag.reused import Reused
+    from graphbuilder.reuse import Reuse
+    from supertask.butler.port import AbstractButler
+
+__all__ = ["partial", "reuse_of", "reusing", "show_reused"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reusing(function: F) -> F:
+    """Add what `reuse_of` takes."""
+    options: tuple[Callable[[Any], Any], ...] = (
+        click.option("--skip-existing", is_flag=True,
+                     help="Leave out what earlier runs made with an equal identity, whichever run it was."),
+        click.option("--reuse-from", metavar="A,B,…", default=None,
+                     callback=lambda _context, _option, value: words(value),
+                     help="As --skip-existing, of these runs (or chains of runs) alone."),
+        click.option("--by-existence", is_flag=True,
+                     help="Skip whatever is there by its data ID, however it was made."),
+        click.option("--verify", is_flag=True,
+                     help="Compare what is to be reused with its checksum; what was altered is made again."),
+        click.option("--trust-registry", is_flag=True, help="Do not look whether files are there."),
+        click.option("--failed", metavar="RUN", default=None,
+                     help="Plan only what failed in this run, and what waits for it."),
+        click.option("--unfinished", metavar="RUN", default=None,
+                     help="Plan only what did not succeed in this run: failed, blocked or never begun."),
+    )  # fmt: skip
+    decorated: Any = function
+    for option in reversed(options):
+        decorated = option(decorated)
+    return cast("F", decorated)
+
+
+def partial(function: F) -> F:
+    """Add ``--tasks``, ``--like`` and ``--identity``, as a dict `part`: fields of `Planning`."""
+
+    @functools.wraps(function)
+    def called(
+        *, tasks: tuple[str, ...] | None, like: Path | None, identity: str | None, **given: Any
+    ) -> Any:
+        return function(part={"tasks": tasks or (), "like": like, "identity": identity}, **given)
+
+    options: tuple[Callable[[Any], Any], ...] = (
+        click.option("--tasks", metavar="A,B,…", default=None,
+                     callback=lambda _context, _option, value: words(value),
+                     help="Plan these tasks alone: labels, subsets, or ranges such as ..warp, coadd.. or isr..warp."),
+        click.option("--like", type=click.Path(path_type=Path), default=None, metavar="PLAN",
+                     help="Plan the data IDs of this earlier plan alone."),
+        click.option("--identity", type=click.Choice(["declared", "source"]), default=None,
+                     help="What stands for the code of tasks in identities: their version, or their source code "
+                     "too; what each task says, unless given."),
+    )  # fmt: skip
+    decorated: Any = called
+    for option in reversed(options):
+        decorated = option(decorated)
+    return cast("F", decorated)
+
+
+def reuse_of(
+    butler: AbstractButler,
+    *,
+    skip_existing: bool,
+    reuse_from: Sequence[str] | None,
+    by_existence: bool,
+    verify: bool,
+    trust_registry: bool,
+    failed: str | None,
+    unfinished: str | None,
+) -> Reuse | None:
+    """Return what the options say is to be reused; None where they say nothing."""
+    if verify and trust_registry:
+        raise click.UsageError("--verify reads every file and --trust-registry none: give one of them")
+    runs = [r for r in (failed, unfinished) if r is not None]
+    if len(runs) + (reuse_from is not None) > 1:
+        raise click.UsageError(
+            "give one of --reuse-from, --failed and --unfinished: each says which run counts"
+        )
+    if not (skip_existing or reuse_from is not None or by_existence or runs):
+        if verify or trust_registry:
+            raise click.UsageError(
+                "--verify and --trust-registry say how to look at what is there: give --skip-existing with them"
+            )
+        return None
+    from executors.outcome import QuantumStatus
+    from graphbuilder.reuse import Check, Ground, Reuse
+
+    collections = tuple(runs) or (None if reuse_from is None else tuple(reuse_from))
+    check = Check.CONTENT if verify else Check.REGISTRY if trust_registry else Check.FILES
+    ended = _Journals(butler, collections)
+    return Reuse(
+        collections,
+        check,
+        Ground.EXISTENCE if by_existence else Ground.IDENTITY,
+        only=None if failed is None else functools.partial(ended.are, {QuantumStatus.FAILED}),
+        settled=functools.partial(ended.are, {QuantumStatus.NO_WORK}),
+    )
+
+
+class _Journals:
+    """How quanta ended in earlier runs, as far as their journals are there."""
+
+    def __init__(self, butler: AbstractButler, runs: Sequence[str] | None) -> None:
+        self._butler = butler
+        self._runs = runs
+
+    def are(self, statuses: set[QuantumStatus], identities: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which quanta came to one of these statuses in some run, shape (n,)."""
+        import numpy as np
+
+        from executors.replay import replay
+        from executors.runfolder import RunFolder
+        from supertask.butler.port import CollectionKind
+
+        found = np.zeros(len(identities), bool)
+        codes = [s.code for s in statuses]
+        for info in self._butler.collection_infos():
+            named = self._runs is None or info.name in self._runs
+            folder = RunFolder(self._butler.root, info.name)
+            if info.kind is CollectionKind.RUN and named and folder.journal.is_dir():
+                found |= np.isin(replay(folder, identities).statuses, codes)
+        return found
+
+
+def show_reused(reused: Reused) -> None:
+    """Show how much is reused, from which run, and why the rest must run."""
+    rows = []
+    for t in reused.tasks:
+        sources = [f"{n:,} from {run}" for run, n in t.runs.items()]
+        if t.without:
+            sources.append(f"{t.without:,} not needed or without work")
+        reasons = [f"{n:,}: {why}" for why, n in t.because.items()] + list(t.differs)
+        rows.append([t.label, t.planned, t.reused, t.run, "\n".join(sources), "\n".join(reasons)])
+    terminal.table(["task", "quanta", "reused", "to run", "reused from", "why the rest runs"], rows)
