@@ -65,6 +65,8 @@ class Backend(abc.ABC):
     """Whether this connection may write."""
     why_not: str = ""
     """If not: why, for messages."""
+    in_key_order = False
+    """Whether rows of a range of keys come in the order of the key, so that it need not be read."""
     where: str
     """What to call the database in messages."""
 

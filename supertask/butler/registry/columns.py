@@ -195,7 +195,7 @@ def _scan(
 ) -> Iterator[dict[str, Column]]:
     # Where no row is missing the key need not be read: pages come in its order.
     guess = {n: c for n, c in columns.items() if c.expression is not key}
-    guessable = source is key.table and not where and 0 < len(guess) < len(columns)
+    guessable = backend.in_key_order and source is key.table and not where and 0 < len(guess) < len(columns)
     for found, low, high in _steps(last, _PAGE):
         within = [*where, key > low, key <= high]
         page = None

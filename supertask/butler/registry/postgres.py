@@ -212,7 +212,10 @@ class PostgresBackend(Backend):
         # Rows that are there are passed over twice: once before they would draw a number, so that numbers
         # stay dense, and once more for what others insert meanwhile.
         same = " AND ".join(f"t.{quote(c)} = v.{quote(c)}" for c in _unique_key(table))
-        missing = f"WHERE NOT EXISTS (SELECT 1 FROM {quote(table.name)} t WHERE {same})" if same else ""  # noqa: S608 - our names
+        # As a scalar it is looked up row by row, in an index; a join would be planned from statistics,
+        # which a table that is being filled has not got.
+        there = f"(SELECT 1 FROM {quote(table.name)} t WHERE {same} LIMIT 1)"  # noqa: S608 - our names
+        missing = f"WHERE {there} IS NULL" if same else ""
         statement = (
             f"INSERT INTO {quote(table.name)} ({names}) SELECT {', '.join(f'v.{quote(c)}' for c in columns)} "  # noqa: S608 - our names
             f"FROM unnest({arrays}) WITH ORDINALITY AS v ({names}, row_number_) {missing} "

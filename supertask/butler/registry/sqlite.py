@@ -56,6 +56,8 @@ class SqliteBackend(Backend):
         Whether to make the file.
     """
 
+    in_key_order = True
+
     def __init__(self, path: str | Path, *, writeable: bool, create: bool = False) -> None:
         self.path = os.path.abspath(path)
         self.where = f"registry {self.path}"
