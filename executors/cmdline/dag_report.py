@@ -9,7 +9,7 @@ import click
 
 from executors.cmdline import terminal
 from executors.cmdline.explain import open_repository
-from executors.cmdline.options import as_json, see_local_modules
+from executors.cmdline.options import as_json, drawn_as, see_local_modules
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ __all__ = ["report", "report_of", "show_preflight"]
     metavar="FILE",
     help="Costs of earlier runs, from supertask report … --costs; of runs of the repository unless given.",
 )
-@click.option("--mermaid", "form", flag_value="mermaid", help="The plan's graph as a Mermaid flowchart.")
-@click.option("--dot", "form", flag_value="dot", help="The plan's graph for Graphviz.")
+@drawn_as
 @click.option(
     "--graph",
     type=click.Path(path_type=Path),

@@ -19,6 +19,7 @@ __all__ = [
     "bind",
     "collections",
     "command",
+    "drawn_as",
     "overrides",
     "parse_binds",
     "planning",
@@ -119,6 +120,14 @@ def overrides(function: F) -> F:
     return click.option(
         "--config", "-c", "overrides", multiple=True, metavar="LABEL:FIELD=VALUE",
         help="Set a config field of one task; may be given again.",
+    )(function)  # fmt: skip
+
+
+def drawn_as(function: F) -> F:
+    """Add ``--as``, the form of a drawing, as `form`."""
+    return click.option(
+        "--as", "form", type=click.Choice(["mermaid", "dot"]), default=None,
+        help="Only the drawing, as a Mermaid flowchart or for Graphviz.",
     )(function)  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, overrides, see_local_modules
+from executors.cmdline.options import as_json, drawn_as, overrides, see_local_modules
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -25,20 +25,29 @@ def command() -> None:
     """Look into a pipeline."""
 
 
-@define("show", short_help="Show the tasks, dataset types and configs of a pipeline.")
+@define("show", short_help="Draw the tasks and dataset types of a pipeline, and say what they are.")
 @click.argument("file", type=click.Path(path_type=Path))
 @overrides
+@drawn_as
 @click.option("--values", is_flag=True, help="Show every value of every config, and what set it.")
 @as_json
-def show(*, file: Path, overrides: tuple[str, ...], values: bool, as_json: bool) -> None:
-    """Show the pipeline in FILE."""
+def show(*, file: Path, overrides: tuple[str, ...], form: str | None, values: bool, as_json: bool) -> None:
+    """Show the pipeline in FILE: ■ is a task, ○ a dataset type, a line one that a later task reads."""
+    if form is not None and (values or as_json):
+        raise click.UsageError("--as is the drawing alone: leave out --values and --json")
     pipeline = _load(file, overrides)
     pipeline.check()
     if as_json:
         terminal.objects([summary(pipeline)])
         return
+    if form is not None:
+        _draw(pipeline, form)
+        return
     if pipeline.description:
         terminal.line(pipeline.description)
+        terminal.line()
+    _draw(pipeline)
+    terminal.line()
     terminal.table(
         ["task", "for each", "reads", "writes", "class"],
         [
@@ -145,17 +154,20 @@ def check(*, file: Path, overrides: tuple[str, ...], unit_model: str | None) -> 
     terminal.line(f"{file} is good: {counts}{order}")
 
 
-@define("graph", short_help="Draw tasks and dataset types with their units.")
+@define("graph", short_help="Draw tasks and dataset types with their units, and no more.")
 @click.argument("file", type=click.Path(path_type=Path))
 @overrides
-@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
-@click.option("--dot", "form", flag_value="dot", help="As a Graphviz graph.")
+@drawn_as
 def graph(*, file: Path, overrides: tuple[str, ...], form: str | None) -> None:
     """Draw the pipeline in FILE: ■ is a task, ○ a dataset type, a line one that a later task reads."""
+    _draw(_load(file, overrides), form)
+
+
+def _draw(pipeline: Pipeline, form: str | None = None) -> None:
     from executors.cmdline import diagrams
 
     draw = {"mermaid": diagrams.mermaid, "dot": diagrams.dot}.get(form or "", diagrams.terminal_graph)
-    for line in draw(_load(file, overrides).sort()):
+    for line in draw(pipeline.sort()):
         terminal.line(line)
 
 

@@ -43,17 +43,30 @@ def test_a_bad_pipeline_is_bad_input(call, tmp_path):
     assert "unknown key 'taks' (did you mean 'tasks'?)" in said.err
 
 
-def test_the_graph_shows_tasks_and_dataset_types_with_units(call):
+@pytest.mark.parametrize("command", ["show", "graph"])
+def test_tasks_and_dataset_types_are_drawn_with_their_units(call, command):
+    mermaid = call("pipeline", command, ISR, "--as", "mermaid").out
+    assert mermaid.startswith("flowchart TD\n")
+    assert '["isr<br>exposure, detector"]' in mermaid
+    dot = call("pipeline", command, ISR, "--as", "dot").out
+    assert '"raw" -> "task:isr";' in dot
+    assert '"task:isr" -> "isr_image";' in dot
+
+
+def test_shown_a_pipeline_is_drawn_first_and_told_in_tables_after(call):
+    lines = call("pipeline", "show", ISR).out.splitlines()
+    drawn = call("pipeline", "graph", ISR).out.splitlines()
+    assert lines[2 : 2 + len(drawn)] == drawn
+    assert lines.index("4 tasks:") > len(drawn)
+    assert "leave out --values" in call("pipeline", "show", ISR, "--as", "dot", "--values").err
+    assert call("pipeline", "show", ISR, "--as", "svg").code == 2
+
+
+def test_a_graph_in_the_terminal_has_a_column_for_what_is_read_later(call):
     lines = call("pipeline", "graph", ISR).out.splitlines()
     assert lines[0] == "○ camera (instrument)"
     assert "●●━■ bias (detector)" in lines
     assert lines[-1] == "○ isr_image (exposure, detector)"
-    mermaid = call("pipeline", "graph", ISR, "--mermaid").out
-    assert mermaid.startswith("flowchart TD\n")
-    assert '["isr<br>exposure, detector"]' in mermaid
-    dot = call("pipeline", "graph", ISR, "--dot").out
-    assert '"raw" -> "task:isr";' in dot
-    assert '"task:isr" -> "isr_image";' in dot
 
 
 def test_docs_are_written_from_what_configs_say_of_themselves(call, tmp_path, file):

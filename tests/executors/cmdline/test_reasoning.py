@@ -136,8 +136,8 @@ def test_a_plan_is_drawn(call, survey: Path) -> None:
     call(*PLAN)
     assert call("dag", "report", "plan.h5", "--graph", "graph.png").code == 0
     assert Path("graph.png").read_bytes().startswith(b"\x89PNG")
-    assert call("dag", "report", "plan.h5", "--mermaid").out.startswith("flowchart TD")
-    assert call("dag", "report", "plan.h5", "--dot").out.startswith("digraph plan {")
+    assert call("dag", "report", "plan.h5", "--as", "mermaid").out.startswith("flowchart TD")
+    assert call("dag", "report", "plan.h5", "--as", "dot").out.startswith("digraph plan {")
     said = call("dag", "report", "plan.h5", "--sky", "sky.png")
     assert said.code == 2
     assert "needs footprints" in said.err
