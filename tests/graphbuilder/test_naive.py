@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from graphbuilder.expressions import parse
@@ -189,6 +189,7 @@ expressions = st.recursive(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(expression=expressions)
+@example(expression=("visit IN (0..0:1, 0, 2.5)", lambda row: row["visit"] == 0))
 def test_every_reader_agrees_with_plain_python(butlers, expression):
     words, told = expression
     try:

@@ -136,8 +136,13 @@ class Translator:
             # False for every value, but null for null, which SQL's own empty list is not.
             return sa.and_(operand.is_(None), sa.null())
         parts: list[Sql] = []
-        if node.values:
-            parts.append(operand.in_([_bound(v) for v in node.values]))
+        # A list takes the type of what it is compared with, and PostgreSQL would round 2.5 to 2.
+        floats = [v for v in node.values if isinstance(v, float)]
+        exact = [_bound(v) for v in node.values if not isinstance(v, float)]
+        if exact:
+            parts.append(operand.in_(exact))
+        if floats:
+            parts.append(sa.cast(operand, sa.Double).in_(floats))
         for r in node.ranges:
             inside: Sql = operand.between(_literal(r.first), _literal(r.last))
             if r.step != 1:
