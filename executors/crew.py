@@ -123,7 +123,7 @@ class Crew:
         self._seconds: dict[str, float] = {}
         """Task label → how long its quanta take, a moving average."""
         self._deaths = 0
-        self._limited = any(driver.retrying.limits.values())
+        self._limited = any(any(each) for each in driver.retrying.limits.values())
         self._looked = time.monotonic()
         self._dirty: set[Path] = set()
         self._stopping = False

@@ -178,7 +178,7 @@ class Driver:
         self.init_inputs = [(t.name, t.storage, location) for t, location in init]
         outside = LimitedButler(self.datastore, plan.model, {t(): where for t, where in init}, {})
         self.tasks = TaskSet(nodes, outside)
-        self.retrying = Retrying(nodes, policies_of(nodes, self.tasks, options.policies), found.memory)
+        self.retrying = Retrying(plan, policies_of(nodes, self.tasks, options.policies), found.memory)
         opening.prepare_repository(plan, self._butler, self.datastore, self.tasks)
         self.header = Header(
             run=run,

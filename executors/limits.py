@@ -28,7 +28,7 @@ import attrs
 from executors.policy import QuantumTimeout
 from executors.processes import children, end_children
 
-__all__ = ["Guard", "Limits"]
+__all__ = ["Guard", "Limits", "LimitsOfTask"]
 
 _log = logging.getLogger(__name__)
 _AGAIN = 5.0
@@ -48,27 +48,37 @@ class Limits:
         return self.timeout is not None or self.memory is not None
 
 
+LimitsOfTask = tuple[Limits, ...]
+"""Those of all of a task's quanta, or one for each of its variants where these differ."""
+
+
 class Guard:
     """Holds quanta in this process to their limits.
 
     Parameters
     ----------
     limits : Mapping
-        Task label → limits of its quanta; tasks without any need not be named.
+        Task label → limits of its quanta, one for all or one for each of its variants; tasks without any need
+        not be named.
     alarm : bool, optional
         Whether to see to the time too, which in a worker is the driver's business.
     """
 
-    def __init__(self, limits: Mapping[str, Limits], *, alarm: bool = False) -> None:
-        self._limits = {label: each for label, each in limits.items() if each}
+    def __init__(self, limits: Mapping[str, LimitsOfTask], *, alarm: bool = False) -> None:
+        self._limits = {label: each for label, each in limits.items() if any(each)}
         self._alarm = alarm
         self._armed = False
         self._warned = False
 
-    def limits(self, label: str, memory: int | None = None) -> Limits | None:
+    def limits(self, label: str, variant: int = 0, memory: int | None = None) -> Limits | None:
         """Return the limits of a quantum, None for none; `memory` is what it has been granted since."""
-        found = self._limits.get(label)
-        return found if found is None or memory is None else attrs.evolve(found, memory=memory)
+        of_task = self._limits.get(label)
+        if of_task is None:
+            return None
+        found = of_task[variant if len(of_task) > 1 else 0]
+        if memory is not None:
+            return attrs.evolve(found, memory=memory)
+        return found or None
 
     @contextmanager
     def holding(self, limits: Limits) -> Iterator[None]:

@@ -72,7 +72,8 @@ class MultiprocessFramework(ExecutionFramework):
             plan_file = str(driver.folder.plan)
             driver.plan.save(plan_file)
         header = attrs.asdict(driver.header)
-        memory = {t: limits.memory for t, limits in driver.retrying.limits.items() if limits.memory}
+        limits = {label: each for label, each in driver.retrying.limits.items() if any(each)}
+        memory = {label: [one.memory for one in each] for label, each in limits.items()}
         return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory, driver.workplace)
 
     @staticmethod

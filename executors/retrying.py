@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property
 from typing import Any
 
 import attrs
 
-from executors.limits import Limits
+from executors.limits import Limits, LimitsOfTask
 from executors.outcome import Attempt
 from executors.policy import Retry, Tried, decide, failures_allowed, grown
 from executors.processes import machine_memory
 from executors.quorum import quorums_of
 from executors.schedule import Budget
 from executors.taskset import TaskSet
+from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode
 from supertask.errors import ConfigError, ExecutionError, Problems, did_you_mean
 from supertask.fields import SuperTaskConfig
@@ -24,6 +25,9 @@ __all__ = ["ALL", "PolicyChanges", "Retrying", "Verdict", "policies_of"]
 
 ALL = "*"
 """In the place of a label: all tasks."""
+
+PoliciesOfTask = tuple[FailurePolicy, ...]
+"""That of all of a task's quanta, or one for each of its variants where these differ."""
 
 PolicyChanges = Mapping[str, Mapping[str, Any]]
 """Task label, or ``*`` for all → field of the `FailurePolicy`, such as ``retries.error`` → value."""
@@ -41,34 +45,44 @@ class Verdict:
 
 def policies_of(
     nodes: Iterable[TaskNode], tasks: TaskSet, changes: PolicyChanges
-) -> dict[str, FailurePolicy]:
-    """Return the policy of each task: what the plan says, and over it what this run is told.
+) -> dict[str, PoliciesOfTask]:
+    """Return the policies of each task: what the plan says, and over it what this run is told.
 
     Raises
     ------
     ExecutionError
         Names every change that is of no task, of no field, or not allowed.
     """
-    labels = [node.label for node in nodes]
+    by_label = {node.label: node for node in nodes}
+    labels = list(by_label)
     problems = Problems("failure policies of this run")
     for label in changes:
         if label != ALL and label not in labels:
             problems.add(f"the plan has no task {label!r}{did_you_mean(label, labels)}")
-    found: dict[str, FailurePolicy] = {}
+    found: dict[str, PoliciesOfTask] = {}
     said: set[str] = set()
-    for label in labels:
-        config = tasks[label].config
-        policy = config.policy if isinstance(config, SuperTaskConfig) else FailurePolicy()
+    for label, node in by_label.items():
+        policies = _planned(node, tasks)
         for which in (ALL, label):
             try:
-                policy = policy.replace(**changes.get(which, {}))
+                policies = [policy.replace(**changes.get(which, {})) for policy in policies]
             except ConfigError as error:
                 if which not in said:
                     problems.take(error, "" if which == ALL else f"{which}: ")
                 said.add(which)
-        found[label] = policy
+        alike = all(policy == policies[0] for policy in policies)
+        found[label] = tuple(policies[:1] if alike else policies)
     problems.raise_if_any(ExecutionError)
     return found
+
+
+def _planned(node: TaskNode, tasks: TaskSet) -> list[FailurePolicy]:
+    """Return what the plan says for each variant of a task."""
+    config = tasks[node.label].config
+    if not isinstance(config, SuperTaskConfig):
+        return [FailurePolicy()]
+    others = [FailurePolicy.from_dict(v.config["policy"], "the plan") for v in node.variants[1:]]
+    return [config.policy, *others]
 
 
 class Retrying:
@@ -76,30 +90,31 @@ class Retrying:
 
     Parameters
     ----------
-    nodes : sequence of TaskNode
-        The plan's tasks.
+    plan : ScienceDag
+        The plan.
     policies : Mapping
-        Task label → its policy.
+        Task label → what `policies_of` found.
     granted : Mapping, optional
         Quantum → bytes, from earlier sessions: what it asked for beyond its task's limit.
     """
 
     def __init__(
         self,
-        nodes: Iterable[TaskNode],
-        policies: Mapping[str, FailurePolicy],
+        plan: ScienceDag,
+        policies: Mapping[str, PoliciesOfTask],
         granted: Mapping[int, int] | None = None,
     ) -> None:
-        self._nodes = {node.label: node for node in nodes}
+        self._plan = plan
         self.policies = policies
-        self.limits = {label: Limits(p.timeout, p.memory_bytes) for label, p in policies.items()}
+        self.limits: dict[str, LimitsOfTask] = {
+            label: tuple(Limits(p.timeout, p.memory_bytes) for p in of_task)
+            for label, of_task in policies.items()
+        }
         self._granted: dict[int, int] = {}
-        for node in self._nodes.values():
-            limit = self.limits[node.label].memory
-            if limit is not None and granted:
-                stop = node.first + node.count
-                more = {q: m for q, m in granted.items() if node.first <= q < stop and m > limit}
-                self._granted.update(more)
+        for quantum, memory in (granted or {}).items():
+            limit = self.limits_of(quantum, plan.task_of(quantum).label).memory
+            if limit is not None and memory > limit:
+                self._granted[quantum] = memory
         self._tried: dict[int, list[Tried]] = {}
 
     @cached_property
@@ -113,28 +128,32 @@ class Retrying:
 
     def limits_of(self, quantum: int, label: str) -> Limits:
         """Return what the next attempt of a quantum may use."""
-        limits = self.limits[label]
+        limits = self.limits[label][self._number(quantum, self.limits[label])]
         memory = self._granted.get(quantum)
         return limits if memory is None else attrs.evolve(limits, memory=memory)
+
+    def _number(self, quantum: int, of_task: Sized) -> int:
+        return self._plan.variant_of(quantum) if len(of_task) > 1 else 0
 
     def budgets(self) -> list[Budget]:
         """Return how many quanta of each task may fail, where its policy says so."""
         found = []
-        for label, node in self._nodes.items():
-            share = self.policies[label].max_failures
+        for node in self._plan.tasks:
+            share = self.policies[node.label][0].max_failures
             if share and node.count:
                 allowed = failures_allowed(parse_share(share), node.count)
-                found.append(Budget(label, node.first, node.first + node.count, allowed))
+                found.append(Budget(node.label, node.first, node.first + node.count, allowed))
         return found
 
     def quorums(self, label: str, tasks: TaskSet) -> dict[str, float]:
         """Return the quorums of a task's inputs, see `quorums_of`."""
-        return quorums_of(tasks[label].config, self.policies[label])
+        return quorums_of(tasks[label].config, self.policies[label][0])
 
     def failed(self, attempt: Attempt) -> Verdict:
         """Say what becomes of a quantum whose attempt failed."""
         index, label = attempt.index, attempt.label
-        policy = self.policies[label]
+        policies = self.policies[label]
+        policy = policies[self._number(index, policies)]
         kind = attempt.failure.kind if attempt.failure is not None else FailureClass.ERROR
         held = self.limits_of(index, label).memory
         tried = [*self._tried.get(index, ()), Tried(kind, held)]

@@ -139,7 +139,7 @@ class QuantumRunner:
             with collect_metadata() as metadata:
                 run.metadata = metadata.to_dict
                 if self._guard is not None:
-                    run.limits = self._guard.limits(record.label, memory)
+                    run.limits = self._guard.limits(record.label, record.variant, memory)
                 if self._guard is None or run.limits is None:
                     task.runQuantum(quantum, butler)
                 else:

@@ -58,8 +58,8 @@ class WorkerSpec:
     """Fields of the run's journal `Header`."""
     init_inputs: list[tuple[str, str, str]]
     """Init inputs from outside of the plan: name, storage format, location."""
-    memory: dict[str, int] = attrs.field(factory=dict)
-    """Task label → bytes that its quanta may hold; see `executors.limits`."""
+    memory: dict[str, list[int | None]] = attrs.field(factory=dict)
+    """Task label → bytes that its quanta, or those of each variant, may hold; see `executors.limits`."""
     workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
     """Where quanta work."""
     inherited: tuple[int, ...] = ()
@@ -134,7 +134,8 @@ class _Worker:
         fields = {**spec.header, "role": "worker", "tasks": tuple(map(tuple, spec.header["tasks"]))}
         header = Header(**{k: v for k, v in fields.items() if k not in {"host", "pid", "time"}})
         self.journal = Journal(RunFolder(spec.root, header.run), header)
-        guard = Guard({label: Limits(memory=each) for label, each in spec.memory.items()})
+        held = {label: tuple(Limits(memory=one) for one in each) for label, each in spec.memory.items()}
+        guard = Guard(held)
         self.workplace = Workplace(datastore, spec.workplace)
         fusion = Fusion(self._plan, self.workplace) if spec.workplace.elide else None
         self._runner = QuantumRunner(self._plan, self.workplace, tasks, self.journal.write_log, guard)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from supertask.dataoverrides import applied
 from supertask.errors import ConfigError, PipelineError, Problems, did_you_mean
+from supertask.fields import SuperTaskConfig
 from supertask.pipelineparts import Content
 from supertask.taskdefs import TaskDef
 from supertask.units import UnitModel
@@ -81,7 +82,20 @@ def incompatible(task: TaskDef, variant: TaskDef) -> list[str]:
         ):
             if one != two:
                 found.append(f"{what} of {name!r} would be {two} rather than {one}")
-    return found
+    return [*found, *_counted(task, variant)]
+
+
+def _counted(task: TaskDef, variant: TaskDef) -> Iterator[str]:
+    """Say what of a variant's failure policy must be the task's, as it is counted over all quanta."""
+    ours, theirs = (t.config for t in (task, variant))
+    if isinstance(ours, SuperTaskConfig) and isinstance(theirs, SuperTaskConfig):
+        for name in ("quorum", "max_failures"):
+            a, b = getattr(ours.policy, name), getattr(theirs.policy, name)
+            if a != b:
+                yield (
+                    f"policy.{name} would be {b!r} rather than {a!r}: it is of all quanta of the task "
+                    "together; an override may change the policy's retries, delays, timeout and memory"
+                )
 
 
 def _check_units(

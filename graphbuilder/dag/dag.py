@@ -167,6 +167,12 @@ class ScienceDag:
         counts: list[int] = np.bincount(table.variants[:], minlength=n).tolist()
         return counts
 
+    def variant_of(self, i: int) -> int:
+        """Return the number of the variant of its task that quantum `i` has."""
+        t = self._task_index(i)
+        column = self.quantum_tables[t].variants
+        return 0 if column is None else int(column[i - self.tasks[t].first])
+
     def task_of(self, i: int) -> TaskNode:
         """Return the task of quantum `i`."""
         return self.tasks[self._task_index(i)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from executors.outcome import QuantumStatus
+from executors.retrying import Retrying, policies_of
+from executors.taskset import TaskSet
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
 from supertask.config import field
 from supertask.datasets import Dataset
-from supertask.errors import ExecutionError
+from supertask.errors import ExecutionError, PipelineError
 from supertask.fields import InputField, MetadataField, OutputField, SuperTaskConfig
 from supertask.pipeline import Pipeline
 from supertask.struct import Struct
@@ -23,6 +28,7 @@ class SkyConfig(SuperTaskConfig):
     sky = OutputField(("visit", "detector"), "json", doc="Its sky.")
     sky_metadata = MetadataField(("visit", "detector"), doc="What was noted.")
     factor: float = field(1.0, doc="Factor.")
+    pause: float = field(0.0, doc="Sleep for so long.", unit="s", meta=True)
 
 
 class SkyTask(SuperTask):
@@ -30,6 +36,7 @@ class SkyTask(SuperTask):
     _DefaultName = "sky"
 
     def run(self, frame):
+        time.sleep(self.config.pause)
         self.metadata["factor"] = self.config.factor
         return Struct(sky=[type(self).__name__, frame * self.config.factor])
 
@@ -98,3 +105,44 @@ def test_a_run_is_not_gone_on_with_under_other_overrides(here, butler):
     other = pipeline().add_override("sky", {"visit": 3}, {"factor": 5.0}, rank=11)
     with pytest.raises(ExecutionError, match="sky_overrides"):
         here.execute(plan(butler, other, where="visit = 3"), butler)
+
+
+def test_a_crowded_field_may_take_longer_than_others(framework, butler):
+    made = Pipeline().add("sky", SkyTask, {"policy.timeout": 0.5, "pause": 1.5, "policy.delay": 0.0})
+    made.add_override("sky", {"band": "r"}, {"policy.timeout": 60.0})
+    made.add_override("sky", {"visit": 1}, {"pause": 0.0})
+    dag = plan(butler, made, where="visit > 0 AND detector = 0")
+    report = framework.execute(dag, butler)
+    (group,) = report.failures
+    assert group.kind == "timeout"
+    assert [dataId["visit"] for dataId in group.dataIds] == [2]
+    assert report.counts[QuantumStatus.SUCCEEDED] == 3
+
+
+def test_how_much_memory_data_may_take_and_how_often_they_are_tried_is_told_by_overrides(here, butler):
+    made = Pipeline().add("sky", SkyTask, {"policy.memory": "1 GB"})
+    made.add_override("sky", {"band": "r"}, {"policy": {"memory": "2 GB", "retries": {"error": 3}}})
+    dag = plan(butler, made)
+    tasks = TaskSet(dag.tasks)
+    policies = policies_of(dag.tasks, tasks, {})
+    retrying = Retrying(dag, policies, {0: 1_500_000_000, 7: 1_500_000_000})
+    held = {dag.quanta[i].dataId["visit"]: retrying.limits_of(i, "sky").memory for i in range(1, 7)}
+    assert held == {1: 10**9, 2: 10**9, 3: 2 * 10**9, 4: 2 * 10**9}
+    assert retrying.granted(range(8)) == {0: 1_500_000_000}
+    assert [p.retries.error for p in policies["sky"]] == [0, 3]
+    told = policies_of(dag.tasks, tasks, {"sky": {"memory": "3 GB", "retries.error": 3}})
+    assert [p.memory for p in told["sky"]] == ["3 GB"]
+    assert here.execute(dag, butler).exit_code == 0
+
+
+def test_a_policy_that_data_select_needs_nothing_run_again(butler):
+    was = plan(butler, Pipeline().add("sky", SkyTask))
+    made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.timeout": 60.0})
+    now = plan(butler, made)
+    assert [now.record(i).identity for i in range(8)] == [was.record(i).identity for i in range(8)]
+
+
+def test_what_is_counted_over_all_quanta_is_not_for_data_to_say(butler):
+    made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.max_failures": "3"})
+    with pytest.raises(PipelineError, match="it is of all quanta of the task together"):
+        plan(butler, made)
