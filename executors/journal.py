@@ -46,6 +46,7 @@ __all__ = [
     "encode_retry",
     "encode_start",
     "read_log",
+    "unseal",
 ]
 
 VERSION = 1
@@ -215,6 +216,13 @@ def _sync_folder(folder: Path) -> None:
 def _seal(line: str) -> bytes:
     body = line.encode("utf-8", "backslashreplace")
     return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def unseal(line: bytes) -> bytes | None:
+    """Return the JSON text of a line, or None where it is torn or altered."""
+    body = line[9:-1]
+    sound = line.endswith(b"\n") and body and b"%08x " % zlib.crc32(body) == line[:9]
+    return body if sound else None
 
 
 # -- attempts as lines ------------------------------------------------------------------------------

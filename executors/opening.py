@@ -18,6 +18,7 @@ import numpy as np
 
 from executors.leftovers import Presence, sweep
 from executors.outcome import Attempt, QuantumStatus
+from executors.plankeeping import keep_plan
 from executors.processes import end_holders, is_alive
 from executors.replay import Replay, replay
 from executors.resources import environment
@@ -261,6 +262,7 @@ def prepare_repository(
         "sessions": sessions,
     }
     butler.set_run_provenance(run, provenance)
+    keep_plan(plan, RunFolder(datastore.root, run), plan_identity(plan))
     records = []
     for node in plan.tasks:
         values: dict[type[Dataset], Any] = {config_type(node.label): node.config, **tasks.schemas(node.label)}

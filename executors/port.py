@@ -24,6 +24,7 @@ from typing import Any
 
 from executors.driver import Driver, Options
 from executors.events import Listener
+from executors.journalindex import index_journal
 from executors.report import Report
 from executors.scratch import check_scratch
 from executors.workplace import WorkplaceSpec
@@ -126,7 +127,9 @@ class ExecutionFramework(abc.ABC):
             except KeyboardInterrupt:
                 driver.stop()
                 return driver.end(at_once=True)
-            return driver.end()
+            report = driver.end()
+        index_journal(driver.folder)
+        return report
 
     @abc.abstractmethod
     def walk(self, driver: Driver) -> None:

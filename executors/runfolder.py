@@ -5,7 +5,9 @@
     ROOT/.supertask/runs/<run>/
         driver.lock         held by the driver; says who that is
         plan.h5             a plan that was handed over in memory, for worker processes to read
+        plans/              every plan that was run, by its identity, to know later what made what
         journal/            one file for each process that ran quanta or drove the run, see `journal`
+        journal.index       where each quantum stands in these, see `journalindex`
 
 Locks are the kernel's (``flock``): they end with the process that holds them, however it ends, so that there
 is never a stale one to clean up. What holds where machines do not see each other's locks is said in `lease`.
@@ -47,6 +49,11 @@ class RunFolder:
     def plan(self) -> Path:
         """A plan that was handed over in memory."""
         return self.path / "plan.h5"
+
+    @property
+    def plans(self) -> Path:
+        """Folder of the plans that were run."""
+        return self.path / "plans"
 
     def make(self) -> None:
         """Make the folder.
