@@ -28,6 +28,7 @@ from graphbuilder.reuse import Reuse, reused
 from graphbuilder.shards import Shard, narrow
 from graphbuilder.taskkeys import check_names, with_source
 from graphbuilder.trimming import Gatherer, trimmed
+from graphbuilder.variantcontracts import check_contracts
 from graphbuilder.variants import Overrides, identities_of
 from graphbuilder.widening import Untrimmed
 from supertask.butler.port import AbstractButler, Reader
@@ -188,6 +189,7 @@ class GraphBuilder:
             plan = _Plan(repoGraph, [("", s.what, s.count) for s in steps], overrides)
             for taskdef, task in zip(pipeline.values(), pipeline.makeTasks(self.butler), strict=True):
                 self._define(plan, taskdef, task)
+            check_contracts(pipeline, overrides.made, plan.quanta)
             if condition is not None:
                 plan.trimmed = self._trimmed(plan, pipeline, needs, condition)
         if not plan.n:
@@ -268,8 +270,8 @@ class GraphBuilder:
                 maker = makers.get(field.dataset_type) if field.is_input and field.prerequisite else None
                 if maker is not None:
                     problems.add(
-                        f"{taskdef.label}.{attribute}: {field.dataset_type.name!r} is made by {maker!r} of this "
-                        "pipeline; run that before and leave it out here, or declare a plain input"
+                        f"{taskdef.label}.{attribute}: {field.dataset_type.name!r} is made by {maker!r} of "
+                        "this pipeline; run that before and leave it out here, or declare a plain input"
                     )
         problems.raise_if_any(PreflightError)
 
@@ -411,13 +413,9 @@ class GraphBuilder:
         ]
         model = self.butler.model
         return trimmed(
-            model,
-            condition,
-            gatherers,
-            needs.relations(model),
-            plan.repoGraph.datasets,
+            model, condition, gatherers, needs.relations(model), plan.repoGraph.datasets,
             lambda where: self.butler.reader(collections=self.collections or None, where=where),
-        )
+        )  # fmt: skip
 
     def _finish(self, plan: _Plan, pipeline: Pipeline, where: str, bind: Mapping[str, Any]) -> ScienceDag:
         for node, table in zip(plan.nodes, plan.quanta, strict=True):

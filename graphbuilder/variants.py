@@ -17,6 +17,7 @@ import numpy.typing as npt
 from graphbuilder.dag.identity import Digests, FieldInput, quantum_identities
 from graphbuilder.dag.values import AppliedOverride, LeftOut, TaskNode, Variant
 from graphbuilder.expressions import parse
+from graphbuilder.variantcontracts import MadeVariant
 from supertask.conditions import And, Condition, Exists, Not, Or, Overlaps, names
 from supertask.dataoverrides import (
     DataOverride,
@@ -80,6 +81,8 @@ class Overrides:
     def __init__(self, pipeline: Pipeline, model: UnitModel) -> None:
         self._parameters = pipeline.parameters
         self._by_label: dict[str, list[_Conditional]] = {}
+        self.made: dict[str, list[MadeVariant]] = {}
+        """Label → the variants that `choose` found, in the order of their numbers."""
         problems = Problems("overrides")
         for raw in pipeline.overrides:
             try:
@@ -116,7 +119,7 @@ class Overrides:
         first = np.full(len(combos), table.n, np.int64)
         np.minimum.at(first, of, np.arange(table.n))
         problems = Problems(f"overrides of {taskdef.label!r}")
-        made: list[Variant | DataOverride] = []
+        made: list[MadeVariant | DataOverride] = []
         for combo, row in zip(combos, first.tolist(), strict=True):
             matching = [c.override for c, there in zip(mine, combo, strict=True) if there]
             try:
@@ -124,7 +127,9 @@ class Overrides:
             except SuperTaskError as error:
                 problems.take(error, f"{table.space.data_ids(table.columns, np.array([row]))[0]}: ")
         problems.raise_if_any(PipelineError)
-        return _chosen(taskdef.label, table, made, of)
+        self.made[taskdef.label] = [m for m in made if isinstance(m, MadeVariant)]
+        variants = [variant_of(taskdef, m) if isinstance(m, MadeVariant) else m for m in made]
+        return _chosen(taskdef.label, table, variants, of)
 
     def _made(
         self,
@@ -133,7 +138,7 @@ class Overrides:
         table: QuantumTable,
         row: int,
         problems: Problems,
-    ) -> Variant | DataOverride:
+    ) -> MadeVariant | DataOverride:
         """Return the variant that some overrides make together, or the one that drops what they match."""
         if found := disagreement(taskdef, matching, self._parameters):
             one, other, what = found
@@ -148,12 +153,12 @@ class Overrides:
         variant = combined(taskdef, matching, self._parameters)
         for what in incompatible(taskdef, variant):
             problems.add(what)
-        return variant_of(taskdef, variant, matching)
+        return MadeVariant(variant, tuple(matching))
 
 
-def variant_of(taskdef: TaskDef, variant: TaskDef, matching: Sequence[DataOverride]) -> Variant:
+def variant_of(taskdef: TaskDef, made: MadeVariant) -> Variant:
     """Return what a plan keeps of a task as some overrides make it."""
-    config = variant.config
+    variant, config = made.task, made.task.config
     sources = {path: settings[-1].source for path, settings in config.history.items() if settings}
     changes = {}
     if type(config) is type(taskdef.config):
@@ -167,7 +172,7 @@ def variant_of(taskdef: TaskDef, variant: TaskDef, matching: Sequence[DataOverri
         config.to_dict(),
         version,
         task_key(identity_path(variant.task_class), version, config),
-        tuple(AppliedOverride(say_when(o.when), o.source, o.rank, o.camera) for o in matching),
+        tuple(AppliedOverride(say_when(o.when), o.source, o.rank, o.camera) for o in made.overrides),
         changes,
     )
 

@@ -18,6 +18,7 @@ from supertask.butler.memory import InMemoryButler
 from supertask.config import field
 from supertask.dataoverrides import combined, drops
 from supertask.errors import EmptyPlanError, PipelineError
+from supertask.fields import OutputField
 from supertask.identities import task_key
 from supertask.pipeline import Pipeline
 from tests.graphbuilder import surveys
@@ -32,6 +33,14 @@ class LevelConfig(surveys.IsrConfig):
 
 class LevelTask(surveys.IsrTask):
     ConfigClass = LevelConfig
+
+
+class AgainConfig(LevelConfig):
+    postisr = OutputField(("exposure", "detector"), "json", doc="Reduced again.", name="again")
+
+
+class AgainTask(LevelTask):
+    ConfigClass = AgainConfig
 
 
 class CarefulTask(LevelTask):
@@ -313,3 +322,44 @@ def test_shards_put_together_have_the_variants_of_the_whole(survey, pipeline, tm
         expected = {k: v for k, v in levels(whole, name=name).items() if k in levels(merged)}
         assert levels(merged, name=name) == expected
     assert {2, 5} <= {*levels(merged).values(), *levels(merged, name="order").values()}
+
+
+# -- contracts -------------------------------------------------------------------------------------
+
+
+def test_a_contract_that_an_override_breaks_is_named_with_it_and_an_example(survey, pipeline):
+    pipeline.add_contract("isr.level < 4", "more saturates")
+    pipeline.add_override("isr", {"band": "r"}, {"level": 5})
+    pipeline.add_override("isr", {"detector": 1}, {"order": 3})
+    pipeline.check()
+    with pytest.raises(PipelineError) as caught:
+        plan(survey, pipeline)
+    first, second = caught.value.problems
+    for problem in (first, second):
+        assert "contract 'isr.level < 4' does not hold: more saturates (isr.level is 5.0, " in problem
+        assert "exposure=102" in problem
+        assert "(when band = 'r')" in problem
+    assert ("detector = 1" in first) != ("detector = 1" in second)
+    assert plan(survey, pipeline, "exposure != 102 AND exposure != 103").n_quanta
+
+
+def test_a_contract_between_tasks_is_held_against_variants_whose_data_meet(survey, pipeline):
+    made = pipeline.insert("again", AgainTask, after="isr").add_contract("isr.level == again.level")
+    made.add_override("isr", {"band": "r"}, {"level": 5})
+    made.add_override("again", {"band": "r"}, {"level": 5})
+    assert len(plan(survey, made).task("again").variants) == 2
+    made.add_override("again", "exposure = 102 AND detector = 0", {"level": 6}, rank=12)
+    with pytest.raises(PipelineError) as caught:
+        plan(survey, made)
+    (problem,) = caught.value.problems
+    assert "isr.level is 5.0" in problem
+    assert "again.level is 6.0" in problem
+    assert "exposure=102" in problem
+    assert "exposure = 102 AND detector = 0" in problem
+
+
+def test_contracts_do_not_speak_of_quanta_that_are_dropped(survey, pipeline):
+    pipeline.add_contract("isr.level < 4")
+    pipeline.add_override("isr", {"band": "r"}, {"level": 5})
+    pipeline.add_override("isr", {"band": "r"}, drop=True)
+    assert plan(survey, pipeline).n_quanta
