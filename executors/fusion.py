@@ -8,13 +8,14 @@ repository before the reader's end is said, as it may be tried again elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.planview import PlanView
 from executors.retention import consumers_of
 from executors.schedule import Work
 from executors.workplace import Workplace
@@ -23,7 +24,23 @@ from graphbuilder.dag.values import QuantumRecord
 from supertask.datasets import Dataset
 from supertask.errors import StorageError
 
-__all__ = ["BundleFusion", "Fusion"]
+__all__ = ["BundleFusion", "Fusion", "Readings"]
+
+
+class Readings:
+    """Counts how often a plan reads what a quantum makes of a type."""
+
+    def __init__(self, plan: ScienceDag) -> None:
+        self._plan = plan
+        self._counts: dict[type[Dataset], npt.NDArray[np.int64]] = {}
+
+    def __call__(self, dataset_type: type[Dataset], quantum: int) -> int:
+        """Return how often it is read, by all quanta together."""
+        found = self._counts.get(dataset_type)
+        if found is None:
+            makers, _ = consumers_of(self._plan, dataset_type)
+            found = self._counts[dataset_type] = np.bincount(makers, minlength=self._plan.n_quanta)
+        return int(found[quantum])
 
 
 class Fusion:
@@ -31,24 +48,20 @@ class Fusion:
 
     Parameters
     ----------
-    plan : ScienceDag
-        The plan.
+    plan : PlanView
+        The plan, or a bundle's part of it.
     workplace : Workplace
         Where outputs are held.
+    readings : callable
+        Returns how often the plan reads what a quantum makes of a type, see `Readings`.
     """
 
-    def __init__(self, plan: ScienceDag, workplace: Workplace) -> None:
+    def __init__(
+        self, plan: PlanView, workplace: Workplace, readings: Callable[[type[Dataset], int], int]
+    ) -> None:
         self.plan = plan
         self.workplace = workplace
-        self._readings: dict[type[Dataset], npt.NDArray[np.int64]] = {}
-
-    def readings(self, dataset_type: type[Dataset], quantum: int) -> int:
-        """Return how often the plan reads what a quantum makes of a type."""
-        found = self._readings.get(dataset_type)
-        if found is None:
-            makers, _ = consumers_of(self.plan, dataset_type)
-            found = self._readings[dataset_type] = np.bincount(makers, minlength=self.plan.n_quanta)
-        return int(found[quantum])
+        self.readings = readings
 
     def of(self, work: Work) -> BundleFusion | None:
         """Return what is fused of one bundle; None where nothing is."""

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from executors.driver import Driver
-from executors.fusion import Fusion
+from executors.fusion import Fusion, Readings
 from executors.limits import Guard
 from executors.outcome import Attempt, QuantumStatus
 from executors.performer import Performer
@@ -52,7 +52,7 @@ class InProcessFramework(ExecutionFramework):
             Workplace(driver.datastore, driver.workplace) as workplace,
             QuantumRunner(driver.plan, workplace, driver.tasks, keep_log, guard) as runner,
         ):
-            fusion = Fusion(driver.plan, workplace) if driver.workplace.elide else None
+            fusion = Fusion(driver.plan, workplace, Readings(driver.plan)) if driver.workplace.elide else None
             performer = Performer(runner, driver.journal, started, ended, fusion)
             while not driver.over:
                 work = driver.take(_CHUNK)

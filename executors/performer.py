@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from executors.bundlewalk import BundleWalk
-from executors.fusion import Fusion
 from executors.journal import Journal, encode_attempt, encode_start
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
 from executors.schedule import Work
 from graphbuilder.dag.values import QuantumRecord
+
+if TYPE_CHECKING:
+    from executors.fusion import Fusion
 
 __all__ = ["Performer"]
 

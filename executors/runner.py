@@ -21,10 +21,10 @@ from executors.leftovers import sweep
 from executors.limits import Guard, Limits
 from executors.logs import LogCapture
 from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.planview import PlanView
 from executors.policy import classify
 from executors.resources import Meter
 from executors.taskset import TaskSet
-from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
@@ -47,8 +47,8 @@ class QuantumRunner:
 
     Parameters
     ----------
-    plan : ScienceDag
-        The plan.
+    plan : PlanView
+        The plan, or a bundle's part of it.
     datastore : Datastore
         The repository's files.
     tasks : TaskSet
@@ -61,7 +61,7 @@ class QuantumRunner:
 
     def __init__(
         self,
-        plan: ScienceDag,
+        plan: PlanView,
         datastore: Datastore,
         tasks: TaskSet,
         keep_log: Callable[[str], tuple[int, int] | None] | None = None,
@@ -312,7 +312,7 @@ class _Run:
     def outputs(self) -> list[Dataset]:
         return [d for datasets in self.record.quantum.outputs.values() for d in datasets]
 
-    def offer(self, quantum: Quantum, datastore: Datastore, plan: ScienceDag) -> LimitedButler:
+    def offer(self, quantum: Quantum, datastore: Datastore, plan: PlanView) -> LimitedButler:
         """Make the Butler of the attempt."""
         self._inputs = {d: self.locations[d] for datasets in quantum.inputs.values() for d in datasets}
         self.butler = LimitedButler(

@@ -26,7 +26,7 @@ from typing import Any
 
 import attrs
 
-from executors.fusion import Fusion
+from executors.fusion import Fusion, Readings
 from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.outcome import Attempt
@@ -137,7 +137,7 @@ class _Worker:
         held = {label: tuple(Limits(memory=one) for one in each) for label, each in spec.memory.items()}
         guard = Guard(held)
         self.workplace = Workplace(datastore, spec.workplace)
-        fusion = Fusion(self._plan, self.workplace) if spec.workplace.elide else None
+        fusion = Fusion(self._plan, self.workplace, Readings(self._plan)) if spec.workplace.elide else None
         self._runner = QuantumRunner(self._plan, self.workplace, tasks, self.journal.write_log, guard)
         self._performer = Performer(self._runner, self.journal, self._started, self._ended, fusion)
         self._lines: list[bytes] = []
