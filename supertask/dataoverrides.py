@@ -2,9 +2,9 @@
 
 An override of a task says `when` it holds (of the quantum's data ID) and what then is: values of the
 configuration, another class, or that there is nothing to do. It stands over what the task's configuration
-says, whatever set that. Of several that match one quantum the higher rank stands; at equal rank they must
-agree, that is, give the same configuration in either order. What only a plan knows (which quanta match) is
-found in `graphbuilder.variants`.
+says, whatever set that. Of several that match one quantum the higher rank stands (the importing file's over
+the imported one's, unless ranks are said); at equal rank they must agree, that is, give the same configuration
+in either order. What only a plan knows (which quanta match) is found in `graphbuilder.variants`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = [
     "drops",
     "expression",
     "from_plain",
+    "imported_override",
     "make_override",
     "plain",
     "resolved",
@@ -49,7 +50,7 @@ __all__ = [
 RANK_CAMERA = 0
 """Rank of what the package of a camera ships."""
 RANK_PIPELINE = 10
-"""Rank of what a pipeline says, in its file or in Python."""
+"""Rank of what a pipeline says, in its file or in Python; of what it imports one less, and so on."""
 RANK_USER = 20
 """Rank of what a command line says."""
 
@@ -82,6 +83,8 @@ class DataOverride:
     """Whether these quanta are left out; None if nothing is said about it."""
     rank: int = RANK_PIPELINE
     """The higher stands over the lower."""
+    ranked: bool = attrs.field(default=False, eq=False)
+    """Whether the rank was said, so that it stays the same wherever the override is imported."""
     camera: str = attrs.field(default="", eq=False)
     """Whose package ships it; empty for the pipeline's own."""
     source: str = attrs.field(default="", eq=False)
@@ -99,12 +102,12 @@ def make_override(
     *,
     task_class: type[SuperTask] | str = "",
     drop: bool | None = None,
-    rank: int = RANK_PIPELINE,
+    rank: int | None = None,
     camera: str = "",
     source: str = "",
     given: FilePlace | None = None,
 ) -> DataOverride:
-    """Return a checked override.
+    """Return a checked override; its rank is that of a pipeline unless given.
 
     Raises
     ------
@@ -112,6 +115,7 @@ def make_override(
         The condition is none, or there is nothing that it changes; names everything that is wrong.
     """
     problems = Problems(f"override of {label!r}")
+    ranked, rank = rank is not None, RANK_PIPELINE if rank is None else rank
     _check_shape(when, config, drop, rank, problems)
     if not config and not task_class and drop is None:
         problems.add("it changes nothing: give it 'config', 'class' or 'drop'")
@@ -120,7 +124,13 @@ def make_override(
     problems.raise_if_any(PipelineError)
     path = task_class if isinstance(task_class, str) else class_path(task_class)
     own = dict(when) if isinstance(when, Mapping) else when.strip()
-    return DataOverride(label, own or {}, dict(config or {}), path, drop, rank, camera, source, given)
+    return DataOverride(label, own or {}, dict(config or {}), path, drop, rank, ranked, camera, source, given)
+
+
+def imported_override(override: DataOverride) -> DataOverride:
+    """Return an override as whoever imports it has it: under the importer's own, unless its rank was said."""
+    lower = max(override.rank - 1, RANK_CAMERA + 1)
+    return override if override.ranked else attrs.evolve(override, rank=lower)
 
 
 def _check_shape(when: Any, config: Any, drop: Any, rank: Any, problems: Problems) -> None:

@@ -22,7 +22,7 @@ from supertask.parameters import Given, Parameter, make_parameter
 from supertask.pipelinechecks import check_content, is_ordered, sorted_tasks
 from supertask.pipelineedits import Origin, edited, read_origin, says
 from supertask.pipelineoverrides import checked_override, overridden, unknown
-from supertask.pipelineparts import Content, Step, Subset, merged, selected, task_in
+from supertask.pipelineparts import Content, Step, Subset, merged, selected, taken_in, task_in
 from supertask.pipelinetasks import made_tasks
 from supertask.pipelinewriting import with_values, write
 from supertask.supertask import SuperTask
@@ -199,7 +199,7 @@ class Pipeline(Mapping[str, TaskDef]):
         PipelineError
             Labels, parameters or subsets of the two meet, or there are none such.
         """
-        return self._take(merged(self._content(), selected(other._content(), include, exclude, rename)))
+        return self._take(merged(self._content(), taken_in(other._content(), include, exclude, rename)))
 
     def select(self, *words: str) -> Pipeline:
         """Return a pipeline of the tasks that some labels and names of subsets name, in their order."""

@@ -45,7 +45,7 @@ from supertask.dataoverrides import DataOverride, anchored, applied
 from supertask.errors import ConfigError, ExpressionError, PipelineError, Problems, did_you_mean
 from supertask.kinds.base import INVALID, MISSING
 from supertask.parameters import Given, Parameter, has_references, make_parameter, resolve
-from supertask.pipelineparts import Content, Step, Subset, merged, selected
+from supertask.pipelineparts import Content, Step, Subset, merged, selected, taken_in
 from supertask.supertask import SuperTask
 from supertask.taskdefs import TaskDef, check_label
 from supertask.yamlschema import load_schema, well_formed
@@ -135,7 +135,7 @@ def imported(document: Document, folder: Path, given: Mapping[str, Given], above
                 problems.add(problem if _PLACED.match(problem) else f"{at}: {problem}")
             continue
         try:
-            content = merged(content, selected(other, **fields))
+            content = merged(content, taken_in(other, **fields))
         except PipelineError as error:
             problems.take(error, f"{at}: import of {file}: ")
     problems.raise_if_any(PipelineError)

@@ -8,14 +8,14 @@ from typing import Any
 import attrs
 
 from supertask.contracts import Contract, labels_of, relabelled
-from supertask.dataoverrides import DataOverride, resolved
+from supertask.dataoverrides import DataOverride, imported_override, resolved
 from supertask.errors import PipelineError, Problems, did_you_mean
 from supertask.kinds.base import INVALID
 from supertask.parameters import Parameter, has_references, resolve
 from supertask.supertask import SuperTask
 from supertask.taskdefs import TaskDef, check_label, make_task_def
 
-__all__ = ["Content", "Step", "Subset", "merged", "selected", "task_in"]
+__all__ = ["Content", "Step", "Subset", "merged", "selected", "taken_in", "task_in"]
 
 
 @attrs.frozen
@@ -160,6 +160,12 @@ def selected(
         references={named(label): dict(r) for label, r in content.references.items() if label in kept},
         overrides=tuple(attrs.evolve(o, label=named(o.label)) for o in content.overrides if o.label in kept),
     )
+
+
+def taken_in(other: Content, *words: Any, **further: Any) -> Content:
+    """Return the part of another pipeline that a pipeline imports; takes what `selected` takes."""
+    part = selected(other, *words, **further)
+    return attrs.evolve(part, overrides=tuple(map(imported_override, part.overrides)))
 
 
 def merged(first: Content, second: Content) -> Content:

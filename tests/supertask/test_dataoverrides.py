@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supertask.config import field
-from supertask.dataoverrides import RANK_USER, applied, disagreement, drops, expression, make_override
+from supertask.dataoverrides import (
+    RANK_USER,
+    applied,
+    combined,
+    disagreement,
+    drops,
+    expression,
+    make_override,
+)
 from supertask.errors import ConfigError, PipelineError
 from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.pipeline import Pipeline
@@ -132,6 +140,27 @@ def test_a_file_adds_to_the_overrides_that_it_imports(path, tmp_path):
     pipeline.save(other)
     assert "imports" in other.read_text()
     assert Pipeline.load(other) == pipeline
+
+
+def test_the_importing_file_stands_over_what_it_imports_unless_ranks_are_said(path, tmp_path):
+    middle, top = tmp_path / "middle.yaml", tmp_path / "top.yaml"
+    entry = "{{when: {{band: r}}, config: {{order: {}}}{}}}"
+    middle.write_text(
+        "imports: [p.yaml]\ntasks:\n  reduce:\n    overrides:\n"
+        f"    - {entry.format(5, '')}\n    - {entry.format(6, ', rank: 7')}\n"
+    )
+    top.write_text(f"imports: [middle.yaml]\ntasks:\n  reduce:\n    overrides: [{entry.format(7, '')}]\n")
+    pipeline = Pipeline.load(top)
+    assert [o.rank for o in pipeline.overrides] == [8, 8, 8, 9, 7, 10]
+    red = [o for o in pipeline.overrides if "band" in o.when and "order" in o.config]
+    assert disagreement(pipeline["reduce"], red, pipeline.parameters) is None
+    assert combined(pipeline["reduce"], red, pipeline.parameters).config.order == 7
+    assert Pipeline.from_dict(pipeline.to_dict()) == pipeline
+    pipeline.add_override("reduce", {"band": "y"}, {"order": 9}).save(top)
+    assert "rank" not in top.read_text()
+    assert Pipeline.load(top) == pipeline
+    merged = Pipeline().merge(Pipeline.load(middle)).add_override("reduce", {"band": "r"}, {"order": 7})
+    assert [o.rank for o in merged.overrides] == [8, 8, 8, 9, 7, 10]
 
 
 def test_another_class_in_a_file_is_another_task_without_imported_overrides(path, tmp_path):
