@@ -27,6 +27,7 @@ from graphbuilder.restrict import labels_of, like_plan, narrow_like
 from graphbuilder.reuse import Reuse, reused
 from graphbuilder.shards import Shard, narrow
 from graphbuilder.taskkeys import check_names, with_source
+from graphbuilder.taskoverheads import overhead_of
 from graphbuilder.trimming import Gatherer, trimmed
 from graphbuilder.variantcontracts import check_contracts
 from graphbuilder.variants import Overrides, identities_of
@@ -306,6 +307,7 @@ class GraphBuilder:
             table.n,
             {f.dataset_type.name: f.minimum for f in _fields(taskdef) if f.dataset_type in table.inputs},
             variants,
+            overhead=overhead_of(taskdef),
         )
         node = with_source(node, taskdef, self.identity)
         inputs = self._field_inputs(plan, taskdef, table)

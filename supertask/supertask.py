@@ -20,6 +20,7 @@ from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PartialOutputs, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
 from supertask.quanta import Quantum
+from supertask.quantumparameters import Parameters
 from supertask.struct import Struct
 from supertask.task import Task
 
@@ -62,6 +63,8 @@ class SuperTask(Task):
     """
 
     ConfigClass: ClassVar[type[Config]] = SuperTaskConfig
+    ParametersClass: ClassVar[type[Parameters] | None] = None
+    """Class of the parameters that each quantum has; None for quanta without."""
 
     def __init__(self, butler: DatasetSource | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

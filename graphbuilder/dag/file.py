@@ -30,6 +30,7 @@ from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, SuperTaskError
+from supertask.overheads import OverheadNames
 from supertask.repograph.columns import Edges
 from supertask.repograph.space import UnitSpace, UnitTable
 from supertask.repograph.tables import DatasetTable, QuantumTable
@@ -437,12 +438,19 @@ def _task(
         minimums=said["minimums"],
         variants=tuple(map(Variant.from_plain, said.get("variants", ()))),
         source=said.get("source", ""),
+        overhead=_overhead(said.get("overhead", {})),
+        by_source=said.get("by_source", False),
     )
     used = {tables[j].dataset_type: tables[j] for j, _, _ in [*said["inputs"], *said["outputs"]]}
     table = QuantumTable(
         node.label, space, columns, node.count, sides["inputs"], sides["outputs"], used, parameters, variants
     )
     return node, table
+
+
+def _overhead(said: Mapping[str, Any]) -> OverheadNames:
+    lists = {name: tuple(names) for name, names in said.items() if name != "declared"}
+    return OverheadNames(**lists, declared=said.get("declared", False))
 
 
 def _strings(reader: _Reader, where: str) -> StringColumn:

@@ -126,7 +126,9 @@ def quantum_identities(
     )
     fixed = [(units(u), codes) for u, codes in quanta.columns.items()]
     if quanta.parameters is not None:
-        own = b"".join(digest(b"parameters", canonical(parameter_values(p))) for p in quanta.parameters)
+        own = b"".join(
+            digest(b"parameters", canonical(parameter_values(p, meta=False))) for p in quanta.parameters
+        )
         parameters = np.frombuffer(own, np.uint8).reshape(-1, _WIDTH)
         fixed.append((parameters, np.arange(quanta.n)))
     result = np.empty((quanta.n, _WIDTH), np.uint8)

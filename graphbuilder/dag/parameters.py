@@ -11,12 +11,20 @@ import attrs
 from graphbuilder.dag.columns import StringColumn
 from supertask.classpath import class_path, load_class
 from supertask.errors import PreflightError
+from supertask.quantumparameters import meta_names
 
 __all__ = ["ParameterColumn", "parameter_values"]
 
 
-def parameter_values(parameters: Any) -> dict[str, Any] | None:
-    """Return what identifies one quantum's parameters: class and values, plain and ordered by name.
+def parameter_values(parameters: Any, *, meta: bool = True) -> dict[str, Any] | None:
+    """Return one quantum's parameters as plain values: class and values.
+
+    Parameters
+    ----------
+    parameters : object
+        An attrs object.
+    meta : bool, optional
+        Whether with those that change no result, which do not identify a quantum.
 
     Raises
     ------
@@ -30,7 +38,11 @@ def parameter_values(parameters: Any) -> dict[str, Any] | None:
             f"parameters of a quantum must be an attrs object, got {parameters!r} "
             f"({type(parameters).__name__}): write a class under @attrs.frozen"
         )
-    return {"class": class_path(type(parameters)), "values": attrs.asdict(parameters)}
+    values = attrs.asdict(parameters)
+    if not meta:
+        for name in meta_names(type(parameters)):
+            del values[name]
+    return {"class": class_path(type(parameters)), "values": values}
 
 
 class ParameterColumn(Sequence[Any]):
@@ -43,7 +55,8 @@ class ParameterColumn(Sequence[Any]):
     """
 
     def __init__(self, strings: StringColumn) -> None:
-        self._strings = strings
+        self.strings = strings
+        """JSON of each quantum's."""
 
     @staticmethod
     def pack(parameters: Sequence[Any]) -> StringColumn:
@@ -62,12 +75,17 @@ class ParameterColumn(Sequence[Any]):
             ) from error
 
     def __len__(self) -> int:
-        return len(self._strings)
+        return len(self.strings)
+
+    def plain(self, index: int) -> Any:
+        """Return the values of one quantum as JSON has them, whether or not their class can be imported."""
+        said = json.loads(self.strings[index])
+        return None if said is None else said["values"]
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        said = json.loads(self._strings[index])
+        said = json.loads(self.strings[index])
         if said is None:
             return None
         cls = load_class(said["class"])

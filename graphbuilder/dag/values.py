@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from graphbuilder.dag.reused import Reused
 from supertask.datasets import Dataset
+from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.quanta import Quantum
 
 __all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode", "Trimmed"]
@@ -96,6 +97,10 @@ class TaskNode:
     """What overrides on data make of it; none where all of its quanta have `config`."""
     source: str = ""
     """Hash of its source code, hexadecimal; empty where that could not be read."""
+    overhead: OverheadNames = NOTHING_DECLARED
+    """What of it affects only what its quanta share."""
+    by_source: bool = False
+    """Whether that is part of `key`."""
 
     def variant(self, number: int) -> Variant:
         """Return a variant by its number; 0 is the task itself where it has none."""
