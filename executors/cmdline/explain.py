@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,13 @@ def open_repository(dag: ScienceDag, repo: Path | None) -> AbstractButler | None
     return Butler(root, writeable=False) if root is not None and root.is_dir() else None
 
 
+_BETWEEN = re.compile(r",\s*(?=\w+=)|,$")
+
+
 def _data_id(dag: ScienceDag, pairs: list[str]) -> dict[str, int | str]:
     dataId: dict[str, int | str] = {}
-    for pair in pairs:
+    # As data IDs are printed, too: {visit=42, patch=3} in one word or several.
+    for pair in (part for word in pairs for part in _BETWEEN.split(word.strip("{}")) if part):
         unit, equals, text = pair.partition("=")
         if not equals:
             raise click.UsageError(f"{pair!r} is not UNIT=VALUE")

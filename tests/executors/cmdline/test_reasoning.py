@@ -33,6 +33,14 @@ def test_a_quantum_is_explained_with_what_need_not_be_said_left_out(call, survey
     assert (row["label"], row["verdict"]) == ("night", "not selected")
 
 
+def test_a_data_id_may_be_given_as_it_is_printed(call, survey: Path) -> None:
+    call(*PLAN)
+    told = call("explain", "plan.h5", "sky", "visit=2", "detector=1").out
+    assert "is in the plan" in told or "planned" in told
+    assert call("explain", "plan.h5", "sky", "visit=2,detector=1").out == told
+    assert call("explain", "plan.h5", "sky", "{visit=2,", "detector=1}").out == told
+
+
 def test_without_a_data_id_it_is_told_how_the_plan_came_about(call, survey: Path) -> None:
     call(*PLAN, "--where", "visit IN (1, 2, 99) AND detector = 0")
     said = call("explain", "plan.h5")
