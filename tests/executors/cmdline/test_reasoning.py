@@ -36,7 +36,7 @@ def test_a_quantum_is_explained_with_what_need_not_be_said_left_out(call, survey
 def test_a_data_id_may_be_given_as_it_is_printed(call, survey: Path) -> None:
     call(*PLAN)
     told = call("explain", "plan.h5", "sky", "visit=2", "detector=1").out
-    assert "is in the plan" in told or "planned" in told
+    assert told.startswith("sky {")
     assert call("explain", "plan.h5", "sky", "visit=2,detector=1").out == told
     assert call("explain", "plan.h5", "sky", "{visit=2,", "detector=1}").out == told
 
