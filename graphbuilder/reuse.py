@@ -27,7 +27,7 @@ from graphbuilder.dag.subset import parts_of
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode
 from graphbuilder.reusematch import Match, gone_files, matched
-from graphbuilder.reusereasons import Because, told
+from graphbuilder.reusereasons import Because, Decided, told
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
 from supertask.datasets import Dataset
 from supertask.errors import CollectionError, did_you_mean
@@ -42,7 +42,8 @@ from supertask.units import UnitModel
 __all__ = ["Check", "Reuse", "reused"]
 
 Bools = npt.NDArray[np.bool_]
-Settled = Callable[[npt.NDArray[np.uint8]], Bools]
+Marks = Callable[[ScienceDag], Bools]
+"""Tells some quanta of a plan from the others, shape (n,)."""
 
 
 class Check(enum.Enum):
@@ -72,10 +73,12 @@ class Reuse:
     """Where to look: runs, or chains of them, in this order; every run, newest first, unless given."""
     check: Check = Check.FILES
     ground: Ground = Ground.IDENTITY
-    only: Settled | None = None
-    """Tells which quanta are to run at most, with those that wait for them and what they need; all unless given."""
-    settled: Settled | None = None
-    """Tells, given identities of quanta (n, 16), which are known to have ended without outputs."""
+    only: Marks | None = None
+    """Which quanta are to run at most, with those that wait for them and what these need; all otherwise."""
+    settled: Marks | None = None
+    """Which are known to have ended without outputs."""
+    failed: Callable[[ScienceDag], Mapping[str, Bools]] | None = None
+    """Run → which quanta failed in it. Asked for where some must run, and told as their reason."""
 
 
 def reused(
@@ -121,10 +124,13 @@ def reused(
             match.lost[found] = gone
             match.found[match.lost] = -1
     must, why = _decide(dag, matches, reuse, optional)
+    aside = np.zeros(dag.n_quanta, bool)
     if reuse.only is not None:
-        must &= _with_relatives(dag, reuse.only(np.asarray(dag.identities)))
-    report = told(dag, butler, matches, must, why)
-    return _left(dag, must, matches, report)
+        aside = must & ~_with_relatives(dag, reuse.only(dag))
+        must &= ~aside
+    failed = reuse.failed(dag) if reuse.failed is not None and must.any() else {}
+    report = told(dag, butler, matches, Decided(must, why, aside, failed))
+    return _left(dag, must, aside, matches, report)
 
 
 def _optional(pipeline: Pipeline) -> dict[str, frozenset[str]]:
@@ -193,7 +199,7 @@ def _decide(
         final |= _left_nothing(table, optional.get(node.label, frozenset()), some)
         if (final & ~lost).any() and reuse.settled is not None:
             if ended is None:
-                ended = reuse.settled(np.asarray(dag.identities))
+                ended = reuse.settled(dag)
             final &= ~(ended[node.first : node.first + node.count] & ~some)
         runs = lost | final | needed
         part = slice(node.first, node.first + node.count)
@@ -246,7 +252,9 @@ class _Located:
         return self.whole.dataset_identities(dataset_type, rows)
 
 
-def _left(dag: ScienceDag, must: Bools, matches: Mapping[type[Dataset], Match], report: Reused) -> ScienceDag:
+def _left(
+    dag: ScienceDag, must: Bools, aside: Bools, matches: Mapping[type[Dataset], Match], report: Reused
+) -> ScienceDag:
     """Return the plan of the quanta that must run."""
     steps = tuple((t.label, what, n) for t in report.tasks for what, n in _steps(t))
     meta = attrs.evolve(dag.meta, steps=(*dag.meta.steps, *steps), reused=report)
@@ -272,7 +280,7 @@ def _left(dag: ScienceDag, must: Bools, matches: Mapping[type[Dataset], Match], 
     else:
         parts = parts_of(located, must)
     made = {t: p for t, p in parts["producers"].items() if p.quanta is None or (p.quanta >= 0).any()}
-    left_out = [*dag.left_out, *_left_out(dag, must, report)]
+    left_out = [*dag.left_out, *_left_out(dag, must, aside, report)]
     return ScienceDag(**{**parts, "producers": made, "left_out": left_out})
 
 
@@ -283,14 +291,16 @@ def _steps(task: TaskReuse) -> list[tuple[str, int]]:
     return [*found, *((f"to run: {why}", n) for why, n in task.because.items())]
 
 
-def _left_out(dag: ScienceDag, must: Bools, report: Reused) -> list[LeftOut]:
+def _left_out(dag: ScienceDag, must: Bools, aside: Bools, report: Reused) -> list[LeftOut]:
     found = []
     for node, table, task in zip(dag.tasks, dag.quantum_tables, report.tasks, strict=True):
-        rest = np.flatnonzero(~must[node.first : node.first + node.count])
-        if len(rest):
-            where = ", ".join(task.runs) or "earlier runs"
-            columns = {u: c[rest] for u, c in table.columns.items()}
-            found.append(
-                LeftOut(node.label, f"outputs that are yet to be made (reused from {where})", columns)
-            )
+        part = slice(node.first, node.first + node.count)
+        where = ", ".join(task.runs) or "earlier runs"
+        for these, why in (
+            (~must[part] & ~aside[part], f"outputs that are yet to be made (reused from {where})"),
+            (aside[part], "quanta asked for again, or that wait for such"),
+        ):
+            rest = np.flatnonzero(these)
+            if len(rest):
+                found.append(LeftOut(node.label, why, {u: c[rest] for u, c in table.columns.items()}))
     return found

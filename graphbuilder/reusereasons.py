@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -13,12 +14,13 @@ from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.reused import Reused, TaskReuse
 from graphbuilder.dag.values import TaskNode
 from graphbuilder.reusematch import Match
+from graphbuilder.taskkeys import key_with_source
 from supertask.butler.port import AbstractButler
 from supertask.datasets import Dataset
 from supertask.errors import RepositoryError
 from supertask.repograph.tables import QuantumTable
 
-__all__ = ["Because", "told"]
+__all__ = ["Because", "Decided", "told"]
 
 Bools = npt.NDArray[np.bool_]
 _FIELDS = 4
@@ -44,12 +46,27 @@ for _code, _because in enumerate(Because, 1):
     _because.code = _code  # an attribute of each member: a look-up by member would hash its name each time
 
 
+@attrs.frozen(eq=False)
+class Decided:
+    """What becomes of each of n quanta."""
+
+    must: Bools
+    """Shape (n,): whether it must run."""
+    why: npt.NDArray[np.uint8]
+    """Shape (n,): codes of `Because`."""
+    aside: Bools
+    """Shape (n,): whether it would have to run, and was not asked for."""
+    failed: Mapping[str, Bools]
+    """Run → shape (n,): whether it failed there."""
+
+    def part(self, quanta: slice) -> Decided:
+        """Return what becomes of some quanta that follow one another."""
+        failed = {run: f[quanta] for run, f in self.failed.items()}
+        return Decided(self.must[quanta], self.why[quanta], self.aside[quanta], failed)
+
+
 def told(
-    dag: ScienceDag,
-    butler: AbstractButler,
-    matches: Mapping[type[Dataset], Match],
-    must: Bools,
-    why: npt.NDArray[np.uint8],
+    dag: ScienceDag, butler: AbstractButler, matches: Mapping[type[Dataset], Match], decided: Decided
 ) -> Reused:
     """Count what is reused and what must run, task by task.
 
@@ -61,16 +78,14 @@ def told(
         The repository: what made its runs.
     matches : Mapping
         What is there of each type that the plan makes.
-    must : numpy.ndarray
-        Shape (n,): whether each quantum must run.
-    why : numpy.ndarray
-        Shape (n,): codes of `Because`.
+    decided : Decided
+        What becomes of its quanta.
     """
     provenance = _Provenance(butler)
     tasks = []
     for node, table in zip(dag.tasks, dag.quantum_tables, strict=True):
         part = slice(node.first, node.first + node.count)
-        tasks.append(_task(node, table, matches, must[part], why[part], provenance))
+        tasks.append(_task(node, table, matches, decided.part(part), provenance))
     return Reused(tuple(tasks))
 
 
@@ -78,10 +93,10 @@ def _task(
     node: TaskNode,
     table: QuantumTable,
     matches: Mapping[type[Dataset], Match],
-    must: Bools,
-    why: npt.NDArray[np.uint8],
+    decided: Decided,
     provenance: _Provenance,
 ) -> TaskReuse:
+    must = decided.must
     source = np.full(table.n, -1, np.int64)
     names: list[str] = []
     other = np.full(table.n, -1, np.int64)
@@ -97,7 +112,7 @@ def _task(
     kept = ~must & (source >= 0)
     counts = np.bincount(source[kept], minlength=len(names))
     runs = {names[i]: int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i]}
-    because = why.copy()
+    because = decided.why.copy()
     absent = because == Because.ABSENT.code
     because[absent & (other < 0)] = Because.NEW.code
     differs: dict[str, int] = {}
@@ -108,15 +123,23 @@ def _task(
                 because[absent & (other == i)] = (Because.CONFIG if changes else Because.INPUTS).code
             for what in (changes or ())[:_FIELDS]:
                 differs[what] = differs.get(what, 0) + n
-    numbers = np.bincount(because[must], minlength=len(Because) + 1)
+    because[~must] = 0
+    counted: dict[str, int] = {}
+    for run, failed in decided.failed.items():
+        these = failed & (because > 0)
+        if these.any():
+            counted[f"failed in run {run!r}"] = int(these.sum())
+            because[these] = 0
+    numbers = np.bincount(because, minlength=len(Because) + 1)
     return TaskReuse(
         node.label,
         node.count,
         int(must.sum()),
         runs,
-        int((~must & (source < 0)).sum()),
-        {b.value: int(numbers[b.code]) for b in Because if numbers[b.code]},
+        int((~must & ~decided.aside & (source < 0)).sum()),
+        counted | {b.value: int(numbers[b.code]) for b in Because if numbers[b.code]},
         differs,
+        int(decided.aside.sum()),
     )
 
 
@@ -147,8 +170,7 @@ class _Provenance:
             return None
         if there.get("key") == node.key.hex():
             return ()
-        changes = tuple(_changes(there, node))
-        return changes or (("config for some of the data",) if "key" in there else ())
+        return tuple(_changes(there, node)) or (("config for some of the data",) if "key" in there else ())
 
 
 def _changes(there: Mapping[str, Any], node: TaskNode) -> Iterator[str]:
@@ -156,10 +178,19 @@ def _changes(there: Mapping[str, Any], node: TaskNode) -> Iterator[str]:
         before = there.get(what, now)
         if before != now:
             yield f"{what}: {before} → {now}"
-    found = list(_fields(there.get("config", {}), node.config, ""))
-    yield from found
-    if not found and there.get("source") and node.source and there["source"] != node.source:
-        yield f"source code: {there['source'][:8]} → {node.source[:8]}"
+    yield from _fields(there.get("config", {}), node.config, "")
+    yield from _source(there, node)
+
+
+def _source(there: Mapping[str, Any], node: TaskNode) -> Iterator[str]:
+    """Yield what became of the source code; it says something only where it is part of the identity."""
+    key, before, now = bytes.fromhex(there.get("key", "")), there.get("source", ""), node.source
+    if now and key_with_source(key, now) == node.key:
+        yield "source code joined the identity"
+    elif before and key_with_source(node.key, before) == key:
+        yield "source code left the identity"
+    elif before and now and before != now and node.by_source:
+        yield f"source code: {before[:8]} → {now[:8]}"
 
 
 def _fields(before: Any, now: Any, path: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from supertask.pipeline import Pipeline, TaskDef
 from supertask.sources import source_hash
 from supertask.supertask import SuperTask
 
-__all__ = ["IdentityBy", "check_names", "with_source"]
+__all__ = ["IdentityBy", "check_names", "key_with_source", "with_source"]
 
 
 class IdentityBy(enum.Enum):
@@ -83,7 +83,8 @@ def with_source(node: TaskNode, taskdef: TaskDef, by: str | None) -> TaskNode:
     return attrs.evolve(
         node,
         source=source,
-        key=digest(b"by source", node.key, bytes.fromhex(source)),
+        by_source=True,
+        key=key_with_source(node.key, source),
         variants=tuple(_variant_with_source(v, source) for v in node.variants),
     )
 
@@ -95,4 +96,9 @@ def _variant_with_source(variant: Variant, source: str) -> Variant:
         source = (
             source_hash(task_class, task_class.ConfigClass.from_dict(variant.config, "the plan")) or source
         )
-    return attrs.evolve(variant, key=digest(b"by source", variant.key, bytes.fromhex(source)))
+    return attrs.evolve(variant, key=key_with_source(variant.key, source))
+
+
+def key_with_source(key: bytes, source: str) -> bytes:
+    """Return the identity of a task, 16 bytes, that its source code (in hexadecimal) has joined."""
+    return digest(b"by source", key, bytes.fromhex(source))

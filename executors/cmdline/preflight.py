@@ -71,6 +71,12 @@ def command(
     reused = dag.meta.reused
     if reused is not None:
         show_reused(reused)
+    if not dag.n_quanta and reused is not None and reused.aside:
+        terminal.line(
+            f"nothing to run of what was asked for; {terminal.counted(reused.aside, 'quantum')} that were "
+            f"not asked for are not there either; {output} is an empty plan"
+        )
+        return
     if not dag.n_quanta:
         terminal.line(
             f"nothing to run: all {terminal.counted(reused.planned if reused else 0, 'quantum')} are there "

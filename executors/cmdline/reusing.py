@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from executors.outcome import QuantumStatus
+    from executors.runfolder import RunFolder
+    from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.reused import Reused
     from graphbuilder.reuse import Reuse
     from supertask.butler.port import AbstractButler
@@ -62,12 +63,13 @@ def partial(function: F) -> F:
     options: tuple[Callable[[Any], Any], ...] = (
         click.option("--tasks", metavar="A,B,…", default=None,
                      callback=lambda _context, _option, value: words(value),
-                     help="Plan these tasks alone: labels, subsets, or ranges such as ..warp, coadd.. or isr..warp."),
+                     help="Plan these tasks alone: labels, subsets, or ranges such as ..warp, coadd.. or "
+                     "isr..warp."),
         click.option("--like", type=click.Path(path_type=Path), default=None, metavar="PLAN",
                      help="Plan the data IDs of this earlier plan alone."),
         click.option("--identity", type=click.Choice(["declared", "source"]), default=None,
-                     help="What stands for the code of tasks in identities: their version, or their source code "
-                     "too; what each task says, unless given."),
+                     help="What stands for the code of tasks in identities: their version, or their source "
+                     "code too; what each task says, unless given."),
     )  # fmt: skip
     decorated: Any = called
     for option in reversed(options):
@@ -97,10 +99,10 @@ def reuse_of(
     if not (skip_existing or reuse_from is not None or by_existence or runs):
         if verify or trust_registry:
             raise click.UsageError(
-                "--verify and --trust-registry say how to look at what is there: give --skip-existing with them"
+                "--verify and --trust-registry say how to look at what is there: give --skip-existing with "
+                "them"
             )
         return None
-    from executors.outcome import QuantumStatus
     from graphbuilder.reuse import Check, Ground, Reuse
 
     collections = tuple(runs) or (None if reuse_from is None else tuple(reuse_from))
@@ -110,8 +112,9 @@ def reuse_of(
         collections,
         check,
         Ground.EXISTENCE if by_existence else Ground.IDENTITY,
-        only=None if failed is None else functools.partial(ended.are, {QuantumStatus.FAILED}),
-        settled=functools.partial(ended.are, {QuantumStatus.NO_WORK}),
+        only=None if failed is None else ended.failed_anywhere,
+        settled=ended.without_work,
+        failed=ended.failed,
     )
 
 
@@ -121,32 +124,72 @@ class _Journals:
     def __init__(self, butler: AbstractButler, runs: Sequence[str] | None) -> None:
         self._butler = butler
         self._runs = runs
+        self._failed: dict[str, npt.NDArray[np.bool_]] | None = None
 
-    def are(self, statuses: set[QuantumStatus], identities: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Return which quanta came to one of these statuses in some run, shape (n,)."""
+    def without_work(self, dag: ScienceDag) -> npt.NDArray[np.bool_]:
+        """Return which quanta came to have no work in some run, shape (n,)."""
         import numpy as np
 
+        from executors.outcome import QuantumStatus
         from executors.replay import replay
+
+        found = np.zeros(dag.n_quanta, bool)
+        for folder in self._folders():
+            statuses = replay(folder, np.asarray(dag.identities)).statuses
+            found |= statuses == QuantumStatus.NO_WORK.code
+        return found
+
+    def failed(self, dag: ScienceDag) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return, run for run, which quanta failed last there, shape (n,).
+
+        They are known by task and data ID: a quantum whose task was mended is of another identity.
+        """
+        if self._failed is None:
+            from executors.failedbefore import failed_quanta
+
+            self._failed = {f.run: failed_quanta(f, dag) for f in self._folders()}
+        return self._failed
+
+    def failed_anywhere(self, dag: ScienceDag) -> npt.NDArray[np.bool_]:
+        """Return which quanta failed in some run, shape (n,)."""
+        import numpy as np
+
+        found = np.zeros(dag.n_quanta, bool)
+        for failed in self.failed(dag).values():
+            found |= failed
+        return found
+
+    def _folders(self) -> Iterator[RunFolder]:
         from executors.runfolder import RunFolder
         from supertask.butler.port import CollectionKind
 
-        found = np.zeros(len(identities), bool)
-        codes = [s.code for s in statuses]
-        for info in self._butler.collection_infos():
-            named = self._runs is None or info.name in self._runs
-            folder = RunFolder(self._butler.root, info.name)
-            if info.kind is CollectionKind.RUN and named and folder.journal.is_dir():
-                found |= np.isin(replay(folder, identities).statuses, codes)
-        return found
+        infos = {c.name: c for c in self._butler.collection_infos()}
+        open_names = list(infos if self._runs is None else self._runs)
+        seen: set[str] = set()
+        while open_names:
+            name = open_names.pop()
+            if name in seen or name not in infos:
+                continue
+            seen.add(name)
+            open_names += infos[name].children
+            folder = RunFolder(self._butler.root, name)
+            if infos[name].kind is CollectionKind.RUN and folder.journal.is_dir():
+                yield folder
 
 
 def show_reused(reused: Reused) -> None:
     """Show how much is reused, from which run, and why the rest must run."""
-    rows = []
+    terminal.table(
+        ["task", "quanta", "reused", "to run"],
+        [[t.label, t.planned, t.reused, t.run] for t in reused.tasks],
+        title="What is there already",
+    )
+    rows: list[list[Any]] = []
     for t in reused.tasks:
-        sources = [f"{n:,} from {run}" for run, n in t.runs.items()]
-        if t.without:
-            sources.append(f"{t.without:,} not needed or without work")
-        reasons = [f"{n:,}: {why}" for why, n in t.because.items()] + list(t.differs)
-        rows.append([t.label, t.planned, t.reused, t.run, "\n".join(sources), "\n".join(reasons)])
-    terminal.table(["task", "quanta", "reused", "to run", "reused from", "why the rest runs"], rows)
+        rows += [[t.label, n, f"reused from {run}"] for run, n in t.runs.items()]
+        rows += [[t.label, t.without, "not needed, or known to have no work"]] if t.without else []
+        rows += [[t.label, t.aside, "not there either, and not asked for"]] if t.aside else []
+        rows += [[t.label, n, f"to run: {why}"] for why, n in t.because.items()]
+        rows += [[t.label, n, f"differs: {what}"] for what, n in t.differs.items()]
+    if rows:
+        terminal.table(["task", "quanta", "why"], rows, title="Why")

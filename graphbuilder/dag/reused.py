@@ -26,11 +26,13 @@ class TaskReuse:
     """Why → how many must run."""
     differs: dict[str, int]
     """What differs of the task (``config kernel: 'a' → 'b'``) → how many quanta of earlier runs."""
+    aside: int = 0
+    """How many are not there either, and were not asked for: only what failed was, say."""
 
     @property
     def reused(self) -> int:
         """How many need not run."""
-        return self.planned - self.run
+        return self.planned - self.run - self.aside
 
 
 @attrs.frozen
@@ -49,6 +51,11 @@ class Reused:
         """How many of them must run."""
         return sum(t.run for t in self.tasks)
 
+    @property
+    def aside(self) -> int:
+        """How many are not there, and were not asked for."""
+        return sum(t.aside for t in self.tasks)
+
     def __str__(self) -> str:
         return "\n".join(self._told())
 
@@ -58,6 +65,8 @@ class Reused:
             yield from (f"  {n:,} reused from {run}" for run, n in t.runs.items())
             if t.without:
                 yield f"  {t.without:,} not needed, or known to have no work"
+            if t.aside:
+                yield f"  {t.aside:,} not there either, and not asked for"
             yield from (f"  {n:,} to run: {why}" for why, n in t.because.items())
             yield from (f"    {what} ({n:,} quanta)" for what, n in t.differs.items())
 
