@@ -9,6 +9,13 @@ from typing import Any
 import attrs
 import numpy as np
 
+from graphbuilder.checks import (
+    check_enough,
+    check_inputs_known,
+    check_outputs,
+    check_prerequisites,
+    check_same_types,
+)
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.identity import (
     Digests,
@@ -18,8 +25,9 @@ from graphbuilder.dag.identity import (
 )
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed, Variant
-from graphbuilder.loading import Needs, load_repo_graph
+from graphbuilder.loading import load_repo_graph
 from graphbuilder.lookups import condition_for
+from graphbuilder.needs import Needs, fields_of, needs_of
 from graphbuilder.provenance import describe
 from graphbuilder.quiet import undisturbed
 from graphbuilder.reasons.emptyplan import empty_plan
@@ -31,15 +39,12 @@ from graphbuilder.taskoverheads import overhead_of
 from graphbuilder.trimming import Gatherer, trimmed
 from graphbuilder.variantcontracts import check_contracts
 from graphbuilder.variants import Overrides, identities_of
-from graphbuilder.widening import Untrimmed
 from supertask.butler.port import AbstractButler, Reader
 from supertask.classpath import class_path
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
-from supertask.errors import PreflightError, Problems, did_you_mean
-from supertask.fields import DatasetField, FieldRole
+from supertask.errors import PreflightError
 from supertask.identities import identity_field, identity_path, task_key
-from supertask.inputlookups import When
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb, without_unmade
 from supertask.repograph.columns import Ints, group, lookup
@@ -47,13 +52,9 @@ from supertask.repograph.graph import RepoGraph
 from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.holdings import Step
 from supertask.repograph.tables import QuantumTable
-from supertask.repograph.timely import alike_units
 from supertask.supertask import SuperTask
-from supertask.units import UnitModel
 
 __all__ = ["GraphBuilder"]
-
-_SHOWN = 5
 
 
 @attrs.define(eq=False)
@@ -169,9 +170,11 @@ class GraphBuilder:
         pipeline.sort()
         check_names(pipeline)
         overrides = Overrides(pipeline, model)
-        self._check_types(pipeline)
-        needs = self._needs(pipeline)
-        self._check_known(pipeline, needs)
+        known = self.butler.dataset_types()
+        check_same_types(pipeline, model, known)
+        needs = needs_of(pipeline, model)
+        check_prerequisites(pipeline)
+        check_inputs_known(pipeline, needs, known)
         reader = self.butler.reader(collections=self.collections or None, where=condition)
         with undisturbed(), ExitStack() as opened:
             opened.enter_context(reader)
@@ -204,78 +207,6 @@ class GraphBuilder:
             dag = like_plan(dag, like)
         return dag if reuse is None else reused(dag, self.butler, reuse, pipeline)
 
-    # -- before the RepoGraph -----------------------------------------------------------------
-
-    def _check_types(self, pipeline: Pipeline) -> None:
-        """Compare the pipeline's dataset types with those of the repository."""
-        known = self.butler.dataset_types()
-        model = self.butler.model
-        problems = Problems("the pipeline and the repository disagree")
-        for name, use in pipeline.dataset_types().items():
-            there = known.get(name)
-            if there is None:
-                continue
-            ours = use.dataset_type
-            if set(model.closure(there.units)) != set(model.closure(ours.units)):
-                problems.add(
-                    f"dataset type {name!r} is by ({', '.join(ours.units)}) in the pipeline, "
-                    f"by ({', '.join(there.units)}) in the repository"
-                )
-        problems.raise_if_any(PreflightError)
-
-    def _needs(self, pipeline: Pipeline) -> Needs:
-        made = {t for d in pipeline.values() for t in _types(d, FieldRole.OUTPUT)}
-        inputs: dict[type[Dataset], None] = {}
-        calibrations: set[type[Dataset]] = set()
-        units = []
-        untrimmed: dict[Untrimmed, None] = {}
-        for taskdef in pipeline.values():
-            spoken = set(taskdef.config.quantum_units)
-            for field in taskdef.config.dataset_fields.values():
-                if field.role in (FieldRole.INIT_INPUT, FieldRole.INIT_OUTPUT):
-                    continue
-                spoken |= set(field.dataset_type.units)
-                if field.role is not FieldRole.OUTPUT and field.dataset_type not in made:
-                    inputs[field.dataset_type] = None
-                    if field.role is FieldRole.CALIBRATION:
-                        calibrations.add(field.dataset_type)
-                    if field.untrimmed:
-                        untrimmed[_untrimmed(self.butler.model, taskdef, field)] = None
-            units.append(frozenset(spoken))
-        return Needs(tuple(inputs), frozenset(calibrations), tuple(units), tuple(untrimmed))
-
-    def _check_known(self, pipeline: Pipeline, needs: Needs) -> None:
-        """Refuse inputs that nobody makes and the repository has never heard of."""
-        known = self.butler.dataset_types()
-        everything = {*known, *pipeline.dataset_types()}
-        self._check_prerequisites(pipeline)
-        problems = Problems("inputs that no task of the pipeline makes and the repository does not have")
-        for taskdef in pipeline.values():
-            for attribute, field in taskdef.config.dataset_fields.items():
-                name = field.dataset_type.name
-                if field.dataset_type in needs.inputs and name not in known and field.minimum:
-                    near = did_you_mean(name, everything - {name})
-                    problems.add(
-                        f"{taskdef.label}.{attribute}: dataset type {name!r}{near}; ingest it, add the task "
-                        "that makes it, or configure another name"
-                    )
-        problems.raise_if_any(PreflightError)
-
-    @staticmethod
-    def _check_prerequisites(pipeline: Pipeline) -> None:
-        """Refuse inputs that must be there before, and that a task of the pipeline makes."""
-        makers = {t: d.label for d in pipeline.values() for t in _types(d, FieldRole.OUTPUT)}
-        problems = Problems("prerequisites, which must be in the repository before")
-        for taskdef in pipeline.values():
-            for attribute, field in taskdef.config.dataset_fields.items():
-                maker = makers.get(field.dataset_type) if field.is_input and field.prerequisite else None
-                if maker is not None:
-                    problems.add(
-                        f"{taskdef.label}.{attribute}: {field.dataset_type.name!r} is made by {maker!r} of "
-                        "this pipeline; run that before and leave it out here, or declare a plain input"
-                    )
-        problems.raise_if_any(PreflightError)
-
     # -- one task -----------------------------------------------------------------------------
 
     def _define(self, plan: _Plan, taskdef: TaskDef, task: SuperTask) -> None:
@@ -293,8 +224,8 @@ class GraphBuilder:
             plan.steps.append((label, step.what, step.count))
             if step.left_out is not None:
                 plan.left_out.append(LeftOut(label, step.what, step.left_out))
-        self._check_enough(taskdef, table)
-        self._check_outputs(plan, taskdef, table)
+        check_enough(taskdef, table)
+        check_outputs(plan.repoGraph, taskdef, table)
         key = task_key(identity_path(taskdef.task_class), taskdef.task_class.version, config)
         node = TaskNode(
             label,
@@ -305,7 +236,7 @@ class GraphBuilder:
             tuple(config.quantum_units),
             plan.n,
             table.n,
-            {f.dataset_type.name: f.minimum for f in _fields(taskdef) if f.dataset_type in table.inputs},
+            {f.dataset_type.name: f.minimum for f in fields_of(taskdef) if f.dataset_type in table.inputs},
             variants,
             overhead=overhead_of(taskdef),
         )
@@ -355,49 +286,9 @@ class GraphBuilder:
             raise PreflightError(f"adjustQuanta of {label!r} returned quanta that it did not get: {first}")
         return without_unmade(plan.repoGraph, attrs.evolve(adjusted.table, label=label)), adjusted.steps
 
-    def _check_enough(self, taskdef: TaskDef, table: QuantumTable) -> None:
-        """Hold a defineQuanta to the minimums that its config declares."""
-        short = np.zeros(table.n, bool)
-        for field in _fields(taskdef):
-            if field.role not in (FieldRole.INPUT, FieldRole.CALIBRATION) or not field.minimum:
-                continue
-            edges = table.inputs.get(field.dataset_type)
-            missing = np.ones(table.n, bool) if edges is None else edges.counts() < field.minimum
-            short |= missing
-        if short.any():
-            raise PreflightError(
-                f"defineQuanta of {taskdef.label!r} returned {int(short.sum())} quanta with fewer inputs "
-                f"than their fields require, the first: {table.quantum(int(np.flatnonzero(short)[0]))}; "
-                "leave them out, or declare the field with minimum=0"
-            )
-
-    def _check_outputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> None:
-        """Every output has one producer, and every dataset added is somebody's output."""
-        problems = Problems(f"outputs of {taskdef.label!r}")
-        declared = _types(taskdef, FieldRole.OUTPUT)
-        for dataset_type in declared:
-            if dataset_type not in table.outputs and table.n:
-                problems.add(f"no quantum makes {dataset_type.name!r}, which the config declares")
-        for dataset_type, edges in table.outputs.items():
-            if dataset_type not in declared:
-                problems.add(f"{dataset_type.name!r} is not declared: add an OutputField to the config")
-            datasets = plan.repoGraph.datasets[dataset_type]
-            if edges.indptr is None and edges.rows is None and edges.n == datasets.n:
-                continue
-            made = np.bincount(edges.all_rows(), minlength=datasets.n)
-            for count, what in (
-                (made > 1, "made by two quanta"),
-                (made == 0, "added, but made by no quantum"),
-            ):
-                rows = np.flatnonzero(count)
-                if len(rows):
-                    shown = ", ".join(map(repr, datasets.at(rows[:_SHOWN])))
-                    problems.add(f"{len(rows)} datasets {what}: {shown}{', …' if len(rows) > _SHOWN else ''}")
-        problems.raise_if_any(PreflightError)
-
     def _field_inputs(self, plan: _Plan, taskdef: TaskDef, table: QuantumTable) -> list[FieldInput]:
         config = taskdef.config
-        attribute = {f.dataset_type: identity_field(config, f.attribute) for f in _fields(taskdef)}
+        attribute = {f.dataset_type: identity_field(config, f.attribute) for f in fields_of(taskdef)}
         return [
             FieldInput(attribute.get(t, t.name), edges, _Identities(plan, t))
             for t, edges in table.inputs.items()
@@ -410,7 +301,7 @@ class GraphBuilder:
     ) -> tuple[Trimmed, ...]:
         """Count what the expression took from inputs that quanta gather."""
         gatherers = [
-            Gatherer(d.config.quantum_units, tuple(_fields(d)), table)
+            Gatherer(d.config.quantum_units, tuple(fields_of(d)), table)
             for d, table in zip(pipeline.values(), plan.quanta, strict=True)
         ]
         model = self.butler.model
@@ -477,24 +368,3 @@ def _digests_of(plan: _Plan, unit: str) -> Digests:
     if unit not in plan.units:
         plan.units[unit] = unit_digests(plan.repoGraph.space, unit)
     return plan.units[unit]
-
-
-def _fields(taskdef: TaskDef) -> list[Any]:
-    return list(taskdef.config.dataset_fields.values())
-
-
-def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untrimmed:
-    """Return which selection narrows an input that the expression as such must not narrow."""
-    units: tuple[str, ...] = taskdef.config.quantum_units
-    if field.find is not None:
-        units = ()
-    elif field.when is not When.VALID:
-        try:
-            units = alike_units(model, units, field.dataset_type.units, field.alike)
-        except PreflightError as error:
-            raise PreflightError(f"{taskdef.label}.{field.attribute}: {error}") from None
-    return Untrimmed(field.dataset_type, units)
-
-
-def _types(taskdef: TaskDef, role: FieldRole) -> list[type[Dataset]]:
-    return [f.dataset_type for f in _fields(taskdef) if f.role is role]

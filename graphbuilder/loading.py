@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
-from graphbuilder.widening import Untrimmed, Wider, narrow_through_relations
+from graphbuilder.needs import Needs
+from graphbuilder.widening import Wider, narrow_through_relations
 from supertask.butler.port import Reader
 from supertask.conditions import Condition, conjuncts, names
 from supertask.datasets import Dataset
@@ -26,34 +26,7 @@ from supertask.repograph.tables import DatasetTable, RelationTable
 from supertask.rows import DatasetRows, RelationRows, TextColumn
 from supertask.units import UnitModel
 
-__all__ = ["Needs", "dataset_table", "load_repo_graph", "relation_table"]
-
-
-@attrs.frozen
-class Needs:
-    """What a pipeline needs of a repository."""
-
-    inputs: tuple[type[Dataset], ...]
-    """Dataset types that the pipeline reads and does not make."""
-    calibrations: frozenset[type[Dataset]]
-    """Those of them that may be certified for ranges of time."""
-    units: tuple[frozenset[str], ...]
-    """For each task, all units of its quanta, inputs and outputs."""
-    untrimmed: tuple[Untrimmed, ...] = ()
-    """Inputs that the expression must not narrow."""
-
-    def all_units(self, model: UnitModel) -> tuple[str, ...]:
-        """Return every unit that follows from those of any task."""
-        return model.determined({u for units in self.units for u in units})
-
-    def relations(self, model: UnitModel) -> tuple[str, ...]:
-        """Return the relations both of whose sides some task speaks of."""
-        found = []
-        for relation in model.relations:
-            sides = set(relation.left) | set(relation.right)
-            if any(sides <= set(model.determined(units)) for units in self.units):
-                found.append(relation.name)
-        return tuple(found)
+__all__ = ["dataset_table", "load_repo_graph", "relation_table"]
 
 
 def load_repo_graph(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.loading import Needs
+from graphbuilder.needs import Needs
 from supertask.butler.port import Reader
 from supertask.errors import PreflightError, Problems, did_you_mean
 from supertask.fields import FieldRole

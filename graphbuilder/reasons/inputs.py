@@ -14,7 +14,8 @@ import attrs
 import numpy as np
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.loading import Needs, load_repo_graph
+from graphbuilder.loading import load_repo_graph
+from graphbuilder.needs import Needs
 from graphbuilder.reasons.links import linking_relations
 from graphbuilder.reasons.timely import date, equal_to, span, why_not_in_time
 from supertask.butler.port import AbstractButler, CollectionKind

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphbuilder.loading import Needs, load_repo_graph
+from graphbuilder.loading import load_repo_graph
+from graphbuilder.needs import Needs
 from supertask.butler.port import AbstractButler
 from supertask.conditions import And, Compare, Comparison, Condition, Constant, Name
 from supertask.dataids import DataId
