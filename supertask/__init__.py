@@ -10,10 +10,11 @@ From the ground up, each floor importing only from those before it in this list:
   they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text),
   `grids`, `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable`
   (replaceable subtasks), `policy` (what is done about failures), `fields` (dataset types as config
-  fields), `identities` (what makes two tasks the same).
+  fields), `dependencies`, `pathfields`, `tags`, `identities` (what makes two tasks the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).
-- *Work*: `metadata` (what a call notes), `task`, `supertask`, `functions` (as SuperTasks), and `pipeline`,
+- *Work*: `metadata` (what a call notes), `calls` (what surrounds it), `task`, `initsteps`, `supertask`,
+  `functions` (as SuperTasks), `hooks` (what jobs need), `caching`, and `pipeline`,
   with its `taskdefs`, `parameters`, `contracts` and `dataoverrides` (`pipelineparts` holds them; those of a
   camera come from `cameraoverrides`), `pipelinechecks` and `overridechecks`, `pipelinefiles` (whose shape
   `yamlschema` checks), `pipelinewriting`, `pipelineedits` (files that keep their comments),
@@ -31,10 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from supertask.butler.repository import Butler
+    from supertask.caching import cache
     from supertask.config import Config, field
     from supertask.configurable import ConfigurableField
     from supertask.dataids import DataId
     from supertask.datasets import Dataset
+    from supertask.dependencies import DependencyField
     from supertask.errors import (
         BadInputError,
         CollectionError,
@@ -69,7 +72,10 @@ if TYPE_CHECKING:
         SuperTaskConfig,
     )
     from supertask.functions import supertask_of
+    from supertask.hooks import JobRequest, SubmitHook, needs, submit_hook
+    from supertask.initsteps import InitStep
     from supertask.inputlookups import When
+    from supertask.pathfields import PathField
     from supertask.pipeline import Pipeline, TaskDef
     from supertask.policy import FailureClass, FailurePolicy, Retries
     from supertask.quanta import Quantum
@@ -81,10 +87,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "butler.repository": ("Butler",),
+    "caching": ("cache",),
     "config": ("Config", "field"),
     "configurable": ("ConfigurableField",),
     "dataids": ("DataId",),
     "datasets": ("Dataset",),
+    "dependencies": ("DependencyField",),
     "errors": (
         "BadInputError",
         "CollectionError",
@@ -119,7 +127,10 @@ _HOMES = {
         "SuperTaskConfig",
     ),
     "functions": ("supertask_of",),
+    "hooks": ("JobRequest", "SubmitHook", "needs", "submit_hook"),
+    "initsteps": ("InitStep",),
     "inputlookups": ("When",),
+    "pathfields": ("PathField",),
     "pipeline": ("Pipeline", "TaskDef"),
     "policy": ("FailureClass", "FailurePolicy", "Retries"),
     "quanta": ("Quantum",),
@@ -146,6 +157,7 @@ __all__ = [
     "DatasetExistsError",
     "DatasetNotFoundError",
     "DatasetTypeError",
+    "DependencyField",
     "EmptyPlanError",
     "ExecutionError",
     "ExpressionError",
@@ -154,11 +166,14 @@ __all__ = [
     "IngestError",
     "InitInputField",
     "InitOutputField",
+    "InitStep",
     "InputField",
+    "JobRequest",
     "MetadataField",
     "NoWork",
     "OutputField",
     "PartialOutputs",
+    "PathField",
     "Pipeline",
     "PipelineError",
     "PreflightError",
@@ -168,6 +183,7 @@ __all__ = [
     "Retries",
     "StorageError",
     "Struct",
+    "SubmitHook",
     "SuperTask",
     "SuperTaskConfig",
     "SuperTaskError",
@@ -177,8 +193,11 @@ __all__ = [
     "UnitModel",
     "UnitModelError",
     "When",
+    "cache",
     "field",
     "load_unit_model",
+    "needs",
+    "submit_hook",
     "supertask_of",
 ]
 

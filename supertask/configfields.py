@@ -39,6 +39,8 @@ class ConfigField:
     """It changes no result, so it does not enter identity nor ever splits a bundle."""
     overhead: bool = False
     """It affects only what quanta share, see the overhead methods of a SuperTask."""
+    tag: bool | str = False
+    """Whether its value is a tag, see `supertask.tags`; a str is the tag's name."""
     deprecated: str = ""
     """What to do instead of setting it; whoever sets it is warned with this. Empty for a field in use."""
 
@@ -150,6 +152,7 @@ def field(
     choices: Sequence[Any] = (),
     meta: bool = False,
     overhead: bool = False,
+    tag: bool | str = False,
     deprecated: str = "",
 ) -> Any:
     """Declare a field of a configuration.
@@ -170,6 +173,9 @@ def field(
         The field changes no result (verbosity, number of threads): it does not enter identity.
     overhead : bool, optional
         The field affects only what quanta share.
+    tag : bool or str, optional
+        Its value is a tag of the task, by which outputs can be found; a str is the tag's name. That
+        changes nothing else about the field.
     deprecated : str, optional
         What to do instead, such as ``use threshold``: the field still works, and whoever sets it is
         warned. A field that has only another name now stands in ``renamed_fields`` of its class.
@@ -189,6 +195,7 @@ def field(
             "choices": tuple(choices),
             "meta": meta,
             "overhead": overhead,
+            "tag": tag,
             "deprecated": deprecated,
         }
     )

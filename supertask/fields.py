@@ -72,6 +72,8 @@ class DatasetField:
     made; None for all."""
     deferred: bool = False
     """Whether `run` gets handles that read when asked."""
+    mark: bool = False
+    """Whether it only says what a quantum depends on, and `run` does not get it."""
     prerequisite: bool = False
     """Whether it is in the repository before, and made by no task of the pipeline."""
     select: dict[str, tuple[Any, ...]] = attrs.field(factory=dict)

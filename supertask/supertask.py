@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 import attrs
 
 from supertask.butler.port import DatasetSource
+from supertask.calls import current_call
 from supertask.config import Config
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PartialOutputs, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
+from supertask.initsteps import Step, init_steps
 from supertask.quanta import Quantum
 from supertask.quantumparameters import Parameters
 from supertask.struct import Struct
@@ -111,7 +113,7 @@ class SuperTask(Task):
 
         `run` gets for each field one object, or a list in the order of data IDs where the field has
         several datasets; None (or an empty list) where there is none and none is required. It gets
-        `dataId` too if it has a parameter of that name.
+        `dataId` too if it has a parameter of that name, and what init steps restored.
 
         Parameters
         ----------
@@ -132,11 +134,18 @@ class SuperTask(Task):
         problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
         units = _known_units(quantum, self.config, butler)
         arguments: dict[str, Any] = {}
+        steps = init_steps(self) if isinstance(self.config, SuperTaskConfig) else {}
+        kept_back = {name for step in steps.values() for name in step.reads} - _parameters(type(self).run)
         for name, field in self.config.fields_of(FieldRole.INPUT, FieldRole.CALIBRATION).items():
+            if field.mark or name in kept_back:
+                continue
             found = sorted(quantum.inputs.get(field.dataset_type, ()))
             arguments[name] = _read(field, found, butler, problems, units)
         problems.raise_if_any(ExecutionError)
-        if _takes_data_id(type(self).run):
+        if steps:
+            restored = current_call().restored
+            arguments |= restored if restored is not None else self.restoreState(quantum, butler)
+        if "dataId" in _parameters(type(self).run):
             arguments["dataId"] = quantum.dataId
         part: PartialOutputs | None = None
         notes = [f for f in self.config.fields_of(FieldRole.OUTPUT).values() if f.metadata]
@@ -152,6 +161,49 @@ class SuperTask(Task):
                 butler.put(self.metadata.to_dict(), dataset)
         if part is not None:
             raise part
+
+    def restoreState(
+        self,
+        quantum: Quantum,
+        butler: DatasetSource,
+        keep: Callable[[Step, Sequence[Dataset], Callable[[], Any]], Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run the init steps of the task; see `supertask.initsteps`.
+
+        Parameters
+        ----------
+        quantum : Quantum
+            The piece of work.
+        butler : DatasetSource
+            Where its datasets are.
+        keep : callable, optional
+            Called with a step, the datasets that it restores from and what makes the object; gives this, or
+            an equal one that was kept.
+
+        Returns
+        -------
+        dict
+            Field of each step → what it restored.
+        """
+        restored: dict[str, Any] = {}
+        units = _known_units(quantum, self.config, butler)
+        for name, step in init_steps(self).items():
+            fields = {word: self.config.dataset_fields[word] for word in step.reads}
+            found = {word: sorted(quantum.inputs.get(f.dataset_type, ())) for word, f in fields.items()}
+
+            def make(
+                step: Step = step,
+                fields: Mapping[str, DatasetField] = fields,
+                found: Mapping[str, list[Dataset]] = found,
+            ) -> Any:
+                problems = Problems(f"init step {step.task.full_name!r}, quantum {_say(quantum)}")
+                read = {w: _read(f, found[w], butler, problems, units) for w, f in fields.items()}
+                problems.raise_if_any(ExecutionError)
+                return step.task.restore(**read)
+
+            datasets = [d for some in found.values() for d in some]
+            restored[name] = make() if keep is None else keep(step, datasets, make)
+        return restored
 
     def _matched(
         self, results: Any, quantum: Quantum, units: frozenset[str], problems: Problems, *, whole: bool
@@ -254,8 +306,8 @@ def _read(
 
 
 @lru_cache(maxsize=1024)
-def _takes_data_id(run: Callable[..., Any]) -> bool:
-    return "dataId" in inspect.signature(run).parameters
+def _parameters(run: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(run).parameters)
 
 
 def _deal(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
+from supertask.calls import Call, current_call
 from supertask.config import Config
 from supertask.configfields import Configurable
 from supertask.errors import ConfigError, did_you_mean
@@ -51,6 +53,8 @@ class Task:
     """Declared by the author, who changes it when results of equal inputs and configuration change."""
     identity: ClassVar[str] = "declared"
     """What stands for its code in identities: ``declared``, the version; ``source``, its source code too."""
+    tags: ClassVar[Mapping[str, str | int | float | bool]] = {}
+    """Words to find its outputs by, with those of its base classes; see `supertask.tags`."""
     former_names: ClassVar[tuple[str, ...]] = ()
     """Paths (``package.module:Class``) that this very class had before, the oldest first."""
 
@@ -119,6 +123,39 @@ class Task:
                 f"it has {', '.join(known) or 'none'}"
             )
         return value.target(config=value.config, name=name, parent=self, **kwargs)
+
+    @property
+    def call(self) -> Call:
+        """What surrounds the call under way: its folder, its tags, what was restored for it."""
+        return current_call()
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the call under way is.
+
+        Parameters
+        ----------
+        fraction : float
+            0 to 1; what is beyond is taken for the nearest of them.
+        message : str, optional
+            What is being done, in a few words.
+        """
+        current_call().tell(min(1.0, max(0.0, float(fraction))), message)
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the quantum lies: that of a `PathField`, or any path inside of its folder.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field, or a relative path.
+
+        Raises
+        ------
+        ExecutionError
+            The path leads out of the folder.
+        """
+        value = getattr(self.config, name) if name in self.config.config_fields else name
+        return current_call().path(value if isinstance(value, PurePath) else name)
 
     @property
     def metadata(self) -> Metadata:
