@@ -31,7 +31,12 @@ class TypeEntry:
     id: int
     dataset_type: type[Dataset]
     leaves: tuple[str, ...]
-    tables: DatasetTables
+    _schema: Schema = attrs.field(repr=False)
+
+    @property
+    def tables(self) -> DatasetTables:
+        """Its tables, described when they are first asked for: a look-up of one type needs no others."""
+        return self._schema.dataset_tables(self.id, self.leaves)
 
 
 @attrs.frozen(eq=False)
@@ -155,7 +160,7 @@ class Catalog:
 
     def _entry(self, type_id: int, dataset_type: type[Dataset]) -> TypeEntry:
         leaves = self._schema.model.leaves(dataset_type.units)
-        return TypeEntry(type_id, dataset_type, leaves, self._schema.dataset_tables(type_id, leaves))
+        return TypeEntry(type_id, dataset_type, leaves, self._schema)
 
     def _read_collections(self, connection: sa.Connection) -> dict[str, CollectionEntry]:
         table, child = self._schema.collection, self._schema.collection_child
@@ -225,7 +230,7 @@ class Catalog:
         tables = self._schema.dataset_tables(type_id, leaves)
         self._schema.metadata.create_all(connection, tables=tables.all(), checkfirst=False)
         self.touch(connection)
-        return TypeEntry(type_id, dataset_type, leaves, tables), True
+        return TypeEntry(type_id, dataset_type, leaves, self._schema), True
 
     def add_collection(
         self, connection: sa.Connection, name: str, kind: CollectionKind, children: Sequence[str], doc: str

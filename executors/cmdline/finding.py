@@ -1,0 +1,75 @@
+"""How commands find the repository and run that they are asked about, and write text of unknown origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from supertask.errors import ExecutionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supertask.butler.repository import Butler
+
+__all__ = ["find_root", "find_run", "in_repository", "printable"]
+
+_ROOT_FILE = "supertask.yaml"
+
+
+def in_repository(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--repo``."""
+    return click.option(
+        "--repo", type=click.Path(path_type=Path), default=None, metavar="REPO",
+        help="The repository; the one that the current folder is in, unless given.",
+    )(function)  # fmt: skip
+
+
+def find_root(repo: Path | None) -> Path:
+    """Return the folder of the repository given, or of the one that the current folder is in."""
+    if repo is not None:
+        return repo
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / _ROOT_FILE).is_file():
+            return folder
+    raise click.UsageError(f"{here} is in no repository (it has no {_ROOT_FILE}): say which with --repo REPO")
+
+
+def find_run(word: str, repo: Path | None) -> tuple[Path, str]:
+    """Return repository and name of a run: the RUN collection, or the file of its plan.
+
+    Raises
+    ------
+    ExecutionError
+        There is no such run; names those that there are.
+    """
+    if Path(word).is_file():
+        from graphbuilder.dag.dag import ScienceDag
+
+        meta = ScienceDag.open(word).meta
+        return repo or Path(meta.butler_root), meta.output_run
+    root = find_root(repo)
+    from executors.runfolder import RunFolder
+    from supertask.butler.repository import Butler
+
+    if not RunFolder(str(root), word).journal.is_dir():
+        with Butler(root, writeable=False) as butler:
+            known = _runs(butler)
+        if word not in known:
+            raise ExecutionError(
+                f"there is no run {word!r} in {root}{did_you_mean(word, known)}; "
+                f"it has {', '.join(known) or 'none'}"
+            )
+    return root, word
+
+
+def _runs(butler: Butler) -> list[str]:
+    return [c.name for c in butler.collection_infos() if c.kind.value == "run"]
+
+
+def printable(text: str) -> str:
+    r"""Return text without what a terminal would obey: control characters as ``\x1b``, but for new lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
