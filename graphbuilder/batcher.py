@@ -7,7 +7,7 @@ respects their dependencies, and the graph of bundles has no cycle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -29,6 +29,10 @@ __all__ = ["Cluster", "QuantumBatcher"]
 _PACKING = ("even", "largest-first")
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+def _units(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @attrs.frozen(eq=False)
@@ -63,11 +67,11 @@ class QuantumBatcher:
     packing: str = "even"
     """How slots are filled: ``"even"`` cuts neighbours into parts of equal cost; ``"largest-first"`` gives
     the largest quanta first, each to the slot with least, and so parts neighbours."""
-    locality: Sequence[str] = attrs.field(default=(), converter=tuple)
+    locality: Sequence[str] = attrs.field(default=(), converter=_units)
     """Units by which quanta lie together before they are cut; order of data IDs unless given."""
     keep_together: bool = False
     """Not to part quanta of one place (see `locality`) where limits allow it."""
-    clusters: Sequence[Cluster] = attrs.field(default=(), converter=tuple)
+    clusters: Sequence[Cluster] = ()
     """Quanta of several tasks that are to run together."""
     cost: Mapping[str, CostModel] = attrs.field(factory=dict)
     """Task label → what its quanta cost, in units of your own; 1 each unless given."""
