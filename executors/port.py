@@ -25,7 +25,9 @@ from typing import Any
 from executors.driver import Driver, Options
 from executors.events import Listener
 from executors.journalindex import index_journal
+from executors.opening import check_repository
 from executors.report import Report
+from executors.runfolder import RunFolder
 from executors.scratch import check_scratch
 from executors.workplace import WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
@@ -111,6 +113,7 @@ class ExecutionFramework(abc.ABC):
             policies=policies or {},
             retry_failed=retry_failed,
         )
+        self.prepare(dag, butler)
         driver = Driver(
             dag,
             butler,
@@ -130,6 +133,14 @@ class ExecutionFramework(abc.ABC):
             report = driver.end()
         index_journal(driver.folder)
         return report
+
+    def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
+        """Take what jobs of a batch system made in this run before, and take back what has not ended."""
+        home = RunFolder(check_repository(plan, butler), plan.meta.output_run).path / "jobs"
+        if home.is_dir():
+            from executors.jobs.settling import settle
+
+            settle(plan, butler, [home], revoke=True)
 
     @abc.abstractmethod
     def walk(self, driver: Driver) -> None:

@@ -67,6 +67,7 @@ class Workplace(Datastore):
 
     def __init__(self, home: Datastore, spec: WorkplaceSpec) -> None:
         super().__init__(home.root, home.templates)
+        self._home = home
         self.spec = spec
         self._scratch = ScratchFolder(spec.scratch, spec.scratch_size) if spec.scratch else None
         self._memory = ScratchFolder(memory_folder()) if spec.elide else None
@@ -130,7 +131,7 @@ class Workplace(Datastore):
     def path(self, location: str) -> str:
         """Return the absolute path of a location's file."""
         held = self._held.get(location)
-        return held[0] if held is not None else super().path(location)
+        return held[0] if held is not None else self._home.path(location)
 
     def remove(self, location: str) -> bool:
         """Delete a file if it is ours; see `Datastore.remove`."""
@@ -186,7 +187,7 @@ class Workplace(Datastore):
 
     def _bring(self, source: str, location: str, size: int, checksum: str) -> WrittenFile:
         """Copy a whole file beside where it belongs, on to the disk."""
-        final = super().path(location)
+        final = self._home.path(location)
         folder, _, name = final.rpartition("/")
         temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-staged-{name}"
         try:

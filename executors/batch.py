@@ -1,0 +1,375 @@
+"""The batch port: what runs bundles as jobs of an engine that others keep (Slurm, HTCondor, Parsl, Dask …).
+
+An engine is given jobs, each a folder with all that one bundle needs (`executors.jobs`), a command line that
+runs it, and what it may use. It must
+
+- start the command of every job once it can, in any order: only jobs are submitted whose inputs are made;
+- say of jobs whether they wait, run or are gone (`states`); a job that it has lost is gone;
+- cancel: a waiting job never begins; a running one gets SIGTERM and, where it does not end, SIGKILL.
+
+Nothing else. What a job does, the journal, retries by class of failure with grown requests, staging, capture
+of logs, identities and registering are the same everywhere: they are here, in the `Driver` and in the runner.
+What came of a job is read in its folder, while it runs; the engine is asked only whether it still lives.
+Where its folder says that it ended and the engine that it runs, the folder is right; where the engine says
+that it is gone and the folder does not say that it ended, the job was killed: what it ran is tried again as
+the task's failure policy says, what it had not begun goes into another job.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import math
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from executors.driver import Driver
+from executors.jobs.gathering import Begun, Gatherer
+from executors.jobs.packing import Packer
+from executors.jobs.pieces import Piece
+from executors.jobs.settling import folder_for, settle
+from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.port import ExecutionFramework
+from executors.schedule import Work
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import AbstractButler
+from supertask.errors import ExecutionError
+from supertask.policy import FailureClass
+
+__all__ = ["BatchFramework", "Job", "JobState"]
+
+_MOST = 100
+"""Quanta of one job, where the plan has no bundles."""
+_ROUND = 0.05
+_SLOW = 1.0
+"""Seconds between two looks: at first, and at most."""
+_GRACE = 30.0
+_DEATHS = 3
+"""So many jobs in a row may end before one has run anything."""
+
+
+class JobState(enum.Enum):
+    """Where a job stands, as its engine says."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    GONE = "gone"
+    """Ended, however; or the engine knows nothing of it."""
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What an engine is given."""
+
+    name: str
+    """No other job of the run has it. Letters, digits and ``-``."""
+    folder: Path
+    command: tuple[str, ...]
+    """Program and arguments; no shell is needed."""
+    quanta: int
+    """How many it runs."""
+    labels: tuple[str, ...]
+    """Of their tasks."""
+    memory: int | None = None
+    """Bytes that it needs, where a limit is known."""
+    seconds: float | None = None
+    """That it may take at most, where limits are known for all of its quanta."""
+
+
+@attrs.define(eq=False)
+class _Active:
+    job: Job
+    piece: Piece
+    left: dict[int, None]
+    """Quanta that have not ended, in order."""
+    current: Begun | None = None
+    gone: float = 0.0
+    """Since when the engine says that it is gone."""
+
+
+class BatchFramework(ExecutionFramework):
+    """Runs bundles as jobs of an engine.
+
+    Parameters
+    ----------
+    jobs : path, optional
+        Folder for the folders of jobs, which workers must see; in the repository unless given.
+    staged : bool, optional
+        Whether jobs cannot see the repository: inputs are sent along, and outputs fetched.
+    slots : int, optional
+        How many jobs are submitted at most at once.
+    late : float, optional
+        Seconds to wait for files that a shared file system may show late.
+    python : str, optional
+        The interpreter on the workers; this one unless given.
+    """
+
+    def __init__(
+        self,
+        jobs: str | Path | None = None,
+        *,
+        staged: bool = False,
+        slots: int = 1000,
+        late: float = 30.0,
+        python: str | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ExecutionError(f"a batch framework needs 1 slot or more, not {slots}")
+        self.jobs = Path(jobs).absolute() if jobs is not None else None
+        self.staged = staged
+        self.slots = slots
+        self.late = late
+        self.python = python or sys.executable
+
+    # -- what an engine does ------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs to the engine.
+
+        Raises
+        ------
+        ExecutionError
+            It is not there, or refuses them (quota, account, partition); the plan stays as it is, and the
+            same call goes on later.
+        """
+
+    @abc.abstractmethod
+    def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
+        """Say where jobs stand; those left out are gone."""
+
+    @abc.abstractmethod
+    def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
+        """End jobs: in order (SIGTERM), or at once (SIGKILL)."""
+
+    def why_gone(self, name: str) -> tuple[str, FailureClass]:
+        """Say why a job ended without saying so itself, and what that means for trying again."""
+        return "its job was ended from outside", FailureClass.KILLED
+
+    # -- what is the same for all -------------------------------------------------------------
+
+    def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
+        """Take what jobs of an earlier driver made, and end those that have not ended."""
+        home = self.jobs or folder_for(plan, butler)
+        names = [p.name for p in home.iterdir()] if home.is_dir() else []
+        if not names:
+            return
+        alive = [n for n, s in self.states(names).items() if s is not JobState.GONE]
+        if alive:
+            self.cancel(alive)
+            until = time.monotonic() + _GRACE
+            while any(s is not JobState.GONE for s in self.states(alive).values()):
+                if time.monotonic() > until:
+                    self.cancel(alive, at_once=True)
+                    until = math.inf
+                time.sleep(_ROUND)
+        settle(plan, butler, [home], revoke=True)
+
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out."""
+        round_ = _Round(self, driver)
+        try:
+            round_.run()
+        except BaseException:
+            round_.end_all()
+            raise
+
+
+class _Round:
+    """Jobs of one session of a run."""
+
+    def __init__(self, framework: BatchFramework, driver: Driver) -> None:
+        self._engine = framework
+        self._driver = driver
+        self._home = framework.jobs or driver.folder.path / "jobs"
+        self._active: dict[str, _Active] = {}
+        # All that began in earlier sessions has ended by now, one way or another.
+        before = driver.numbers(range(driver.plan.n_quanta))
+        self._gatherer = Gatherer(
+            driver.plan, driver.datastore, driver.journal, lambda q: before.get(q, 1) - 1, framework.late
+        )
+        self._packer = Packer(
+            plan=driver.plan,
+            datastore=driver.datastore,
+            header=driver.header,
+            init_inputs=driver.init_inputs,
+            limits={
+                label: [(one.timeout, one.memory) for one in each]
+                for label, each in driver.retrying.limits.items()
+                if any(each)
+            },
+            elide=driver.workplace.elide,
+            staged=framework.staged,
+        )
+        self._count = 0
+        self._session = f"{time.time_ns():x}"
+        self._stopping = False
+        self._deaths = 0
+
+    def run(self) -> None:
+        pause = _ROUND
+        while True:
+            driver = self._driver
+            if driver.schedule.stopped:
+                self._stop()
+            else:
+                self._hand_out()
+            if driver.over and not self._active:
+                break
+            moved = self._listen()
+            driver.pulse()
+            pause = _ROUND if moved else min(_SLOW, 1.5 * pause)
+            time.sleep(pause)
+        driver.collector.problems += self._gatherer.problems
+
+    # -- handing out --------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        driver, made = self._driver, []
+        while len(self._active) < self._engine.slots and not driver.schedule.stopped:
+            work = driver.take(min(_MOST, max(1, driver.schedule.margin)))
+            if work is None:
+                break
+            made.append(self._pack(work))
+        if made:
+            self._engine.submit(made)
+
+    def _pack(self, work: Work) -> Job:
+        driver = self._driver
+        self._count += 1
+        which = f"b{work.bundle}" if work.bundle >= 0 else f"n{work.quanta[0]}"
+        name = f"{which}-{self._session}-{self._count}"
+        folder = self._home / name
+        granted = driver.retrying.granted(work.quanta)
+        job = self._packer.pack(
+            work,
+            folder,
+            numbers=driver.numbers(work.quanta),
+            missing=driver.missing(work),
+            memory=granted,
+        )
+        labels = tuple(dict.fromkeys(driver.plan.task_of(q).label for q in work.quanta))
+        limits = [driver.retrying.limits_of(q, driver.plan.task_of(q).label) for q in work.quanta]
+        memory = [one.memory for one in limits if one.memory is not None]
+        seconds = [one.timeout for one in limits if one.timeout is not None]
+        made = Job(
+            name=name,
+            folder=folder,
+            command=(self._engine.python, "-m", "executors.cmdline", "run-bundle", str(folder)),
+            quanta=len(work.quanta),
+            labels=labels,
+            memory=max(memory, default=None),
+            seconds=math.fsum(seconds) if len(seconds) == len(limits) else None,
+        )
+        self._active[name] = _Active(made, Piece(job), dict.fromkeys(work.quanta))
+        return made
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def _listen(self) -> bool:
+        """Take what is new; return whether there was anything."""
+        moved = False
+        for active in list(self._active.values()):
+            for each in self._gatherer.take(active.piece):
+                moved = True
+                self._note(active, each)
+        states = self._engine.states(list(self._active))
+        for name, active in list(self._active.items()):
+            ended = active.piece.ending() is not None and not self._gatherer.is_waiting(active.piece)
+            if ended or self._is_lost(active, states.get(name, JobState.GONE)):
+                moved = True
+                self._close(active)
+        return moved
+
+    def _note(self, active: _Active, each: Begun | Attempt) -> None:
+        driver = self._driver
+        if isinstance(each, Begun):
+            active.current = each
+            driver.started(each.index, each.number, each.host, each.pid, each.time)
+            return
+        if active.current is not None and active.current.index == each.index:
+            active.current = None
+        if each.index not in active.left:
+            return  # of a job that was put back in its queue, and ran it twice
+        self._deaths = 0
+        del active.left[each.index]
+        driver.ended(each)
+        if each.status is not QuantumStatus.SUCCEEDED:
+            self._drop_left_out(active)
+
+    def _drop_left_out(self, active: _Active) -> None:
+        """Forget what the job leaves out behind a failure in its bundle."""
+        runs = QuantumStatus.RUNNING
+        for q in [q for q in active.left if self._driver.schedule.status(q) is not runs]:
+            del active.left[q]
+
+    def _is_lost(self, active: _Active, state: JobState) -> bool:
+        """Tell whether a job is gone for good, and what it wrote will not come any more."""
+        if state is not JobState.GONE or active.piece.is_running:
+            active.gone = 0.0
+            return False
+        if not active.gone:
+            active.gone = time.monotonic()
+        said = active.piece.job.ending() is not None or self._gatherer.is_waiting(active.piece)
+        # A folder on this host shows everything at once; another's end may be seen before its last lines.
+        return time.monotonic() - active.gone > (self._engine.late if said else min(_SLOW, self._engine.late))
+
+    def _close(self, active: _Active) -> None:
+        """Take note that a job has ended: of what it was running, and of what it had not begun."""
+        driver, job = self._driver, active.job
+        del self._active[job.name]
+        begun = active.current
+        if begun is not None and begun.index in active.left:
+            del active.left[begun.index]
+            driver.died(self._attempt_of_dead(job.name, begun))
+            self._drop_left_out(active)
+        elif begun is None and len(active.left) == job.quanta and not self._stopping:
+            self._deaths += 1
+        driver.give_back(active.left)
+        driver.sync()
+        shutil.rmtree(job.folder, ignore_errors=True)
+        if self._deaths >= _DEATHS:
+            raise ExecutionError(
+                f"{self._deaths} jobs in a row ended before they ran anything, the last one {job.name}: does "
+                f"{self._engine.python} have what the plan needs where jobs run, and do they see "
+                f"{self._home}? What the engine keeps of their output may say why"
+            )
+
+    def _attempt_of_dead(self, name: str, begun: Begun) -> Attempt:
+        quantum, end = self._driver.plan.quanta[begun.index], time.time_ns()
+        why, kind = self._engine.why_gone(name)
+        stopped = self._stopping
+        return Attempt(
+            index=begun.index,
+            identity=self._driver.plan.identities[begun.index].tobytes(),
+            label=quantum.label,
+            dataId=quantum.dataId,
+            status=QuantumStatus.LOST if stopped else QuantumStatus.FAILED,
+            number=begun.number,
+            host=begun.host,
+            pid=begun.pid,
+            start=begun.time,
+            end=end,
+            wall=max(0.0, (end - begun.time) / 1e9),
+            failure=None
+            if stopped
+            else Failure("JobDied", f"{why} (process {begun.pid} on {begun.host})", kind=kind),
+            reason="its job was ended with the run" if stopped else "",
+        )
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Let what runs finish, and end."""
+        if not self._stopping:
+            self._stopping = True
+            self._engine.cancel(list(self._active))
+
+    def end_all(self) -> None:
+        """End all jobs at once; what they have finished is taken when the run goes on."""
+        self._engine.cancel(list(self._active), at_once=True)

@@ -1,0 +1,82 @@
+"""``supertask pack``: make folders of bundles that run where there is no database, or no repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from executors.cmdline import terminal
+from executors.cmdline.options import as_json, see_local_modules
+from executors.cmdline.options import command as define
+
+__all__ = ["command", "pack_one"]
+
+
+@define("pack", short_help="Pack bundles of a plan that may run now, to be run by hand or by a batch system.")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--bundle", "bundles", type=click.IntRange(min=0), multiple=True, metavar="N",
+              help="Which bundle; may be given again. All that may run now unless given.")  # fmt: skip
+@click.option("--to", "home", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
+              help="Where to make the folders; the run's own in the repository unless given.")  # fmt: skip
+@click.option("--staged", is_flag=True,
+              help="Put the inputs in the folders, for workers that cannot see the repository.")  # fmt: skip
+@click.option("--attempt", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
+              help="Which attempt at these bundles it is.")  # fmt: skip
+@click.option(
+    "--bundling", default=None, metavar="NAME", help="Which of the plan's bundlings; the last one made."
+)
+@as_json
+def command(
+    *,
+    plan: Path,
+    bundles: tuple[int, ...],
+    home: Path | None,
+    staged: bool,
+    attempt: int,
+    bundling: str | None,
+    as_json: bool,
+) -> int:
+    """Pack bundles of PLAN whose inputs are made into folders, one for each.
+
+    supertask run-bundle runs such a folder, wherever it was carried; supertask collect takes what came of it.
+    """
+    see_local_modules()
+    from executors.jobs.planning import HandPacker
+    from graphbuilder.dag.dag import ScienceDag
+    from supertask.butler.repository import Butler
+
+    dag = ScienceDag.load(plan)
+    with Butler(dag.meta.butler_root) as butler:
+        packer = HandPacker(dag, butler, plan, bundling=bundling, staged=staged)
+        packed = list(packer.pack(home or packer.home, set(bundles) or None, attempt))
+    left = set(bundles) - {bundle for bundle, _ in packed}
+    if as_json:
+        terminal.objects({"bundle": bundle, "folder": str(job.path)} for bundle, job in packed)
+    else:
+        for bundle, job in packed:
+            terminal.line(f"bundle {bundle}: {job.path}")
+        if not packed:
+            terminal.note("nothing to pack: every bundle has ended, or waits for another")
+    for bundle in sorted(left):
+        terminal.note(f"bundle {bundle} {'has ended' if packer.is_done(bundle) else 'waits for another'}")
+    return 1 if any(not packer.is_done(bundle) for bundle in left) else 0
+
+
+def pack_one(plan: Path, bundle: int, attempt: int) -> Path | str:
+    """Return the folder of one bundle, packed unless it is; or why it cannot run now."""
+    from executors.jobs.planning import HandPacker
+    from graphbuilder.dag.dag import ScienceDag
+    from supertask.butler.repository import Butler
+
+    dag = ScienceDag.load(plan)
+    with Butler(dag.meta.butler_root) as butler:
+        packer = HandPacker(dag, butler, plan)
+        folder = packer.home / f"b{bundle}-{attempt}"
+        if (folder / "bundle.json").exists():
+            return folder
+        for _, job in packer.pack(packer.home, {bundle}, attempt):
+            return job.path
+    if packer.is_done(bundle):
+        return f"bundle {bundle} has ended: nothing of it is left to run"
+    return f"bundle {bundle} waits for others: run these, and `supertask collect {plan}`, first"

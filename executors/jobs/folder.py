@@ -1,0 +1,83 @@
+"""The folder of a job: what lies where, and what its process says by its exit code."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from supertask.errors import ExecutionError
+
+__all__ = ["ExitCode", "JobFolder", "write_whole"]
+
+
+class ExitCode(enum.IntEnum):
+    """What the process of a job says when it ends."""
+
+    SUCCEEDED = 0
+    """All of its quanta ended well, with or without work."""
+    FAILED = 1
+    """Some failed; the piece of the journal says why, and whoever drives decides about trying again."""
+    BAD_INPUT = 2
+    """Nothing was begun: the job is not one, is damaged, or was taken back."""
+    AGAIN = 75
+    """Not at its end, and the same may be run again as it is: it was stopped (preempted, out of time), or
+    what it reads is not there yet, or another process works on it. What finished stays finished."""
+
+    @property
+    def again(self) -> bool:
+        """Whether the same may be run again as it is."""
+        return self is ExitCode.AGAIN
+
+
+@attrs.frozen
+class JobFolder:
+    """One job's folder."""
+
+    path: Path = attrs.field(converter=Path)
+
+    @property
+    def bundle(self) -> Path:
+        """What is to be done. Without this file the job is taken back, and does not begin."""
+        return self.path / "bundle.json"
+
+    @property
+    def done(self) -> Path:
+        """Written last."""
+        return self.path / "done.json"
+
+    def journals(self) -> list[Path]:
+        """Return the files of its journal, oldest first."""
+        return sorted((self.path / ".supertask" / "runs").rglob("journal/*.jsonl"))
+
+    def ending(self) -> dict[str, Any] | None:
+        """Return what ``done.json`` says; None before the job's end, or while it is not seen yet."""
+        try:
+            said = json.loads(self.done.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return said if isinstance(said, dict) and isinstance(said.get("exit"), int) else None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file at once: whoever reads it finds all of it or none.
+
+    Raises
+    ------
+    ExecutionError
+        It cannot be written.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ExecutionError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,216 @@
+"""Brings home what jobs made, and merges what they wrote in the run's journal; as often as one likes.
+
+In this order, so that it may be killed at any moment: an output gets its place in the repository, whole, then
+the end of its quantum gets into the journal. Found again, the same is done again, to the same effect; an end
+that the journal has is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from executors.jobs.pieces import Line, Piece
+from executors.journal import Journal, decode_attempt, encode_attempt, read_log
+from executors.outcome import Attempt, QuantumStatus
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.content import checksum_file
+from supertask.butler.datastore import TEMPORARY_PREFIX, Datastore
+from supertask.errors import PreflightError, StorageError
+from supertask.rows import FileRecord
+
+__all__ = ["Begun", "Gatherer"]
+
+_LATE = 30.0
+
+
+@attrs.frozen
+class Begun:
+    """An attempt that a job began."""
+
+    index: int
+    number: int
+    host: str
+    pid: int
+    time: int
+    """UTC, ns since 1970."""
+
+
+class Gatherer:
+    """Takes what jobs of one run wrote.
+
+    Parameters
+    ----------
+    plan : ScienceDag
+        The plan.
+    datastore : Datastore
+        The repository's files.
+    journal : Journal
+        Where ends are written.
+    ended : callable
+        Returns the number of the last attempt of a quantum that the journal knows the end of, 0 for none.
+    late : float, optional
+        Seconds to wait for files that a shared file system may show late.
+    """
+
+    def __init__(
+        self,
+        plan: ScienceDag,
+        datastore: Datastore,
+        journal: Journal,
+        ended: Callable[[int], int],
+        late: float = _LATE,
+    ) -> None:
+        self.problems: list[str] = []
+        self._plan = plan
+        self._types = {t.name: t for t in plan.datasets}
+        self._datastore = datastore
+        self._journal = journal
+        self._ended_before = ended
+        self._taken: dict[int, int] = {}
+        self._late = late
+        self._waiting: dict[Piece, tuple[float, list[Line]]] = {}
+        """Pieces with outputs that are not seen yet → since when, and their lines from there on."""
+
+    def is_waiting(self, piece: Piece) -> bool:
+        """Tell whether a piece speaks of outputs that are not seen yet."""
+        return piece in self._waiting
+
+    def take(self, piece: Piece) -> Iterator[Begun | Attempt]:
+        """Give what is new in a piece: attempts that began, and that ended and are in the journal now.
+
+        Raises
+        ------
+        ExecutionError
+            The journal cannot be written.
+        StorageError
+            The repository does not take an output.
+        """
+        since, held = self._waiting.pop(piece, (time.monotonic(), []))
+        lines = [*held, *piece.read()]
+        self._collect_problems(piece)
+        for at, line in enumerate(lines):
+            if line.said["event"] not in {"start", "end"}:
+                continue
+            index = self._index(line)
+            if index is None:
+                continue
+            if line.said["event"] == "start":
+                if line.said["attempt"] > self._known(index):
+                    header = line.header
+                    yield Begun(index, line.said["attempt"], header.host, header.pid, line.said["time"])
+                continue
+            attempt = decode_attempt({**line.said, "index": index}, line.header, self._types)
+            if attempt.number <= self._known(index):
+                continue  # a duplicate: this end is in the journal
+            try:
+                self._bring_home(piece, attempt)
+            except _NotSeenError as late:
+                if time.monotonic() - since < self._late:
+                    self._waiting[piece] = (since, lines[at:])
+                    return
+                attempt = attrs.evolve(attempt, status=QuantumStatus.LOST, reason=str(late), records=())
+            yield self._write(attempt, line)
+
+    def _known(self, index: int) -> int:
+        return max(self._taken.get(index, 0), self._ended_before(index))
+
+    def _collect_problems(self, piece: Piece) -> None:
+        self.problems += piece.problems
+        piece.problems.clear()
+
+    def _index(self, line: Line) -> int | None:
+        """Return which quantum of the plan a line is about; what is of another plan is left where it is."""
+        meta, said = self._plan.meta, line.said
+        if line.header.run == meta.output_run and line.header.repository in {"", meta.repository}:
+            index, identity = said["index"], bytes.fromhex(said["quantum"])
+            if index < self._plan.n_quanta and self._plan.identities[index].tobytes() == identity:
+                return int(index)
+            with contextlib.suppress(PreflightError):
+                return self._plan.find_identity(identity)
+        problem = f"{line.path}: it is of another plan (of run {line.header.run!r}), and is not taken"
+        if problem not in self.problems:
+            self.problems.append(problem)
+        return None
+
+    def _write(self, attempt: Attempt, line: Line) -> Attempt:
+        if attempt.status is QuantumStatus.CANCELLED:
+            # Stopped was this one job; the run goes on.
+            attempt = attrs.evolve(
+                attempt, status=QuantumStatus.LOST, reason="its job was stopped", failure=None
+            )
+        log = read_log(line.path, attempt.log_span) if attempt.log_span else ""
+        span = self._journal.write_log(log) if log else None
+        dataId = attempt.dataId or self._plan.quanta[attempt.index].dataId
+        label = self._plan.task_of(attempt.index).label
+        attempt = attrs.evolve(attempt, log=log, log_span=span, dataId=dataId, label=label)
+        self._journal.write(encode_attempt(attempt, self._journal.header))
+        self._taken[attempt.index] = attempt.number
+        return attempt
+
+    # -- outputs ------------------------------------------------------------------------------
+
+    def _bring_home(self, piece: Piece, attempt: Attempt) -> None:
+        for record in attempt.records:
+            source = str(piece.job.path / record.location)
+            final = self._datastore.path(record.location)
+            if os.path.exists(source):
+                _place(source, final, record)
+            elif not _is_there(final, record):
+                raise _NotSeenError(f"its output {record.location} is not to be found in {piece.job.path}")
+
+
+class _NotSeenError(Exception):
+    """An output is not there, or not yet."""
+
+
+def _is_there(path: str, record: FileRecord) -> bool:
+    try:
+        return os.stat(path).st_size == record.size
+    except OSError:
+        return False
+
+
+def _place(source: str, final: str, record: FileRecord) -> None:
+    """Give a file its place in the repository, at once."""
+    folder, _, name = final.rpartition("/")
+    temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-home-{name}"
+    try:
+        if not _is_there(source, record):
+            raise _NotSeenError(f"its output {source} has not the {record.size} bytes that it should")
+        os.makedirs(folder, exist_ok=True)
+        _link_or_copy(source, temporary, record.checksum)
+        os.replace(temporary, final)
+        # Two names of one file are left as they are by rename.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise StorageError(f"{final} cannot be written: {error}") from error
+
+
+def _link_or_copy(source: str, target: str, checksum: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(target)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise
+    else:
+        return
+    shutil.copyfile(source, target)
+    fd = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if checksum and checksum_file(target) != checksum:
+        raise _NotSeenError(f"its output {source} is not what was written: its checksum differs")

@@ -1,0 +1,96 @@
+"""Reads the piece of the journal that a job writes, also while it is written, line by line.
+
+A shared file system may show the folder late, a file shorter than it is, or the end before what came before
+it. So a line counts once it is whole, and the job's end once all the lines have been seen that it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from executors.jobs.folder import ExitCode, JobFolder
+from executors.journal import Header
+from executors.locks import is_held
+
+__all__ = ["Line", "Piece"]
+
+_BODY = 9
+
+
+@attrs.frozen
+class Line:
+    """One line of a job's journal."""
+
+    said: Mapping[str, Any]
+    header: Header
+    path: Path
+    """The file that it stands in."""
+
+
+@attrs.define(eq=False)
+class _File:
+    header: Header | None = None
+    seen: int = 0
+
+
+class Piece:
+    """What one job wrote.
+
+    Parameters
+    ----------
+    job : JobFolder
+        Its folder.
+    """
+
+    def __init__(self, job: JobFolder) -> None:
+        self.job = job
+        self.problems: list[str] = []
+        self.n_ended = 0
+        """How many attempts it has been seen to end."""
+        self._files: dict[Path, _File] = {}
+
+    def read(self) -> Iterator[Line]:
+        """Give the lines that are new since it was read last, but for headers."""
+        for path in self.job.journals():
+            known = self._files.setdefault(path, _File())
+            try:
+                with path.open("rb") as file:
+                    file.seek(known.seen)
+                    data = file.read()
+            except OSError:  # seen in the folder and not yet there: next time
+                continue
+            for raw in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+                line = self._line(raw, known, path)
+                known.seen += len(raw)
+                if line is not None:
+                    self.n_ended += line.said["event"] == "end"
+                    yield line
+
+    def _line(self, raw: bytes, known: _File, path: Path) -> Line | None:
+        if raw[:8] != b"%08x" % zlib.crc32(raw[_BODY:-1]):
+            if raw != b"\n":
+                self.problems.append(f"{path}: {len(raw)} bytes at {known.seen} are altered and are left out")
+            return None
+        said = json.loads(raw[_BODY:])
+        if said["event"] == "header":
+            known.header = Header.from_line(said)
+            return None
+        return None if known.header is None else Line(said, known.header, path)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process is seen to work on it; on another host that may not be seen."""
+        return any(map(is_held, self.job.journals()))
+
+    def ending(self) -> ExitCode | None:
+        """Return how the job ended once all that it ended has been read; None before."""
+        said = self.job.ending()
+        if said is None or self.is_running or self.n_ended < sum(said["counts"].values()):
+            return None
+        return ExitCode(said["exit"])

@@ -1,0 +1,271 @@
+"""Runs a job: one bundle, from its folder, through the same runner as everywhere.
+
+The process may be stopped, killed and begun again at any moment, also by the batch system itself (a job that
+is put back in the queue keeps its folder): what an earlier process finished in the folder is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import attrs
+
+from executors.jobs.bundlefile import BundlePlan, read_bundle
+from executors.jobs.folder import ExitCode, JobFolder, write_whole
+from executors.jobs.store import JobStore
+from executors.journal import Header, Journal
+from executors.limits import Guard, Limits
+from executors.locks import is_held
+from executors.outcome import Attempt, QuantumStatus
+from executors.performer import Performer
+from executors.processes import become_reaper, end_children, keep_files
+from executors.runfolder import RunFolder
+from executors.runner import QuantumRunner
+from executors.taskset import TaskSet
+from executors.workplace import Workplace, WorkplaceSpec
+from supertask.butler.datastore import Datastore
+from supertask.butler.limited import LimitedButler
+from supertask.butler.templates import PathTemplate
+from supertask.datasets import Dataset
+from supertask.errors import ExecutionError
+
+__all__ = ["JobEnd", "run_job"]
+
+_GRACE = 20.0
+_LATE = 30.0
+_LOOK = 0.25
+_UNENDED = (None, QuantumStatus.CANCELLED)
+
+
+@attrs.frozen
+class JobEnd:
+    """What came of a job."""
+
+    code: ExitCode
+    why: str = ""
+    """In words, where it is not that all succeeded."""
+    counts: Mapping[str, int] = attrs.field(factory=dict)
+    """Status → how many quanta came to it."""
+
+
+def run_job(
+    folder: Path,
+    *,
+    grace: float = _GRACE,
+    late: float = _LATE,
+    scratch: str = "",
+    scratch_size: int | None = None,
+) -> JobEnd:
+    """Run the job in a folder, or what is left of it.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder.
+    grace : float, optional
+        Seconds that what runs may take to finish after SIGTERM, before it is broken off.
+    late : float, optional
+        Seconds to wait for inputs that a shared file system may show late.
+    scratch, scratch_size : optional
+        As for `ExecutionFramework.execute`.
+
+    Raises
+    ------
+    ExecutionError
+        It is no job, is damaged or was taken back, or the repository is not where it should be.
+    """
+    job = JobFolder(folder)
+    ending = job.ending()
+    if ending is not None and ending["exit"] != ExitCode.AGAIN:
+        return JobEnd(ExitCode(ending["exit"]), "it had ended before", ending.get("counts", {}))
+    plan = read_bundle(job.bundle)
+    if any(map(is_held, job.journals())):
+        return JobEnd(ExitCode.AGAIN, f"another process works on {job.path}")
+    keep_files()
+    become_reaper(job.path)
+    run = _Job(
+        job, plan, WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
+    )
+    try:
+        end = run.perform(grace, late)
+    finally:
+        end_children()
+        run.close()
+    said = {"exit": int(end.code), "why": end.why, "counts": end.counts, "time": time.time_ns()}
+    write_whole(job.done, json.dumps(said).encode())
+    return end
+
+
+class _Job:
+    def __init__(self, job: JobFolder, plan: BundlePlan, spec: WorkplaceSpec) -> None:
+        said = plan.said
+        self._job = job
+        self._plan = plan
+        folder = RunFolder(str(job.path), said["run"])
+        self._work, self._numbers, self._missing = plan.work, plan.numbers, plan.missing
+        self._statuses: dict[int, QuantumStatus] = {}
+        self._locations: list[str] = []
+        if job.journals():
+            from executors.jobs.resuming import rest_of
+
+            rest = rest_of(plan, folder)
+            self._work, self._numbers, self._missing = rest.work, rest.numbers, rest.missing
+            self._statuses.update(rest.ended)
+        self._store = self._open_store()
+        fields = {k: v for k, v in said["header"].items() if k not in {"host", "pid", "time", "role"}}
+        header = Header(**{**fields, "role": "job", "tasks": tuple(map(tuple, fields["tasks"]))})
+        folder.make()
+        self._journal = Journal(folder, header)
+        self._workplace = Workplace(self._store, spec)
+
+    def close(self) -> None:
+        """Delete what is on scratch; see to it that the journal outlives the machine."""
+        self._workplace.close()
+        self._journal.sync()
+        self._journal.close()
+
+    def _open_store(self) -> Datastore:
+        said = self._plan.said
+        templates = {name: PathTemplate.parse(text) for name, text in said["templates"].items()}
+        if not said["root"]:
+            return JobStore(str(self._job.path), templates, said["files"])
+        if not os.path.isdir(said["root"]):
+            raise ExecutionError(
+                f"the repository {said['root']} cannot be seen from here: mount it under the same path, or "
+                "pack the bundle with what it reads (`supertask pack --staged`)"
+            )
+        return Datastore(said["root"], templates)
+
+    def perform(self, grace: float, late: float) -> JobEnd:
+        """Run what is left; say what came of it."""
+        # Whoever takes a job back deletes this file first and then looks for our lock.
+        if not self._job.bundle.exists():
+            raise ExecutionError(f"job {self._job.path} was taken back before it began")
+        missing = self._wait_for_inputs(late)
+        if missing:
+            return self._end(
+                f"{len(missing)} of its inputs are not there, such as {missing[0]}: what makes them has not "
+                "ended, or the file system shows them late",
+                again=True,
+            )
+        stop = _Stop(grace)
+        with stop.heeding():
+            try:
+                self._run(stop)
+            except ExecutionError as error:  # the journal cannot be written, say
+                return self._end(str(error), again=True)
+        self._store.sync_folders(self._locations)
+        left = [q for q in self._work.quanta if self._statuses.get(q) in _UNENDED]
+        if stop.stopped and left:
+            return self._end(f"it was stopped before {len(left)} quanta had ended", again=True)
+        return self._end()
+
+    def _run(self, stop: _Stop) -> None:
+        plan, said = self._plan, self._plan.said
+        inputs = {Dataset.subclass(name, (), storage)(): where for name, storage, where in said["init"]}
+        tasks = TaskSet(plan.tasks, LimitedButler(self._store, plan.model, inputs, {}))
+        limits = {label: tuple(Limits(*one) for one in each) for label, each in said["limits"].items()}
+        fusion = None
+        if self._workplace.spec.elide:
+            from executors.fusion import Fusion
+
+            fusion = Fusion(plan, self._workplace, plan.readings)
+        guard = Guard(limits, alarm=True)
+        with QuantumRunner(plan, self._workplace, tasks, self._journal.write_log, guard) as runner:
+            performer = Performer(runner, self._journal, lambda *_: None, self._ended, fusion)
+            performer.perform(
+                self._work,
+                stop.until_stopped(self._work.quanta),
+                numbers=self._numbers,
+                missing=self._missing,
+                memory=plan.memory,
+            )
+
+    def _ended(self, attempt: Attempt, _: bytes) -> None:
+        self._statuses[attempt.index] = attempt.status
+        self._locations += (r.location for r in attempt.records)
+
+    def _wait_for_inputs(self, late: float) -> list[str]:
+        """Wait for inputs from outside, where these are on a file system that others share."""
+        if not self._plan.said["root"]:
+            return []
+        wanted = self._outside()
+        until = time.monotonic() + late
+        while True:
+            wanted = [place for place in wanted if not self._store.exists(place)]
+            if not wanted or time.monotonic() > until:
+                return wanted
+            time.sleep(_LOOK)
+
+    def _outside(self) -> list[str]:
+        """Return locations of what other bundles of this run make for this one, and have not left out."""
+        plan, work = self._plan, self._work
+        records = plan.records(work.quanta)
+        made = {d for q in plan.work.quanta for ds in plan.quanta[q].outputs.values() for d in ds}
+        out = {p for told in (work.absent, work.lost) for ps in told.values() for p in ps}
+        made |= {d for p in out for ds in plan.quanta[p].outputs.values() for d in ds}
+        place, run = self._store.location_for, plan.meta.output_run
+        return [
+            place(dataset_type, dataset.dataId, run)
+            for record in records
+            for dataset_type, datasets in record.quantum.inputs.items()
+            for dataset in datasets
+            if dataset not in made and dataset not in record.locations
+        ]
+
+    def _end(self, why: str = "", *, again: bool = False) -> JobEnd:
+        counts: dict[str, int] = {}
+        for status in self._statuses.values():
+            counts[status.value] = counts.get(status.value, 0) + 1
+        failed = counts.get(QuantumStatus.FAILED.value, 0)
+        if again:
+            return JobEnd(ExitCode.AGAIN, why, counts)
+        if failed:
+            return JobEnd(ExitCode.FAILED, f"{failed} of {len(self._plan.work.quanta)} quanta failed", counts)
+        return JobEnd(ExitCode.SUCCEEDED, "", counts)
+
+
+class _Stop:
+    """Heeds signals: what runs may finish within the grace, then it is broken off."""
+
+    def __init__(self, grace: float) -> None:
+        self.stopped = False
+        self._grace = grace
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Heed SIGTERM and SIGINT in the block; outside of the main thread there is nothing to heed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        timer = threading.Timer(self._grace, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+
+        def heed(_: int, __: FrameType | None) -> None:
+            if self.stopped:
+                raise KeyboardInterrupt
+            self.stopped = True
+            timer.start()
+
+        before = {s: signal.signal(s, heed) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def until_stopped(self, quanta: Sequence[int]) -> Iterator[int]:
+        """Give quanta until it is stopped."""
+        for q in quanta:
+            if self.stopped:
+                return
+            yield q
