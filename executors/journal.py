@@ -10,7 +10,8 @@ space, and a JSON object::
 
 The events are ``header`` (first in each file), ``start`` and ``end`` of an attempt, ``retry`` (what is done
 about one that failed), ``blocked`` (by whom),
-``registered`` (whose outputs the repository knows), ``session`` (a driver began or ended). A line is one
+``registered`` (whose outputs the repository knows), ``overhead`` (time that quanta of a bundle share, and
+that was spent after they had ended), ``session`` (a driver began or ended). A line is one
 ``write`` to a file opened for appending: it outlives the process from then on, and the machine from the next
 `Journal.sync`, which is called for many lines at once. While its writer lives, a file is locked; whether an
 attempt that has no end is running or lost is thereby known.
@@ -25,13 +26,13 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.outcome import Attempt, Failure, Making, QuantumStatus, Stage
 from executors.runfolder import RunFolder, hold
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
@@ -43,6 +44,7 @@ __all__ = [
     "Journal",
     "decode_attempt",
     "encode_attempt",
+    "encode_overhead",
     "encode_retry",
     "encode_start",
     "read_log",
@@ -71,6 +73,8 @@ class Header:
     plan_file: str = ""
     """Where the plan can be read."""
     repository: str = ""
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    """Of the run."""
     role: str = "driver"
     """``driver`` or ``worker``."""
     host: str = attrs.field(factory=socket.gethostname)
@@ -271,6 +275,8 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
         more["whole"] = False
     if a.unread:
         more["unread"] = [u.hex() for u in a.unread]
+    if a.uses:
+        more |= _shared(a)
     if a.metadata:
         more["metadata"] = _bounded(a.metadata)
     return f"{line},{_encode(more)[1:]}" if more else line + "}"
@@ -355,7 +361,33 @@ def decode_attempt(
         caveats=tuple(value.get("caveats", ())),
         whole=value.get("whole", True),
         metadata=value.get("metadata", {}),
+        makings=tuple(map(_making, value.get("makings", ()))),
+        uses=tuple(value.get("uses", ())),
+        stages={Stage(stage): (wall, cpu) for stage, (wall, cpu) in value.get("stages", {}).items()},
     )
+
+
+def _shared(attempt: Attempt) -> dict[str, Any]:
+    """Return what an attempt shared with others, and in which stages it was run."""
+    said: dict[str, Any] = {"uses": attempt.uses}
+    if attempt.makings:
+        said["makings"] = [
+            (m.serial, m.name, m.wall, m.cpu, m.stage.value, m.inside) for m in attempt.makings
+        ]
+    if attempt.stages:
+        said["stages"] = {stage.value: times for stage, times in attempt.stages.items()}
+    return said
+
+
+def _making(said: Sequence[Any]) -> Making:
+    serial, name, wall, cpu, stage, inside = said
+    return Making(serial, name, wall, cpu, Stage(stage), inside)
+
+
+def encode_overhead(making: Making) -> str:
+    """Return the line of time that a bundle shared after the last of its quanta had ended."""
+    said = (making.serial, making.name, making.wall, making.cpu, making.stage.value, making.inside)
+    return _encode({"event": "overhead", "making": said})
 
 
 def _records(files: Iterable[Any], types: Mapping[str, type[Dataset]]) -> Iterable[FileRecord]:

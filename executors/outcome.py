@@ -11,7 +11,7 @@ import attrs
 from supertask.policy import FailureClass
 from supertask.rows import FileRecord
 
-__all__ = ["Attempt", "Failure", "QuantumStatus"]
+__all__ = ["Attempt", "Failure", "Making", "QuantumStatus", "Stage"]
 
 
 class QuantumStatus(enum.Enum):
@@ -69,6 +69,31 @@ class Failure:
         return f"{self.exception}: {self.message}" if self.message else self.exception
 
 
+class Stage(enum.Enum):
+    """A part of running a bundle."""
+
+    PRE_EXECUTE = "pre_execute"
+    EXECUTE = "execute"
+    POST_EXECUTE = "post_execute"
+
+
+@attrs.frozen
+class Making:
+    """Time that was spent on what quanta share."""
+
+    serial: int
+    """Of what was made, in its process; those who use it say so. Times of one serial add up."""
+    name: str
+    """Of the method that made it; empty for the part of a bundle's stage that is of no quantum."""
+    wall: int
+    """Nanoseconds, without what other overheads within it took."""
+    cpu: int
+    """Nanoseconds, all threads of the process."""
+    stage: Stage = Stage.EXECUTE
+    inside: bool = True
+    """Whether the times of the attempt that made it hold this time too."""
+
+
 @attrs.frozen(kw_only=True)
 class Attempt:
     """One attempt to run a quantum, from its start to its end."""
@@ -123,3 +148,9 @@ class Attempt:
     themselves were."""
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     """What the task noted about its work: JSON values."""
+    makings: tuple[Making, ...] = ()
+    """What was made while it ran, and is shared with other quanta."""
+    uses: tuple[int, ...] = ()
+    """Serials of all shared things that it used, its own makings included."""
+    stages: Mapping[Stage, tuple[float, float]] = attrs.field(factory=dict)
+    """Seconds (wall, CPU) of its time that are not of the stage `EXECUTE`."""

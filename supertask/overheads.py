@@ -39,6 +39,7 @@ __all__ = [
     "OverheadMethod",
     "OverheadNames",
     "OverheadScope",
+    "QuantumScope",
     "current_scope",
     "declared_overhead",
     "overhead",
@@ -96,6 +97,12 @@ def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
 class OverheadScope(Protocol):
     """What gives overhead methods the objects that were made before."""
 
+    def shares(self, task: Any, field: Any) -> bool:
+        """Tell whether an input is read once for all quanta that have the same."""
+
+    def input(self, task: Any, field: Any, read: Callable[[], Any]) -> Any:
+        """Return such an input, read unless it was before."""
+
     def made(self, task: Any, method: OverheadMethod, given: Mapping[str, Any]) -> Any:
         """Return what an overhead method makes for the quantum under way.
 
@@ -108,6 +115,46 @@ class OverheadScope(Protocol):
         given : Mapping
             Arguments of the call.
         """
+
+
+class QuantumScope:
+    """Hands overhead methods the parameters and inputs of one quantum, where nothing shares overheads.
+
+    Parameters
+    ----------
+    quantum : Quantum
+        The quantum.
+    butler : DatasetSource
+        Where its datasets are.
+    """
+
+    def __init__(self, quantum: Any, butler: Any) -> None:
+        self._quantum = quantum
+        self._butler = butler
+        self._made: dict[str, Any] = {}
+
+    def shares(self, task: Any, field: Any) -> bool:
+        """Tell that nothing is shared."""
+        return False
+
+    def input(self, task: Any, field: Any, read: Callable[[], Any]) -> Any:
+        """Return what is read."""
+        return read()
+
+    def made(self, task: Any, method: OverheadMethod, given: Mapping[str, Any]) -> Any:
+        """Make what a method makes, once for this quantum where it is called without arguments."""
+        if given or not hasattr(task, "readInput"):
+            return method.function(task, **given)
+        if method.name not in self._made:
+            fields = task.config.config_fields
+            arguments = {
+                name: task.readInput(name, self._quantum, self._butler)
+                if name in fields
+                else getattr(task.parametersOf(self._quantum), name)
+                for name in method.arguments
+            }
+            self._made[method.name] = method.function(task, **arguments)
+        return self._made[method.name]
 
 
 _SCOPE: ContextVar[OverheadScope | None] = ContextVar("supertask_overheads", default=None)

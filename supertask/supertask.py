@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
-from typing import Any, ClassVar
+from functools import lru_cache, partial
+from typing import Any, ClassVar, cast
 
 import attrs
 
@@ -21,6 +21,7 @@ from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PartialOutputs, Problems, did_you_mean
 from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
 from supertask.initsteps import Step, init_steps
+from supertask.overheads import QuantumScope, current_scope, overhead_methods, sharing
 from supertask.quanta import Quantum
 from supertask.quantumparameters import Parameters
 from supertask.struct import Struct
@@ -131,22 +132,30 @@ class SuperTask(Task):
         PartialOutputs
             It made some outputs, which are written.
         """
+        scope = current_scope()
+        if scope is None and overhead_methods(cast("Any", type(self))):
+            with sharing(QuantumScope(quantum, butler)):
+                return SuperTask.runQuantum(self, quantum, butler)
         problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
         units = _known_units(quantum, self.config, butler)
         arguments: dict[str, Any] = {}
         steps = init_steps(self) if isinstance(self.config, SuperTaskConfig) else {}
         kept_back = {name for step in steps.values() for name in step.reads} - _parameters(type(self).run)
         for name, field in self.config.fields_of(FieldRole.INPUT, FieldRole.CALIBRATION).items():
-            if field.mark or name in kept_back:
-                continue
+            if field.mark or name in kept_back or (field.overhead and not _takes(type(self).run, name)):
+                continue  # an overhead may be for overhead methods alone, which read it where they must
             found = sorted(quantum.inputs.get(field.dataset_type, ()))
-            arguments[name] = _read(field, found, butler, problems, units)
+            read = partial(_read, field, found, butler, problems, units)
+            shared = scope is not None and scope.shares(self, field)
+            arguments[name] = scope.input(self, field, read) if scope is not None and shared else read()
         problems.raise_if_any(ExecutionError)
         if steps:
             restored = current_call().restored
             arguments |= restored if restored is not None else self.restoreState(quantum, butler)
         if "dataId" in _parameters(type(self).run):
             arguments["dataId"] = quantum.dataId
+        if self.ParametersClass is not None and "parameters" in _parameters(type(self).run):
+            arguments["parameters"] = self.parametersOf(quantum)
         part: PartialOutputs | None = None
         notes = [f for f in self.config.fields_of(FieldRole.OUTPUT).values() if f.metadata]
         try:
@@ -161,6 +170,51 @@ class SuperTask(Task):
                 butler.put(self.metadata.to_dict(), dataset)
         if part is not None:
             raise part
+
+    def parametersOf(self, quantum: Quantum) -> Any:
+        """Return the parameters of a quantum; the defaults of `ParametersClass` where it carries none.
+
+        Raises
+        ------
+        ExecutionError
+            It carries those of another class.
+        """
+        cls, found = self.ParametersClass, quantum.parameters
+        if cls is None or isinstance(found, cls):
+            return found
+        if found is None:
+            return cls()
+        raise ExecutionError(
+            f"task {self.full_name!r}: parameters of a quantum are of class {cls.__name__}, "
+            f"got {found!r} ({type(found).__name__})"
+        )
+
+    def readInput(self, name: str, quantum: Quantum, butler: DatasetSource) -> Any:
+        """Read one of a quantum's inputs by the name of its field, as `run` would get it.
+
+        Overhead inputs are read once for all quanta that have the same, where overheads are shared.
+
+        Raises
+        ------
+        ExecutionError
+            There is no such input, or there are too few datasets.
+        """
+        fields = self.config.fields_of(FieldRole.INPUT, FieldRole.CALIBRATION)
+        if name not in fields:
+            raise ExecutionError(f"task {self.full_name!r} has no input {name!r}{did_you_mean(name, fields)}")
+
+        def read() -> Any:
+            problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
+            units = _known_units(quantum, self.config, butler)
+            found = sorted(quantum.inputs.get(fields[name].dataset_type, ()))
+            value = _read(fields[name], found, butler, problems, units)
+            problems.raise_if_any(ExecutionError)
+            return value
+
+        scope = current_scope()
+        if scope is not None and scope.shares(self, fields[name]):
+            return scope.input(self, fields[name], read)
+        return read()
 
     def restoreState(
         self,
@@ -308,6 +362,13 @@ def _read(
 @lru_cache(maxsize=1024)
 def _parameters(run: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(run).parameters)
+
+
+def _takes(run: Callable[..., Any], name: str) -> bool:
+    """Tell whether a function has an argument of some name, or takes any."""
+    return name in _parameters(run) or any(
+        p.kind is p.VAR_KEYWORD for p in inspect.signature(run).parameters.values()
+    )
 
 
 def _deal(
