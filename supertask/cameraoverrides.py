@@ -22,7 +22,7 @@ from supertask.dataoverrides import (
     from_plain,
 )
 from supertask.errors import PipelineError, Problems, did_you_mean
-from supertask.yamlschema import load_schema, well_formed
+from supertask.yamlschema import load_schema, numbered, well_formed
 from supertask.yamltext import Document, YamlError, load_file
 
 __all__ = ["ENTRY_POINT_GROUP", "camera_overrides", "read_entries", "read_overrides"]
@@ -112,7 +112,7 @@ def read_entries(
 ) -> list[DataOverride]:
     """Return the overrides that a list in a file says; what is wrong is noted with its place."""
     made = []
-    for i, entry in enumerate(entries):
+    for i, entry in numbered(entries):
         at, given = document.at(*path, i), FilePlace(document, (*path, i))
         try:
             made.append(from_plain(label, entry, source=at, given=given, **further))

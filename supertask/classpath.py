@@ -49,7 +49,7 @@ def load_class(path: str, base: type = object) -> type[Any]:
             f"cannot import {path!r}: there is no module {error.name!r}; is its package installed, and "
             "is its folder on the Python path?"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the program when it is imported
         raise ClassPathError(
             f"cannot import {path!r}: module {module_name!r} raises {type(error).__name__}: {error}"
         ) from error

@@ -53,6 +53,7 @@ NUMBER: /[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?/
 TEXT: /'[^']*'|"[^"]*"/
 %ignore /\s+/
 """
+_DEEPEST = 200
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
@@ -85,7 +86,7 @@ def _parse(text: str) -> Any:
     from lark.exceptions import UnexpectedInput
 
     try:
-        return _parser().parse(text)
+        tree = _parser().parse(text)
     except UnexpectedInput as error:
         at_end = getattr(getattr(error, "token", None), "type", "") == "$END"
         position = len(text) if at_end else int(getattr(error, "pos_in_stream", 0))
@@ -95,6 +96,18 @@ def _parse(text: str) -> Any:
         if bare.isidentifier() and not at_end:
             hint = f"; a field is label.{bare}, and text stands in quotes"
         raise ExpressionError(f"contract: {what}{hint}", text, position) from None
+    if _depth(tree) > _DEEPEST:
+        raise ExpressionError(f"contract: it is nested more than {_DEEPEST} deep", text)
+    return tree
+
+
+def _depth(tree: Any) -> int:
+    """Return how deep an expression is nested; without recursion, which too deep a one would break."""
+    level, depth = [tree], 0
+    while level:
+        level = [child for node in level for child in getattr(node, "children", ())]
+        depth += 1
+    return depth
 
 
 def _paths(text: str) -> Iterator[str]:

@@ -3,8 +3,9 @@
 An override of a task says `when` it holds (of the quantum's data ID) and what then is: values of the
 configuration, another class, or that there is nothing to do. It stands over what the task's configuration
 says, whatever set that. Of several that match one quantum the higher rank stands (the importing file's over
-the imported one's, unless ranks are said); at equal rank they must agree, that is, give the same configuration
-in either order. What only a plan knows (which quanta match) is found in `graphbuilder.variants`.
+the imported one's, unless ranks are said); at equal rank they must agree, that is, give the same
+configuration in either order. What only a plan knows (which quanta match) is found in
+`graphbuilder.variants`.
 """
 
 from __future__ import annotations

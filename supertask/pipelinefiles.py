@@ -48,7 +48,7 @@ from supertask.parameters import Given, Parameter, has_references, make_paramete
 from supertask.pipelineparts import Content, Step, Subset, merged, selected, taken_in
 from supertask.supertask import SuperTask
 from supertask.taskdefs import TaskDef, check_label
-from supertask.yamlschema import load_schema, well_formed
+from supertask.yamlschema import load_schema, numbered, shown, well_formed
 from supertask.yamltext import Document, YamlError, load_file
 
 __all__ = ["imported", "load", "read", "split_location", "split_overrides"]
@@ -117,7 +117,7 @@ def imported(document: Document, folder: Path, given: Mapping[str, Given], above
     shape = well_formed(document, load_schema("pipeline"), Problems(""))
     content = Content()
     rules = shape.get("imports", ()) if isinstance(shape, Mapping) else ()
-    for i, rule in enumerate(rules):
+    for i, rule in numbered(rules):
         at = document.at("imports", i)
         fields = {"location": rule} if isinstance(rule, str) else dict(rule)
         try:
@@ -183,7 +183,8 @@ def read(
     problems = Problems(document.source)
     top = document.value
     if not isinstance(top, Mapping):
-        problems.add(f"{document.at()}: a pipeline must be a mapping with a key 'tasks', got {top!r}")
+        what = "nothing" if top is None else shown(top)
+        problems.add(f"{document.at()}: a pipeline must be a mapping with a key 'tasks', got {what}")
         problems.raise_if_any(PipelineError)
     shape = well_formed(document, load_schema("pipeline"), problems)
     reading = _Reading(document, problems, dict(given or {}))
@@ -365,9 +366,6 @@ class _Reading:
         found = [o for o in base.overrides if o.label not in anew]
         for label, said in section.items():
             entries = said.get("overrides", ()) if isinstance(said, Mapping) else ()
-            whole = self.document.value["tasks"][label]
-            if not entries or len(entries) != len(whole["overrides"]):
-                continue  # what is missing was noted, and what is left has lost its place
             path = ("tasks", label, "overrides")
             own = read_entries(self.document, label, entries, path, self.problems)
             found += self._tried(own, tasks, parameters)
@@ -417,7 +415,7 @@ class _Reading:
         for name, said in section.items():
             fields = said if isinstance(said, Mapping) else {"labels": said}
             inside = ("labels",) if isinstance(said, Mapping) else ()
-            for i, label in enumerate(fields["labels"]):
+            for i, label in numbered(fields["labels"]):
                 if label not in known:
                     self.problems.add(
                         f"{self.document.at('subsets', name, *inside, i)}: subset {name!r}: the pipeline has "
@@ -434,7 +432,7 @@ class _Reading:
     def steps(self, section: Iterable[Any], subsets: Mapping[str, Subset]) -> tuple[Step, ...]:
         """Return the file's own steps."""
         found = []
-        for i, said in enumerate(section):
+        for i, said in numbered(section):
             fields = said if isinstance(said, Mapping) else {"subset": said}
             if fields["subset"] not in subsets:
                 self.problems.add(
@@ -447,7 +445,7 @@ class _Reading:
     def contracts(self, section: Iterable[Any]) -> list[Any]:
         """Return the file's own contracts."""
         found = []
-        for i, said in enumerate(section):
+        for i, said in numbered(section):
             fields = said if isinstance(said, Mapping) else {"contract": said}
             at = self.document.at("contracts", i)
             try:

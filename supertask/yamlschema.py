@@ -8,7 +8,7 @@ files for completion.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,10 +17,12 @@ from supertask.errors import Problems, did_you_mean
 from supertask.kinds.base import INVALID
 from supertask.yamltext import Document
 
-__all__ = ["load_schema", "well_formed"]
+__all__ = ["load_schema", "numbered", "shown", "well_formed"]
 
 Schema = Mapping[str, Any]
 Path_ = tuple[Hashable, ...]
+
+_LONG = 80
 
 _WORDS = {
     "object": "a mapping", "array": "a list", "string": "text", "number": "a number",
@@ -68,6 +70,26 @@ def _type_of(value: Any) -> str:
     return "null" if value is None else "string"
 
 
+class _Parts(list[Any]):
+    """Of a list, the parts that have the shape, and which they were."""
+
+    def __init__(self, parts: Iterable[Any]) -> None:
+        kept = [(i, part) for i, part in enumerate(parts) if part is not INVALID]
+        super().__init__(part for _, part in kept)
+        self.indices = [i for i, _ in kept]
+
+
+def numbered(values: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield each part of a list that `well_formed` returned, after its index in the document."""
+    return zip(values.indices, values, strict=True) if isinstance(values, _Parts) else enumerate(values)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
+
+
 class _Shape:
     """One check of one document."""
 
@@ -106,19 +128,21 @@ class _Shape:
         what = f"{path[-1]!r}" if path and isinstance(path[-1], str) else "it"
         if path and isinstance(path[-1], int):
             what = f"{path[-2]}[{path[-1]}]"
-        return self.note(path, f"{what} must be {words}, got {value!r}")
+        return self.note(path, f"{what} must be {words}, got {shown(value)}")
 
     def _inside(self, value: Any, kind: str, schema: Schema, path: Path_) -> Any:
         if kind == "array" and "items" in schema:
-            parts = [self.check(v, schema["items"], (*path, i)) for i, v in enumerate(value)]
-            return [p for p in parts if p is not INVALID]
+            return _Parts(self.check(v, schema["items"], (*path, i)) for i, v in enumerate(value))
         if kind != "object":
             return value
         known = schema.get("properties", {})
         further = schema.get("additionalProperties", {})
         made: dict[Any, Any] = {}
+        named = bool(known or further or further is False)
         for key, part in value.items():
-            if key in known:
+            if named and not isinstance(key, str):
+                found = self.note((*path, key), f"the key {key!r} must be text: put it in quotes")
+            elif key in known:
                 found = self.check(part, known[key], (*path, key))
             elif further is False:
                 found = self.note(
@@ -135,4 +159,4 @@ class _Shape:
         either = [b["required"][0] for b in schema.get("anyOf", ()) if list(b) == ["required"]]
         if either and not any(key in value for key in either):
             self.note(path, f"{' or '.join(map(repr, either))} is missing")
-        return INVALID if missing else made
+        return made if all(key in made for key in schema.get("required", ())) else INVALID

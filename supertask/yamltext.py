@@ -23,6 +23,10 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _TAG = "tag:yaml.org,2002:"
+_MOST = 2_000_000
+"""Values that a document may have once its aliases are written out; a few lines can stand for billions."""
+_DIGITS = 4000
+"""Of a whole number; Python reads no more than 4300, and no setting is that long."""
 _WORDS: tuple[tuple[str, str, str], ...] = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -109,6 +113,8 @@ def _core_schema(cls: Any) -> None:
 
 def _int(loader: Any, node: Any) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > _DIGITS:
+        raise yaml.MarkedYAMLError(problem=f"a number of {len(text)} digits", problem_mark=node.start_mark)
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
 
@@ -138,7 +144,8 @@ def load(text: str, source: str = "text") -> Document:
     Raises
     ------
     YamlError
-        It is not YAML, not plain data, names a key twice, or holds itself. Gives line and column.
+        It is not YAML, not plain data, names a key twice, holds itself, or grows beyond measure by
+        its aliases. Gives line and column.
     """
     loader = _Loader(text)
     places: dict[Path_, Place] = {}
@@ -151,9 +158,13 @@ def load(text: str, source: str = "text") -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise YamlError(f"{where}: this is not plain YAML: {error.problem or error.context}") from None
+        line = "" if mark is None else "".join(text.split("\n")[mark.line : mark.line + 1])
+        tab = mark is not None and line[mark.column : mark.column + 1] == "\t"
+        hint = "; a tab stands there: write spaces" if tab else ""
+        raise YamlError(f"{where}: this is not plain YAML: {error.problem or error.context}{hint}") from None
     except yaml.YAMLError as error:
-        raise YamlError(f"{source}: this is not plain YAML: {error}") from None
+        said = str(error).partition("\n")[0]
+        raise YamlError(f"{source}: this is not plain YAML: {said}") from None
     except RecursionError:
         raise YamlError(f"{source}: this is nested too deeply") from None
     finally:
@@ -196,16 +207,16 @@ def _untyped(node: Any) -> Node:
 
 def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:
     """Note where each node begins. A node that is used twice (an alias) is noted once."""
-    done: set[int] = set()
+    done: dict[int, int] = {}
     inside: list[int] = []
 
-    def walk(node: Any, path: Path_, mark: Any) -> None:
+    def walk(node: Any, path: Path_, mark: Any) -> int:
         places.setdefault(path, Place(mark.line + 1, mark.column + 1))
         if id(node) in inside:
             raise YamlError(f"{_say(source, node)}: this anchor holds itself")
         if id(node) in done:
-            return
-        done.add(id(node))
+            return done[id(node)]
+        size = 1
         inside.append(id(node))
         if isinstance(node, yaml.MappingNode):
             seen: set[Any] = set()
@@ -214,11 +225,17 @@ def _note_places(root: Any, source: str, places: dict[Path_, Place]) -> None:
                 if name is not None and (key.tag, name) in seen:
                     raise YamlError(f"{_say(source, key)}: the key {name!r} is here a second time")
                 seen.add((key.tag, name))
-                walk(value, (*path, name), key.start_mark)
+                size += walk(value, (*path, name), key.start_mark)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
-                walk(value, (*path, i), value.start_mark)
+                size += walk(value, (*path, i), value.start_mark)
+        if size > _MOST:
+            raise YamlError(
+                f"{_say(source, node)}: with its aliases written out this has over {_MOST:,} values"
+            )
         inside.pop()
+        done[id(node)] = size
+        return size
 
     walk(root, (), root.start_mark)
 

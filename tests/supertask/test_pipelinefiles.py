@@ -551,3 +551,40 @@ def test_whatever_is_edited_is_read_back(tmp_path_factory, changes, importing):
     assert read == pipeline
     assert read._content() == pipeline._content()
     assert Pipeline.from_dict(json.loads(json.dumps(pipeline.to_dict()))) == pipeline
+
+
+def test_parts_that_have_the_shape_keep_their_place_beside_those_that_have_not(write):
+    path = write("p.yaml", """\
+        tasks:
+          isr: HERE:IsrTask
+          7: HERE:IsrTask
+        subsets:
+          s: [[], isrr]
+        contracts:
+          - {contract: 7}
+          - isr.level = 3
+        """)  # fmt: skip
+    problems = [p.partition("\n")[0] for p in problems_of(path)]
+    assert [p.partition("p.yaml:")[2].split(": ")[0] for p in problems] == [
+        "3:3",
+        "5:7",
+        "7:6",
+        "5:11",
+        "8:5",
+    ]
+    assert problems[0].endswith("the key 7 must be text: put it in quotes")
+    assert "'contract' must be text, got 7" in problems[2]
+    assert "no task 'isrr' (did you mean 'isr'?)" in problems[3]
+
+
+def test_a_contract_nested_without_end_is_refused():
+    with pytest.raises(ExpressionError, match="nested more than 200 deep"):
+        Pipeline().add_contract("not " * 3000 + "true")
+    Pipeline().add_contract("(" * 3000 + "1 == 1" + ")" * 3000)
+
+
+def test_a_module_that_ends_the_program_is_named(write, tmp_path, monkeypatch):
+    write("ending.py", "raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = problems_of(write("p.yaml", "tasks: {isr: 'ending:Task'}\n"))
+    assert "module 'ending' raises SystemExit: 3" in problem

@@ -114,9 +114,25 @@ def test_what_is_not_plain_is_refused_with_its_place(text, message):
         load(text, "t")
 
 
-def test_many_aliases_of_aliases_cost_nothing():
-    levels = "\n".join(f"l{i + 1}: &l{i + 1} [{', '.join([f'*l{i}'] * 10)}]" for i in range(9))
-    assert len(load(f"l0: &l0 lol\n{levels}").places) < 1000
+def _laughs(levels):
+    lines = [f"l{i + 1}: &l{i + 1} [{', '.join([f'*l{i}'] * 10)}]" for i in range(levels)]
+    return "\n".join(["l0: &l0 lol", *lines])
+
+
+def test_some_aliases_of_aliases_cost_nothing():
+    assert len(load(_laughs(4)).places) < 1000
+
+
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused():
+    with pytest.raises(
+        YamlError, match=r"t:8:5: with its aliases written out this has over 2,000,000 values"
+    ):
+        load(_laughs(9), "t")
+
+
+def test_a_number_longer_than_any_setting_is_refused_with_its_place():
+    with pytest.raises(YamlError, match=r"t:1:4: .*a number of 5000 digits"):
+        load(f"a: {'9' * 5000}", "t")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
