@@ -36,7 +36,15 @@ def warm_us_per_job() -> float | None:
     python = _install()
     with tempfile.TemporaryDirectory(prefix="experimaestro-") as work:
         for label in ("cold", "warm"):
-            command = [python, folder / "bench_xpm.py", str(JOBS), "normal", "2", work, label]
+            command: list[str | Path] = [
+                python,
+                folder / "bench_xpm.py",
+                str(JOBS),
+                "normal",
+                "2",
+                work,
+                label,
+            ]
             environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
@@ -52,7 +60,15 @@ def _install() -> Path:
     if not stamp.is_file() or stamp.read_text() != REQUIREMENT:
         print(f"installing {REQUIREMENT} into {ENVIRONMENT.name} …", file=sys.stderr, flush=True)
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            REQUIREMENT,
+        ]
         subprocess.run(command, check=True)
         stamp.write_text(REQUIREMENT)
     return python
