@@ -11,4 +11,3 @@
 
 All work on columns, nothing loops over quanta in Python but what a user's function does.
 """
-

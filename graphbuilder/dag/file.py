@@ -171,6 +171,7 @@ def _write(dag: Plan, writer: _Writer) -> None:
             for i, (node, table) in enumerate(zip(dag.tasks, dag.quantum_tables, strict=True))
         ],
         "bundlings": list(dag.bundlings),
+        "about_bundlings": [dict(bundling.about) for bundling in dag.bundlings.values()],
         "left_out": [
             {"label": part.label, "why": part.why, "columns": list(part.columns)} for part in dag.left_out
         ],
@@ -382,9 +383,10 @@ def _parts(reader: _Reader) -> dict[str, Any]:
         for i, s in enumerate(outline["left_out"])
     ]
     bundlings = {}
+    about = outline.get("about_bundlings") or [{}] * len(outline["bundlings"])
     for i, name in enumerate(outline["bundlings"]):
         ends, indices = reader.column(f"bundlings/{i}/ends"), reader.column(f"bundlings/{i}/quanta")
-        bundlings[name] = Bundling(name, ends, indices)
+        bundlings[name] = Bundling(name, ends, indices, about[i])
     return {
         "meta": meta,
         "tasks": nodes,

@@ -196,6 +196,8 @@ class Bundling:
     """Shape (bundles + 1,): where each begins in `indices`."""
     indices: npt.NDArray[np.int32]
     """Shape (quanta,): quantum indices, each exactly once."""
+    about: Mapping[str, Any] = attrs.field(factory=dict)
+    """How it was made: JSON values; what its tasks need, see `graphbuilder.dag.requests`."""
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

@@ -15,7 +15,7 @@ from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.repograph.columns import Edges
 from supertask.repograph.space import UnitSpace, UnitTable
 from supertask.repograph.tables import DatasetTable, QuantumTable
-from supertask.unitmodels import load_unit_model
+from supertask.unitmodels import load_unit_model, unit_model_to_dict
 
 
 def layered(
@@ -87,6 +87,7 @@ def layered(
             )
         )  # fmt: skip
     return ScienceDag(
-        meta=DagMeta("u/test/run", "0", ""), tasks=nodes, quanta=quanta, space=space, tables=tables,
+        meta=DagMeta("u/test/run", "0", "", unit_model=unit_model_to_dict(model)),
+        tasks=nodes, quanta=quanta, space=space, tables=tables,
         producers=producers, identities=np.zeros((total, 16), np.uint8),
     )  # fmt: skip
