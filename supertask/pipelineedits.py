@@ -267,7 +267,10 @@ def _set_at(config: Any, path: str, value: Any) -> None:
     while steps:
         dotted = ".".join(steps)
         if dotted in node or len(steps) == 1:
-            node[dotted] = value
+            if isinstance(node.get(dotted), list) and isinstance(value, list):
+                _resequence(node[dotted], value)  # a list on one line stays on one line
+            else:
+                node[dotted] = value
             return
         inner = node.get(steps[0])
         if isinstance(inner, Mapping) and "config" in inner:

@@ -11,8 +11,11 @@ from supertask.configbase import ConfigBase
 from supertask.configfields import ConfigField, Configurable
 from supertask.kinds.base import MISSING
 from supertask.pipeline import Pipeline, TaskDef
+from supertask.policy import FailurePolicy
 
 __all__ = ["page"]
+
+_HEADS = ("| field | type | default | here | what it is |", "|---|---|---|---|---|")
 
 
 def page(pipeline: Pipeline, title: str) -> Iterator[str]:
@@ -44,6 +47,13 @@ def page(pipeline: Pipeline, title: str) -> Iterator[str]:
         for contract in pipeline.contracts:
             yield f"- `{contract.expression}`{f': {contract.message}' if contract.message else ''}"
         yield ""
+    yield from (
+        "## When quanta fail",
+        "",
+        "Each task has a `policy`; it is listed above where it is another.",
+        "",
+    )
+    yield from (*_HEADS, *_fields(FailurePolicy(), "policy.", set()), "")
 
 
 def _task(label: str, task: TaskDef) -> Iterator[str]:
@@ -64,14 +74,23 @@ def _task(label: str, task: TaskDef) -> Iterator[str]:
             units = ", ".join(kind.units)
             yield f"| `{kind.name}` | `{name}` | {role} | {units} | {kind.storage} | {_cell(f.doc)} |"
         yield ""
-    fields = list(_fields(task.config, "", set(task.dataset_fields)))
+    fields = [*_fields(task.config, "", {*task.dataset_fields, "policy"}), *_policy(task.config)]
     if fields:
-        yield from ("| field | type | default | here | what it is |", "|---|---|---|---|---|", *fields, "")
+        yield from (*_HEADS, *fields, "")
+
+
+def _policy(config: ConfigBase) -> Iterator[str]:
+    """Yield the rows of the failure policy whose values are not as they come: all tasks have one."""
+    policy = getattr(config, "policy", None)
+    if isinstance(policy, FailurePolicy):
+        plain = set(_fields(FailurePolicy(), "policy.", set()))
+        yield from (row for row in _fields(policy, "policy.", set()) if row not in plain)
 
 
 def _on_data(pipeline: Pipeline, label: str) -> Iterator[str]:
     listed = rows(pipeline, label)
     if listed:
+        yield from ("For some data it is otherwise:", "")
         yield from ("| when | then | rank |", "|---|---|---|")
         for row in listed:
             yield f"| `{_cell(row['when'])}` | `{_cell(row['then'])}` | {row['rank']} |"

@@ -479,6 +479,15 @@ def test_an_edit_in_python_keeps_comments_and_order(write, tmp_path):
     assert Pipeline.load(tmp_path / "q.yaml") == pipeline
 
 
+def test_a_list_on_one_line_stays_on_one_line(write):
+    path = write("p.yaml", "tasks: {isr: {class: HERE:IsrTask, config: {orders: [1, 2]}}}  # so\n")
+    pipeline = Pipeline.load(path).applyConfigOverrides(["isr:orders[0]=7", "isr:orders[1]=8"])
+    pipeline.save(path)
+    assert (
+        path.read_text() == f"tasks: {{isr: {{class: {HERE}:IsrTask, config: {{orders: [7, 8]}}}}}}  # so\n"
+    )
+
+
 def test_imports_stay_imports_and_what_is_changed_stands_over_them(write, tmp_path):
     write("common/p.yaml", COMMON)
     path = write("q.yaml", "# mine\nimports:\n  - common/p.yaml  # theirs\n")

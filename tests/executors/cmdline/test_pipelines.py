@@ -79,6 +79,15 @@ def test_docs_are_written_from_what_configs_say_of_themselves(call, tmp_path, fi
     assert "| `gain` | float | `2.0` |" in page
 
 
+def test_docs_tell_of_policies_once_and_where_they_are_another(call, file):
+    page = call(
+        "pipeline", "docs", file, "-c", "isr:policy.timeout=60", "-c", "isr{band = 'r'}:flat_minimum=0.3"
+    ).out
+    assert "| `policy.timeout` | a float or None, s | `None` | `60.0` |" in page
+    assert page.count("| `policy.memory` |") == 1
+    assert "For some data it is otherwise:" in page
+
+
 def test_a_part_of_a_pipeline_is_named_by_its_subset(call, file):
     assert "3 tasks" in call("pipeline", "check", f"{file}#masters").out
 
