@@ -80,7 +80,7 @@ class Homes:
             return None
 
     def types(self, name: str) -> Mapping[str, type[Dataset]]:
-        """Return dataset types by name: all, or if the one named is there perhaps it alone, which is quicker."""
+        """Return dataset types by name: all, or those at hand if the one named is among them."""
         if isinstance(self.butler, Butler):
             return self.butler.registry.types(name)
         return self.butler.dataset_types()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from supertask.conditions import And, Compare, Comparison, Condition, Constant, 
 from supertask.dataids import DataId, Key
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, Problems, did_you_mean
-from supertask.rows import UnitRows
+from supertask.rows import DatasetRows, UnitRows
 from supertask.units import FieldKind, UnitModel
 
-__all__ = ["handles", "narrow", "required_keys", "unit_dicts"]
+__all__ = ["handles", "narrow", "required_keys", "row_handles", "unit_dicts"]
 
 
 def required_keys(model: UnitModel, dataset_type: type[Dataset], units: Mapping[str, Any]) -> dict[str, Key]:
@@ -99,21 +99,31 @@ def handles(
     rows = reader.datasets(dataset_type)
     if not len(rows.ids):
         return []
+    found, columns = _row_handles(model, reader, rows, keys)
+    # A reader lets pass what is null; here a unit must have the key that was asked for.
+    required = [(columns[unit], key) for unit, key in keys.items()]
+    return sorted(d for i, d in enumerate(found) if all(column[i] == key for column, key in required))
+
+
+def row_handles(model: UnitModel, reader: Reader, rows: DatasetRows) -> list[Dataset]:
+    """Return a handle for each row that a reader gave, in their order."""
+    return _row_handles(model, reader, rows, {})[0] if len(rows.ids) else []
+
+
+def _row_handles(
+    model: UnitModel, reader: Reader, rows: DatasetRows, further: Iterable[str]
+) -> tuple[list[Dataset], dict[str, list[Any]]]:
+    """Return a handle for each row, and the keys of each unit, further ones too."""
+    dataset_type = rows.dataset_type
     leaves = model.leaves(dataset_type.units)
     closure = model.closure(dataset_type.units)
     known = _Keys(model, reader)
-    columns = {unit: known.values(unit, known.follow(leaves, rows.units, unit)) for unit in {*closure, *keys}}
+    units = {*closure, *further}
+    columns = {unit: known.values(unit, known.follow(leaves, rows.units, unit)) for unit in units}
     shape = DataId.shape(closure)
     sorted_columns = [columns[u] for u in shape.names]
     values = zip(*sorted_columns, strict=True) if closure else [()] * len(rows.ids)
-    # A reader lets pass what is null; here a unit must have the key that was asked for.
-    required = [(columns[unit], key) for unit, key in keys.items()]
-    found = [
-        dataset_type(DataId.from_sorted(shape, v))
-        for i, v in enumerate(values)
-        if all(column[i] == key for column, key in required)
-    ]
-    return sorted(found)
+    return [dataset_type(DataId.from_sorted(shape, v)) for v in values], columns
 
 
 def unit_dicts(model: UnitModel, reader: Reader, unit: str) -> list[dict[str, Any]]:
