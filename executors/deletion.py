@@ -14,6 +14,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from executors.journal import Journal
 from executors.leftovers import Presence
@@ -137,6 +139,15 @@ class Deleter:
             self._journal.write(json.dumps(line, separators=(",", ":")))
         self._journal.sync()
         self._pending += doomed
+
+    def delete_at_end(self, statuses: npt.NDArray[np.uint8]) -> list[str]:
+        """Delete what need not stay now that the run ends; return what stands in the way."""
+        doomed = self.keeper.at_end(statuses) if self.keeper is not None else []
+        if not doomed:
+            return []
+        self.write_down(doomed)
+        problem = self.delete()
+        return [problem] if problem else []
 
     def delete(self) -> str:
         """Delete what was written down; return what stands in the way, which the next call tries again."""

@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,11 +35,13 @@ from executors.events import (
     Listener,
     QuantaBlocked,
     QuantumEnded,
+    QuantumProgressed,
     QuantumStarted,
     Registered,
     RunFinished,
     RunStarted,
 )
+from executors.jobrequests import job_requests, surroundings_of
 from executors.journal import Header, Journal, encode_attempt, encode_retry
 from executors.leftovers import sweep
 from executors.openbundles import OpenBundles
@@ -56,6 +59,7 @@ from executors.runfolder import RunFolder
 from executors.schedule import Schedule, Work
 from executors.signals import heeding
 from executors.taskset import TaskSet, outside_init_inputs
+from executors.tokens import TokenSchedule, token_use
 from executors.workplace import WorkplaceSpec, sweep_left_over
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
@@ -91,6 +95,12 @@ class Options:
     """Name of a dataset type, or a pattern → how long such stay, see `executors.retention.policies_for`."""
     workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
     """Where quanta work. What may be elided follows from `retention`."""
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    """Of this run, besides those that earlier sessions gave it."""
+    tokens: Mapping[str, int] = attrs.field(factory=dict)
+    """Name → how many tokens there are."""
+    token_folder: str = ""
+    """Where they are shared with other runs."""
 
 
 class Driver:
@@ -178,8 +188,13 @@ class Driver:
         self.init_inputs = [(t.name, t.storage, location) for t, location in init]
         outside = LimitedButler(self.datastore, plan.model, {t(): where for t, where in init}, {})
         self.tasks = TaskSet(nodes, outside)
-        self.retrying = Retrying(plan, policies_of(nodes, self.tasks, options.policies), found.memory)
-        opening.prepare_repository(plan, self._butler, self.datastore, self.tasks)
+        self.jobs = job_requests(nodes, self.tasks)
+        changed = policies_of(nodes, self.tasks, options.policies, self.jobs)
+        self.retrying = Retrying(plan, changed, found.memory)
+        tags = opening.run_tags(self._butler, run, options.tags)
+        self.surroundings = surroundings_of(plan, self.tasks, self.jobs, self.folder.root, tags)
+        self._use = token_use(nodes, self.tasks, options.tokens, options.token_folder)
+        opening.prepare_repository(plan, self._butler, self.datastore, self.tasks, tags)
         self.header = Header(
             run=run,
             plan=opening.plan_identity(plan),
@@ -187,6 +202,7 @@ class Driver:
             tasks=tuple((t.label, t.first, t.count) for t in nodes),
             plan_file=str(Path(self._plan_file).absolute()) if self._plan_file else "",
             repository=plan.meta.repository,
+            tags=tags,
         )
         self.journal = Journal(self.folder, self.header)
         self._deleter = Deleter(plan, self._butler, self.datastore, self.journal, lambda q: self._numbers[q])
@@ -217,7 +233,8 @@ class Driver:
         self._catch_up(found, adopted)
         most = options.max_failures
         bundling = plan.bundling(options.bundling) if options.bundles else None
-        self.schedule = Schedule(
+        make = Schedule if self._use is None else partial(TokenSchedule, self._use)
+        self.schedule = make(
             plan.successors(),
             bundling,
             statuses=statuses,
@@ -232,7 +249,7 @@ class Driver:
         done = np.isin(statuses, [s.code for s in QuantumStatus if s.finished])
         self.finished_before = int(done.sum())
         finished = {t.label: int(done[t.first : t.first + t.count].sum()) for t in nodes}
-        self._emit(RunStarted(run, {t.label: t.count for t in nodes}, finished))
+        self._emit(RunStarted(run, {t.label: t.count for t in nodes}, finished, self.folder.root))
         self.events.settle(1.0, last=False)
 
     def _locate_init(self, dataset_type: type[Dataset]) -> str:
@@ -250,27 +267,12 @@ class Driver:
             quantum = self.plan.quanta[begun.index]
             outputs = [d for datasets in quantum.outputs.values() for d in datasets]
             sweep(self.datastore, (place(type(d), d.dataId, run) for d in outputs))
-            self._lost(begun.index, begun.number, begun.header.host, begun.header.pid, begun.time)
+            self.journal.write(encode_attempt(opening.lost_attempt(self.plan, begun), self.header))
         # Their registered rows speak of files that are gone; what is made again is registered anew.
         quanta = (self.plan.quanta[index] for index in found.gone)
         gone = [d for quantum in quanta for datasets in quantum.outputs.values() for d in datasets]
         if gone:
             self._butler.remove(gone, run=run, skip_missing=True)
-
-    def _lost(self, index: int, number: int, host: str, pid: int, start: int) -> None:
-        attempt = Attempt(
-            index=index,
-            identity=self.plan.identities[index].tobytes(),
-            label=self.plan.task_of(index).label,
-            status=QuantumStatus.LOST,
-            number=number,
-            host=host,
-            pid=pid,
-            start=start,
-            end=time.time_ns(),
-            reason="its process ended before it did",
-        )
-        self.journal.write(encode_attempt(attempt, self.header))
 
     def _catch_up(self, found: Replay, adopted: Sequence[Attempt]) -> None:
         """Register what earlier sessions made and did not come to register."""
@@ -321,6 +323,10 @@ class Driver:
         if self.events:
             label = self.plan.task_of(index).label
             self._emit(QuantumStarted(index, label, number, host, pid, time_ns))
+
+    def progressed(self, index: int, fraction: float, message: str) -> None:
+        """Take note of how far a quantum is, as its task says."""
+        self._emit(QuantumProgressed(index, self.plan.task_of(index).label, fraction, message))
 
     def ended(self, attempt: Attempt) -> None:
         """Take note of what came of an attempt; it is in the journal."""
@@ -405,7 +411,8 @@ class Driver:
 
     def open_files(self) -> list[int]:
         """Return the files that are this process's alone: its lock and its journal."""
-        return [self._lock.fileno(), *self.journal.filenos()]
+        held = self._use.tokens.filenos() if self._use is not None else []
+        return [self._lock.fileno(), *self.journal.filenos(), *held]
 
     def stop(self) -> None:
         """Begin nothing more: somebody wants this to end."""
@@ -430,7 +437,7 @@ class Driver:
             self.schedule.cancel()
         if not at_once:
             self.collector.flush(last=True)
-            self._delete_at_end()
+            self.collector.problems += self._deleter.delete_at_end(self.schedule.statuses)
             self._problems += note_caveats(self._butler, self.folder.run, self.tally.caveats())
         tasks = self.tally.tasks(self.header.tasks, self.schedule.statuses)
         self.events.settle(0.5 if at_once else 10.0)
@@ -449,21 +456,13 @@ class Driver:
             registered=self.collector.n_registered,
             unregistered=len(self.collector),
             finished_before=self.finished_before,
+            tags=self.header.tags,
         )
         self._say_session("ended", interrupted=self.interrupted, registered=report.registered)
         self.sync()
         self._emit(RunFinished(report))
         self.events.settle(0.5 if at_once else 10.0)
         return report
-
-    def _delete_at_end(self) -> None:
-        keeper = self._deleter.keeper
-        doomed = keeper.at_end(self.schedule.statuses) if keeper is not None else []
-        if doomed:
-            self._deleter.write_down(doomed)
-            problem = self._deleter.delete()
-            if problem:
-                self.collector.problems.append(problem)
 
     # -- telling ------------------------------------------------------------------------------
 

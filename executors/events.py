@@ -32,6 +32,7 @@ __all__ = [
     "Listener",
     "QuantaBlocked",
     "QuantumEnded",
+    "QuantumProgressed",
     "QuantumStarted",
     "Registered",
     "RunFinished",
@@ -57,6 +58,8 @@ class RunStarted:
     """Task label → number of quanta, in the plan's order."""
     finished: dict[str, int]
     """Task label → how many of them earlier sessions of the run finished; they are skipped."""
+    root: str = ""
+    """Folder of the repository."""
 
 
 @attrs.frozen
@@ -71,6 +74,18 @@ class QuantumStarted:
     pid: int
     time: int
     """UTC, ns since 1970."""
+
+
+@attrs.frozen
+class QuantumProgressed:
+    """A task said how far it is; told now and then, not each time."""
+
+    index: int
+    label: str
+    fraction: float
+    """0 to 1."""
+    message: str
+    """What is being done; may be empty."""
 
 
 @attrs.frozen
@@ -127,6 +142,7 @@ class RunFinished:
 Event = (
     RunStarted
     | QuantumStarted
+    | QuantumProgressed
     | QuantumEnded
     | QuantaBlocked
     | BundleStarted

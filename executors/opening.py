@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import attrs
 import numpy as np
 
+from executors.jobrequests import task_tags
 from executors.leftovers import Presence, sweep
 from executors.outcome import Attempt, QuantumStatus
 from executors.plankeeping import keep_plan
 from executors.processes import end_holders, is_alive
-from executors.replay import Replay, replay
+from executors.replay import Begun, Replay, replay
 from executors.resources import environment
 from executors.retention import remake
 from executors.runfolder import RunFolder, is_held
@@ -33,14 +34,17 @@ from supertask.datasets import Dataset
 from supertask.errors import DatasetNotFoundError, ExecutionError
 from supertask.identities import canonical, digest
 from supertask.rows import FileRecord
+from supertask.tags import check_tags
 from supertask.taskdefs import config_type, overrides_type
 
 __all__ = [
     "check_repository",
     "earlier_work",
+    "lost_attempt",
     "plan_identity",
     "prepare_repository",
     "registered_before",
+    "run_tags",
     "wait_for_workers",
 ]
 
@@ -219,8 +223,35 @@ def _registered(plan: ScienceDag, butler: AbstractButler, run: str) -> Iterator[
                     yield _There(dataset_type, location, int(rows.sizes[i]), digests[16 * i : 16 * i + 16])
 
 
+def lost_attempt(plan: ScienceDag, begun: Begun) -> Attempt:
+    """Return what became of an attempt that has no end, and nobody to come to one."""
+    return Attempt(
+        index=begun.index,
+        identity=plan.identities[begun.index].tobytes(),
+        label=plan.task_of(begun.index).label,
+        status=QuantumStatus.LOST,
+        number=begun.number,
+        host=begun.header.host,
+        pid=begun.header.pid,
+        start=begun.time,
+        end=time.time_ns(),
+        reason="its process ended before it did",
+    )
+
+
+def run_tags(butler: AbstractButler, run: str, tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tags of a run: what earlier sessions gave it, and over it `tags`."""
+    there = run in {c.name for c in butler.collection_infos()}
+    found = butler.run_provenance(run).get("tags", {}) if there else {}
+    return {**found.get("run", {}), **check_tags(tags, "this run")}
+
+
 def prepare_repository(
-    plan: ScienceDag, butler: AbstractButler, datastore: Datastore, tasks: TaskSet
+    plan: ScienceDag,
+    butler: AbstractButler,
+    datastore: Datastore,
+    tasks: TaskSet,
+    tags: Mapping[str, Any] | None = None,
 ) -> None:
     """Make the run, record what made it, and write what is known before any quantum runs.
 
@@ -241,7 +272,14 @@ def prepare_repository(
     found = butler.run_provenance(run)
     now = {**environment(), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     sessions = [*found.get("sessions", ()), now]
+    of_types = {
+        t.name: of_task
+        for label, of_task in task_tags(plan, tasks).items()
+        for t in tasks[label].getDatasetClasses().outputs.values()
+        if of_task
+    }
     provenance = {
+        "tags": {"run": dict(tags or {}), "types": found.get("tags", {}).get("types", {}) | of_types},
         "plan": {
             "identity": plan_identity(plan),
             "quanta": plan.n_quanta,

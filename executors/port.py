@@ -54,6 +54,9 @@ class ExecutionFramework(abc.ABC):
         retain: Mapping[str, str] | None = None,
         scratch: str | Path | None = None,
         scratch_size: int | None = None,
+        tags: Mapping[str, str | int | float | bool] | None = None,
+        tokens: Mapping[str, int] | None = None,
+        token_folder: str | Path | None = None,
     ) -> Report:
         """Run a plan, or what is left of it.
 
@@ -86,6 +89,13 @@ class ExecutionFramework(abc.ABC):
             Folder on a local disk: quanta read copies of their inputs there, and write outputs there first.
         scratch_size : int, optional
             Bytes that these copies may take for each process; those used longest ago go first.
+        tags : Mapping, optional
+            Words to find the run and its outputs by, besides those it has; see `supertask.tags`.
+        tokens : Mapping, optional
+            How many there are of what tasks need tokens of, such as ``{"gpu": 2}``; see `supertask.tokens`.
+        token_folder : path, optional
+            Folder by which tokens are shared with all runs of this machine that name it; unless given, they
+            are this run's own.
 
         Returns
         -------
@@ -112,6 +122,9 @@ class ExecutionFramework(abc.ABC):
             ),
             policies=policies or {},
             retry_failed=retry_failed,
+            tags=tags or {},
+            tokens=tokens or {},
+            token_folder=str(token_folder or ""),
         )
         self.prepare(dag, butler)
         driver = Driver(

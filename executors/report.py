@@ -114,6 +114,8 @@ class Report:
     """What is to be known of outputs that were made."""
     plan_file: str = ""
     """Where the plan is, if it is in a file."""
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    """Of the run."""
 
     @property
     def counts(self) -> dict[QuantumStatus, int]:
@@ -139,6 +141,7 @@ class Report:
         """Return it as plain data, fit for JSON."""
         return {
             "run": self.run,
+            "tags": dict(self.tags),
             "exit_code": self.exit_code,
             "active": self.active,
             "interrupted": self.interrupted,
@@ -344,6 +347,7 @@ def status(root: str | Path, run: str) -> Report:
         active=active,
         caveats=tally.caveats(),
         plan_file=next((h.plan_file for h in reversed(found.headers) if h.plan_file), ""),
+        tags=found.headers[-1].tags,
     )
 
 

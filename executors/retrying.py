@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from executors.jobrequests import JobRequests, asked_for
 from executors.limits import Limits, LimitsOfTask
 from executors.outcome import Attempt
 from executors.policy import Retry, Tried, decide, failures_allowed, grown
@@ -44,9 +45,9 @@ class Verdict:
 
 
 def policies_of(
-    nodes: Iterable[TaskNode], tasks: TaskSet, changes: PolicyChanges
+    nodes: Iterable[TaskNode], tasks: TaskSet, changes: PolicyChanges, jobs: JobRequests | None = None
 ) -> dict[str, PoliciesOfTask]:
-    """Return the policies of each task: what the plan says, and over it what this run is told.
+    """Return the policies of each task: what the plan says, over it submit hooks, and then this run.
 
     Raises
     ------
@@ -63,6 +64,8 @@ def policies_of(
     said: set[str] = set()
     for label, node in by_label.items():
         policies = _planned(node, tasks)
+        if jobs and label in jobs:
+            policies = asked_for(policies * len(jobs[label]) if len(policies) == 1 else policies, jobs[label])
         for which in (ALL, label):
             try:
                 policies = [policy.replace(**changes.get(which, {})) for policy in policies]
