@@ -83,6 +83,8 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         "range": (f"visit >= {_FIRST} AND visit < {_FIRST + size}", ["raw/all", "calib"]),
         "run": (visits, [_SMALL, "calib"]),
         "tagged": (visits, [_PICKED, "calib"]),
+        "run_alone": ("", [_SMALL, "calib"]),
+        "tagged_alone": ("", [_PICKED, "calib"]),
     }
     with databases() as known:
         for name, url in known.items():

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from graphbuilder.following import Followed
 from graphbuilder.needs import Needs
-from graphbuilder.widening import Wider, narrow_through_relations
+from graphbuilder.widening import Wider, narrow_through_relations, sides_led_to
 from supertask.butler.port import Reader
 from supertask.conditions import Condition, conjuncts, names
 from supertask.datasets import Dataset
@@ -65,7 +66,10 @@ def load_repo_graph(
     """
     relation_names = needs.relations(model)
     spoken_of = [{n.unit for n in names(c)} for c in conjuncts(where)]
+    followed = None if narrowed else _follow(reader, model, needs, relation_names, spoken_of)
     relations, sides = narrow_through_relations(model, reader, relation_names, spoken_of)
+    if followed is not None:
+        followed.narrow_reached(relations)
     units = needs.all_units(model)
     wider = Wider(reader, model, relation_names)
     if open_reader is not None:
@@ -93,7 +97,9 @@ def load_repo_graph(
             end = np.concatenate([c.end for c in certified])
             validity[dataset_type] = Validity(begin[order], end[order], rank[order])
         else:
-            table, order = dataset_table(space, dataset_type, [wider.datasets(dataset_type)])
+            there = None if followed is None else followed.rows.get(dataset_type)
+            rows = wider.datasets(dataset_type) if there is None else there
+            table, order = dataset_table(space, dataset_type, [rows])
             if dataset_type in wider.beyond:
                 beyond[dataset_type] = wider.beyond[dataset_type][order]
         tables[dataset_type] = table
@@ -115,6 +121,23 @@ def load_repo_graph(
     beyond_units = {u: mask for u in units if (mask := wider.beyond_unit(u, space.tables[u].ids)) is not None}
     widened = {n: relation_table(space, rows) for n, rows in wider.relations(relations).items()}
     return RepoGraph(space, tables, coded, validity, beyond, beyond_units, widened), tuple(steps)
+
+
+def _follow(
+    reader: Reader,
+    model: UnitModel,
+    needs: Needs,
+    relations: Sequence[str],
+    spoken_of: Sequence[set[str]],
+) -> Followed | None:
+    """Narrow by what datasets lead to, unless the expression leads to them or inputs are read beyond it."""
+    leads = needs.leads
+    if leads is None or (needs.untrimmed and spoken_of):
+        return None
+    led_to = {
+        u for n in relations for side in sides_led_to(model, n, spoken_of) for u in model.determined(side)
+    }
+    return None if led_to & leads.decided else Followed(reader, model, leads, relations)
 
 
 def _said(spoken_of: Iterable[set[str]], units: Iterable[str]) -> set[str]:

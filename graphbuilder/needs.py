@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from graphbuilder.following import Leads, leads_of
 from graphbuilder.widening import Untrimmed
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
@@ -28,6 +29,8 @@ class Needs:
     """For each task, all units of its quanta, inputs and outputs."""
     untrimmed: tuple[Untrimmed, ...] = ()
     """Inputs that the expression must not narrow."""
+    leads: Leads | None = None
+    """Inputs that all quanta come from, where it is known."""
 
     def all_units(self, model: UnitModel) -> tuple[str, ...]:
         """Return every unit that follows from those of any task."""
@@ -69,7 +72,8 @@ def needs_of(pipeline: Pipeline, model: UnitModel) -> Needs:
                 if field.untrimmed:
                     untrimmed[_untrimmed(model, taskdef, field)] = None
         units.append(frozenset(spoken))
-    return Needs(tuple(inputs), frozenset(calibrations), tuple(units), tuple(untrimmed))
+    needs = Needs(tuple(inputs), frozenset(calibrations), tuple(units), tuple(untrimmed))
+    return attrs.evolve(needs, leads=leads_of(pipeline, model, needs.relations(model)))
 
 
 def _untrimmed(model: UnitModel, taskdef: TaskDef, field: DatasetField) -> Untrimmed:

@@ -20,7 +20,7 @@ from supertask.repograph.columns import group
 from supertask.rows import DatasetRows, RelationRows, TextColumn, UnitRows
 from supertask.units import UnitModel
 
-__all__ = ["Untrimmed", "Wider", "kept_conditions", "narrow_through_relations"]
+__all__ = ["Untrimmed", "Wider", "kept_conditions", "narrow_through_relations", "sides_led_to"]
 
 
 @attrs.frozen
@@ -52,18 +52,26 @@ def narrow_through_relations(
     Returns the relations, and which side of which was narrowed.
     """
     found: dict[str, RelationRows] = {}
-    narrowed = []
+    narrowed: list[tuple[str, tuple[str, ...]]] = []
     for name in relation_names:
-        relation = model.relation(name)
         rows = found[name] = reader.relation(name)
-        for side, other in ((relation.left, relation.right), (relation.right, relation.left)):
-            near, far = set(model.determined(side)), set(model.determined(other))
-            if any(said & (far - near) and not said & (near - far) for said in spoken_of):
-                leaves = model.leaves(model.closure(side))
-                for unit in leaves:
-                    reader.restrict(unit, group(rows.units[unit]).keys)
-                narrowed.append((name, leaves))
+        for side in sides_led_to(model, name, spoken_of):
+            leaves = model.leaves(model.closure(side))
+            for unit in leaves:
+                reader.restrict(unit, group(rows.units[unit]).keys)
+            narrowed.append((name, leaves))
     return found, narrowed
+
+
+def sides_led_to(model: UnitModel, name: str, spoken_of: Sequence[set[str]]) -> list[tuple[str, ...]]:
+    """Return the sides of a relation that a condition does not speak of, but of the other does."""
+    relation = model.relation(name)
+    found = []
+    for side, other in ((relation.left, relation.right), (relation.right, relation.left)):
+        near, far = set(model.determined(side)), set(model.determined(other))
+        if any(said & (far - near) and not said & (near - far) for said in spoken_of):
+            found.append(side)
+    return found
 
 
 class Wider:

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 
+from supertask.butler.readerport import Reader
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
-from supertask.rows import DatasetRows, FileRecord, MadeRows, RelationRows, UnitRows, ValidityRows
+from supertask.rows import FileRecord, RelationRows
 from supertask.units import UnitModel
 
 __all__ = [
@@ -176,51 +175,6 @@ class DeferredDataset:
     def get(self, **parameters: Any) -> Any:
         """Read it; keywords are parameters for a partial read."""
         return self._source.get(self.dataset, self._dataId, parameters=parameters or None, **self._units)
-
-
-class Reader(abc.ABC):
-    """One consistent look at a repository in columns, for preflight and large queries.
-
-    A *selection* narrows it: conjuncts of a condition, each applied to every row that determines
-    all the units it speaks of, and for some units the IDs that are admitted. A row whose value for
-    such a unit is null passes. Rows come in no promised order.
-    """
-
-    @abc.abstractmethod
-    def units(self, unit: str, fields: Collection[str] | None = None) -> UnitRows:
-        """Return the selected instances of a unit, with these of its fields (all unless given)."""
-
-    @abc.abstractmethod
-    def datasets(self, dataset_type: type[Dataset]) -> DatasetRows:
-        """Return the selected datasets of a type in the collections searched, first found first.
-
-        A type that the repository does not know has none.
-        """
-
-    @abc.abstractmethod
-    def made(self, dataset_type: type[Dataset]) -> MadeRows:
-        """Return the selected datasets of a type in every RUN searched, of equal data IDs too."""
-
-    @abc.abstractmethod
-    def calibrations(self, dataset_type: type[Dataset]) -> list[ValidityRows]:
-        """Return, for each CALIBRATION collection searched and in its order, what is valid when."""
-
-    @abc.abstractmethod
-    def relation(self, name: str) -> RelationRows:
-        """Return the selected rows of a relation."""
-
-    @abc.abstractmethod
-    def restrict(self, unit: str, ids: npt.NDArray[np.int64]) -> None:
-        """Admit from now on only these row IDs of a unit (and rows where it is null)."""
-
-    def close(self) -> None:  # noqa: B027 - not every reader holds something
-        """Let go of what the reader holds in the repository; it is not used after."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class AbstractButler(DatasetSource):

@@ -94,6 +94,13 @@ class RegistryReader(Reader):
         """Admit from now on only these row IDs of a unit (and rows where it is null)."""
         self._selection.restrict(unit, ids)
 
+    @_said
+    def count(self, unit: str) -> int:
+        """Return about how many instances of a unit are selected: the highest row ID, if all are."""
+        by_leaf, _ = self._selection.on((unit,))
+        known = [len(self._selection.admitted(unit, constraints)) for constraints in by_leaf.values()]
+        return min(known, default=self._selection.total(unit))
+
     # -- units ----------------------------------------------------------------------------------
 
     @_said
