@@ -95,19 +95,19 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__} does not define run")
 
     def makeSubtask(self, name: str, **kwargs: Any) -> Any:
-        """Make the subtask that a `ConfigurableField` holds.
+        """Make the subtask that a `ConfigurableField` holds; for the constructor of a task.
 
         Parameters
         ----------
         name : str
-            Name of the field, which becomes the subtask's name.
+            Name of the field, which becomes the subtask's name and the attribute that holds it.
         **kwargs
             Further arguments for the constructor of the subtask.
 
         Returns
         -------
         Task
-            The subtask, to keep as an attribute: ``self.detect = self.makeSubtask("detect")``.
+            The subtask, which is ``self.detect`` after ``self.makeSubtask("detect")``.
 
         Raises
         ------
@@ -122,7 +122,9 @@ class Task:
                 f"{type(self.config).__name__} has no ConfigurableField {name!r}{did_you_mean(name, known)}; "
                 f"it has {', '.join(known) or 'none'}"
             )
-        return value.target(config=value.config, name=name, parent=self, **kwargs)
+        subtask = value.target(config=value.config, name=name, parent=self, **kwargs)
+        setattr(self, name, subtask)
+        return subtask
 
     @property
     def call(self) -> Call:

@@ -39,7 +39,7 @@ class ReduceTask(Task):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fit = self.makeSubtask("fit")
+        self.makeSubtask("fit")
 
     def run(self, values):
         with self.timer("all"):
@@ -127,6 +127,11 @@ def test_a_configuration_of_another_class_is_refused():
         ConfigError, match=r"task 'fit' \(FitTask\) is configured by a FitConfig, got ReduceConfig"
     ):
         FitTask(ReduceConfig())
+
+
+def test_a_subtask_is_the_attribute_of_its_name():
+    task = ReduceTask()
+    assert task.makeSubtask("fit") is task.fit
 
 
 def test_only_configurable_fields_make_subtasks():
