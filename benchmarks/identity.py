@@ -32,19 +32,21 @@ def identify(plan: str) -> dict[str, float]:
     from benchmarks.workload import pipeline
     from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.identity import FieldInput, quantum_identities, unit_digests
+    from graphbuilder.quiet import undisturbed
 
     dag = ScienceDag.load(plan)
     configs = {d.label: d.config for d in pipeline().values()}
     begin = time.process_time()
-    digests = {u: unit_digests(dag.space, u) for t in dag.quantum_tables for u in t.columns}
-    made = []
-    for node, table in zip(dag.tasks, dag.quantum_tables, strict=True):
-        fields = {f.dataset_type: name for name, f in configs[node.label].dataset_fields.items()}
-        inputs = [
-            FieldInput(fields[t], edges, lambda rows, t=t: dag.dataset_identities(t, rows))  # type: ignore[misc]
-            for t, edges in table.inputs.items()
-        ]
-        made.append(quantum_identities(node.key, table, inputs, digests.__getitem__))
+    with undisturbed():  # as planning is
+        digests = {u: unit_digests(dag.space, u) for t in dag.quantum_tables for u in t.columns}
+        made = []
+        for node, table in zip(dag.tasks, dag.quantum_tables, strict=True):
+            fields = {f.dataset_type: name for name, f in configs[node.label].dataset_fields.items()}
+            inputs = [
+                FieldInput(fields[t], edges, lambda rows, t=t: dag.dataset_identities(t, rows))  # type: ignore[misc]
+                for t, edges in table.inputs.items()
+            ]
+            made.append(quantum_identities(node.key, table, inputs, digests.__getitem__))
     cpu = time.process_time() - begin
     return {"cpu": cpu, "quanta": dag.n_quanta, "same": bool((np.concatenate(made) == dag.identities).all())}
 

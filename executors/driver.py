@@ -24,7 +24,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
-from executors import opening
+from executors import clobbering, opening
 from executors.collect import Collector
 from executors.deletion import Deleter, without
 from executors.events import (
@@ -181,6 +181,7 @@ class Driver:
         self.workplace = attrs.evolve(options.workplace, elide=tuple(elide))
         sweep_left_over(self.workplace)
         opening.wait_for_workers(self.folder)
+        clobbering.clear_replaced(plan, self._butler, self.datastore, self.folder)
         found = opening.earlier_work(plan, self.folder, self.datastore, resume=options.resume)
         adopted = [] if found.headers else opening.registered_before(plan, self._butler, self.datastore)
         nodes = plan.tasks

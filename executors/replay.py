@@ -92,8 +92,10 @@ class Replay:
     """Quanta that the last session was to try again → number of the attempt that had failed."""
     memory: dict[int, int] = attrs.field(factory=dict)
     """Quanta that ran out of memory → bytes that the next attempt is to be granted."""
-    foreign: set[str] = attrs.field(factory=set)
-    """Locations of what quanta of other plans wrote in this run."""
+    foreign: dict[str, bytes] = attrs.field(factory=dict)
+    """Locations of what quanta of other plans wrote in this run → the identity of each, in hexadecimal."""
+    replaced: dict[str, set[str]] = attrs.field(factory=dict)
+    """Token of a plan that replaces what was there → locations of what went, see `clobbering`."""
     _paths: list[Path] = attrs.field(factory=list)
     _file: Any = None
     _where: Any = None
@@ -265,7 +267,7 @@ class _Reader:
             attempt = int(attempt_text)
             index = index_of(identity, int(index_text))
             if index is None:
-                self.found.foreign.update(place.decode() for _, place in _files(line))
+                self.found.foreign.update((place.decode(), identity) for _, place in _files(line))
             elif attempt >= ended[index]:
                 code = _CODES[status]
                 if exists is not None and code == _SUCCEEDED:
@@ -354,11 +356,30 @@ class _Reader:
                     self.found.blocked.add(index)
         elif event == "retry":
             self._retry(value)
+        elif event == "replaced":
+            self._replaced(value)
         elif event == "session":
             self.found.sessions.append(dict(value))
             if value.get("state") == "began":
                 self.found.blocked.clear()
                 self.found.retries.clear()
+
+    def _replaced(self, value: Mapping[str, Any]) -> None:
+        """Forget what came of quanta whose outputs were removed to be made anew."""
+        self.found.replaced.setdefault(value["token"], set()).update(value["locations"])
+        for location in value["locations"]:
+            self.found.foreign.pop(location, None)
+        for identity, listed in zip(value["quanta"], value["indices"], strict=True):
+            if listed < 0 and self.digests is None:
+                continue  # of another plan, whose indices are not known
+            index = self.index(identity.encode(), listed)
+            if index is not None:
+                self.status[index] = _PLANNED
+                self.registered[index] = 0
+                self.gone.pop(index, None)
+                self.deleted.pop(index, None)
+                self.found.partial.pop(index, None)
+                self.found.tainted.discard(index)
 
     def _retry(self, value: Mapping[str, Any]) -> None:
         index = self.index(value["quantum"].encode(), value["index"])

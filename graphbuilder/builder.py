@@ -16,6 +16,7 @@ from graphbuilder.checks import (
     check_prerequisites,
     check_same_types,
 )
+from graphbuilder.clobber import clobbering
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.identity import (
     Digests,
@@ -121,6 +122,7 @@ class GraphBuilder:
         reuse: Reuse | None = None,
         tasks: Iterable[str] = (),
         like: ScienceDag | None = None,
+        clobber: bool = False,
     ) -> ScienceDag:
         """Work out every quantum and dataset before anything runs.
 
@@ -140,6 +142,9 @@ class GraphBuilder:
             ``..warp``, ``coadd..`` and ``isr..warp``; see `graphbuilder.restrict.labels_of`.
         like : ScienceDag, optional
             Plan the data IDs of this earlier plan alone.
+        clobber : bool, optional
+            Replace what the output run holds of what is planned, when the plan is run; see
+            `graphbuilder.clobber`.
 
         Returns
         -------
@@ -205,7 +210,9 @@ class GraphBuilder:
         dag = self._finish(plan, pipeline, where, bind or {})
         if like is not None:
             dag = like_plan(dag, like)
-        return dag if reuse is None else reused(dag, self.butler, reuse, pipeline)
+        if reuse is not None:
+            dag = reused(dag, self.butler, reuse, pipeline)
+        return clobbering(dag, self.butler) if clobber else dag
 
     # -- one task -----------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ def summary(dag: ScienceDag) -> dict[str, Any]:
         "steps": [{"task": label, "step": step, "left": n} for label, step, n in meta.steps],
         "trimmed": [asdict(t) for t in meta.trimmed],
         "reused": None if meta.reused is None else meta.reused.to_dict(),
+        "replaces": None if meta.replaces is None else asdict(meta.replaces),
         "bundlings": {name: len(b) for name, b in dag.bundlings.items()},
     }
 

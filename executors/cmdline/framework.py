@@ -41,6 +41,8 @@ class Planning:
     """What stands for the code of tasks in identities; what each says, unless given."""
     reuse: Reuse | None = None
     """What earlier runs made and is left out."""
+    clobber: bool = False
+    """Whether what the output run holds already is replaced."""
 
 
 class CmdLineFramework(ExecutionFramework):
@@ -89,6 +91,7 @@ class CmdLineFramework(ExecutionFramework):
             reuse=planning.reuse,
             tasks=planning.tasks,
             like=None if planning.like is None else ScienceDag.load(planning.like),
+            clobber=planning.clobber,
         )
 
     def walk(self, driver: Driver) -> None:

@@ -15,9 +15,11 @@ from executors.cmdline.dag_report import report_of, show_preflight
 from executors.cmdline.options import as_json, planning, repository
 from executors.cmdline.options import command as define
 from executors.cmdline.reusing import partial, reuse_of, reusing, show_reused
+from executors.cmdline.sharded import preflight_in_shards, sharding
 
 if TYPE_CHECKING:
     from executors.cmdline.framework import Planning
+    from executors.cmdline.sharded import Sharding
 
 __all__ = ["command"]
 
@@ -35,6 +37,7 @@ __all__ = ["command"]
 )  # fmt: skip
 @reusing
 @partial
+@sharding
 @as_json
 def command(
     *,
@@ -43,6 +46,7 @@ def command(
     output: Path,
     report: bool,
     part: dict[str, Any],
+    shards: Sharding | None,
     as_json: bool,
     **reusable: Any,
 ) -> None:
@@ -57,8 +61,11 @@ def command(
     with Butler(repo) as butler:
         with terminal.spinner("planning"):
             planning = evolve(planning, **part, reuse=reuse_of(butler, **reusable))
-            dag = CmdLineFramework().preflight(planning, butler)
-            dag.save(output)
+            if shards is None:
+                dag = CmdLineFramework().preflight(planning, butler)
+                dag.save(output)
+            else:
+                dag = preflight_in_shards(planning, shards, butler, output)
         seconds = time.perf_counter() - began
         found = report_of(dag, butler) if report else None
     n_bytes = output.stat().st_size
@@ -89,6 +96,13 @@ def command(
             terminal.note(str(trimmed))
     else:
         show_preflight(found)
+    replaces = dag.meta.replaces
+    if replaces is not None and replaces.count:
+        what = ", ".join(f"{n:,} {name}" for name, n in replaces.datasets.items())
+        terminal.note(
+            f"running it replaces {terminal.counted(replaces.count, 'dataset')} of run {dag.meta.output_run} "
+            f"({terminal.size(replaces.size)}): {what}"
+        )
     empty = [node.label for node in dag.tasks if not node.count]
     if empty:
         terminal.note(f"no quanta of {', '.join(empty)}; why: supertask explain {output}")

@@ -52,13 +52,19 @@ def reusing(function: F) -> F:
 
 
 def partial(function: F) -> F:
-    """Add ``--tasks``, ``--like`` and ``--identity``, as a dict `part`: fields of `Planning`."""
+    """Add ``--tasks``, ``--like``, ``--identity`` and ``--clobber``, as a dict `part`: fields of `Planning`."""
 
     @functools.wraps(function)
     def called(
-        *, tasks: tuple[str, ...] | None, like: Path | None, identity: str | None, **given: Any
+        *,
+        tasks: tuple[str, ...] | None,
+        like: Path | None,
+        identity: str | None,
+        clobber: bool,
+        **given: Any,
     ) -> Any:
-        return function(part={"tasks": tasks or (), "like": like, "identity": identity}, **given)
+        part = {"tasks": tasks or (), "like": like, "identity": identity, "clobber": clobber}
+        return function(part=part, **given)
 
     options: tuple[Callable[[Any], Any], ...] = (
         click.option("--tasks", metavar="A,B,…", default=None,
@@ -70,6 +76,9 @@ def partial(function: F) -> F:
         click.option("--identity", type=click.Choice(["declared", "source"]), default=None,
                      help="What stands for the code of tasks in identities: their version, or their source "
                      "code too; what each task says, unless given."),
+        click.option("--clobber", is_flag=True,
+                     help="Replace what the output run holds already of what is planned, when the plan is "
+                     "run."),
     )  # fmt: skip
     decorated: Any = called
     for option in reversed(options):

@@ -334,15 +334,22 @@ class ScienceDag:
     def with_bundling(self, bundling: Bundling) -> ScienceDag:
         """Return the same plan with one more bundling, which becomes the default."""
         others = {k: b for k, b in self.bundlings.items() if k != bundling.name}
+        return self._with(self.meta, {**others, bundling.name: bundling})
+
+    def with_meta(self, meta: DagMeta) -> ScienceDag:
+        """Return the same plan with other words about where it came from."""
+        return self._with(meta, self.bundlings)
+
+    def _with(self, meta: DagMeta, bundlings: Mapping[str, Bundling]) -> ScienceDag:
         return ScienceDag(
-            meta=self.meta,
+            meta=meta,
             tasks=self.tasks,
             quanta=self.quantum_tables,
             space=self.space,
             tables=self.datasets,
             producers=self.producers,
             identities=self.identities,
-            bundlings={**others, bundling.name: bundling},
+            bundlings=bundlings,
             left_out=self.left_out,
         )
 

@@ -25,7 +25,7 @@ from h5py import h5d, h5p, h5s, h5t
 
 from graphbuilder.dag.columns import FileColumn, StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
-from graphbuilder.dag.reused import Reused
+from graphbuilder.dag.reused import Replaced, Reused
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
@@ -355,6 +355,7 @@ def _parts(reader: _Reader) -> dict[str, Any]:
                 Trimmed(**{**t, "conditions": tuple(t["conditions"])}) for t in said.get("trimmed", ())
             ),
             "reused": None if said.get("reused") is None else Reused.from_dict(said["reused"]),
+            "replaces": None if said.get("replaces") is None else Replaced(**said["replaces"]),
         }
     )
     space = UnitSpace(unit_model_from_dict(meta.unit_model), {})

@@ -7,7 +7,24 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Reused", "TaskReuse"]
+__all__ = ["Replaced", "Reused", "TaskReuse"]
+
+
+@attrs.frozen
+class Replaced:
+    """How much of its output run a plan replaces."""
+
+    token: str
+    """Tells this plan from others that replace the same."""
+    datasets: dict[str, int]
+    """Dataset type → how many."""
+    size: int
+    """Bytes, as far as they are known."""
+
+    @property
+    def count(self) -> int:
+        """How many datasets there are."""
+        return sum(self.datasets.values())
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from graphbuilder.dag.reused import Reused
+from graphbuilder.dag.reused import Replaced, Reused
 from supertask.datasets import Dataset
 from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.quanta import Quantum
@@ -170,6 +170,8 @@ class DagMeta:
     """What the expression took from inputs that quanta gather."""
     reused: Reused | None = None
     """How much was left out as earlier runs made it; None where that was not asked for."""
+    replaces: Replaced | None = None
+    """What it replaces in its output run; None where it may not."""
 
 
 @attrs.frozen(eq=False)
