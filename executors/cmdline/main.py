@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
     "provenance": ("provenance", "Show where a dataset came from, and what was made of it."),
     "diff": ("diff", "Compare two runs: what made them, what they read, and how far their data differ."),
+    "tag": ("tag", "Show or change the tags of a run."),
     "clean": ("clean", "Delete what killed runs left behind, intermediates, or whole runs."),
     "registry": ("registry", "Look after the database of a repository."),
     "demo": ("demo", "Simulate a small survey, or take real frames, and do everything with it."),

@@ -11,8 +11,10 @@ import click
 import numpy as np
 
 from executors.cmdline import terminal
+from executors.cmdline.asking import tag_option
 from executors.cmdline.options import as_json, bind, parse_binds, repository, where, words
 from executors.cmdline.options import command as define
+from supertask.errors import DatasetTypeError, did_you_mean
 from supertask.units import FieldKind
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ Row = dict[str, Any]
 @click.option("--units", metavar="UNIT", default=None, help="List the instances of a unit, such as visit.")
 @where
 @bind
+@tag_option("With TYPE: only those with this tag. Alone: what has it. May be given again.")
 @click.option("--files", is_flag=True, help="Show also where each dataset is stored, and its size.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Show at most so many.")
 @as_json
@@ -49,20 +52,31 @@ def command(
     units: str | None,
     where: str,
     binds: tuple[str, ...],
+    tags: dict[str, str],
     files: bool,
     limit: int | None,
     as_json: bool,
 ) -> None:
     """Show datasets of one TYPE in the repository REPO, or with an option what else it holds."""
     wanted = [bool(dataset_type), types, collections == _LIST, units is not None]
-    if sum(wanted) != 1:
-        raise click.UsageError("give one of: a dataset TYPE, --types, --collections (alone), --units UNIT")
+    if sum(wanted) != 1 and not (tags and not any(wanted)):
+        raise click.UsageError(
+            "give one of: a dataset TYPE, --types, --collections (alone), --units UNIT, --tag NAME=VALUE"
+        )
+    if tags and not dataset_type and any(wanted):
+        raise click.UsageError("--tag goes with a dataset TYPE, or alone")
     from supertask.butler.repository import Butler
 
     with Butler(repo, writeable=False) as butler:
         searched = None if collections in {None, _LIST} else words(collections)
         condition = _condition(butler, where, binds)
-        if dataset_type:
+        if tags and dataset_type:
+            searched = _tagged_runs(butler, dataset_type, tags, searched)
+        if tags and not dataset_type:
+            columns, rows = _tagged(butler, tags)
+        elif searched == ():  # nothing has these tags
+            columns, rows = [], []
+        elif dataset_type:
             columns, rows = _datasets(butler, dataset_type, searched, condition, files=files)
         elif types:
             columns, rows = _types(butler)
@@ -104,6 +118,31 @@ def _datasets(
             record = butler.locate(dataset, collections=collections)
             row |= {"bytes": record.size, "location": record.location}
     return list(rows[0]) if rows else [], rows
+
+
+def _tagged_runs(
+    butler: AbstractButler, dataset_type: str, tags: dict[str, str], among: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Return the runs whose datasets of a type have these tags."""
+    from supertask.runtags import tagged
+
+    known = butler.dataset_types()
+    if dataset_type not in known:
+        raise DatasetTypeError(
+            f"the repository has no dataset type {dataset_type!r}{did_you_mean(dataset_type, known)}"
+        )
+    found = tuple(run for run, _, _ in tagged(butler, tags, dataset_type))
+    return found if among is None else tuple(run for run in among if run in found)
+
+
+def _tagged(butler: AbstractButler, tags: dict[str, str]) -> tuple[list[str], list[Row]]:
+    from supertask.runtags import tagged
+
+    rows: list[Row] = [
+        {"run": run, "type": name or "all", "tags": ", ".join(f"{k}={v}" for k, v in sorted(there.items()))}
+        for run, name, there in tagged(butler, tags)
+    ]
+    return ["run", "type", "tags"], rows
 
 
 def _types(butler: AbstractButler) -> tuple[list[str], list[Row]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executors.cmdline import terminal
+from executors.cmdline.asking import Asking, asking
 from executors.cmdline.failures import FailureOptions, failure_options
 from executors.cmdline.options import as_json, planning, see_local_modules
 from executors.cmdline.options import command as define
@@ -39,6 +40,7 @@ _INTERRUPTED = 130
 )
 @failure_options
 @watching
+@asking
 @click.option(
     "--resume/--no-resume",
     default=True,
@@ -63,6 +65,7 @@ def command(
     processes: int,
     failures: FailureOptions,
     watch: Watching,
+    asked: Asking,
     resume: bool,
     bundling: str | None,
     repo: Path | None,
@@ -107,6 +110,7 @@ def command(
                 scratch=watch.scratch or None,
                 scratch_size=watch.scratch_size,
                 bundling=bundling,
+                **asked.arguments(),
             )
     if as_json:
         terminal.objects([report.to_dict()])
