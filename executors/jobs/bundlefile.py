@@ -105,9 +105,9 @@ class BundlePlan:
         """Return who waits for whom inside the bundle, looked up as in `ScienceDag.successors`."""
         begins: dict[int, int] = {}
         after: list[int] = []
-        for q, waiting in sorted((int(q), waiting) for q, waiting in self.said["successors"].items()):
+        for q in sorted(self.work.quanta):
             begins[q] = len(after)
-            after += waiting
+            after += self.said["successors"].get(str(q), ())
             begins[q + 1] = len(after)
         return begins, np.array(after, np.int32)
 
