@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.merge import merge
 from graphbuilder.expressions import parse
+from graphbuilder.restrict import labels_of
+from graphbuilder.reuse import Reuse, reused
 from graphbuilder.shards import Shard, check_divisible, check_within
 from supertask.butler.repository import Butler
 from supertask.errors import EmptyPlanError, PreflightError, SuperTaskError
@@ -41,6 +43,8 @@ def plan_in_shards(
     processes: int | None = None,
     where: str = "",
     bind: Mapping[str, Any] | None = None,
+    tasks: Iterable[str] = (),
+    reuse: Reuse | None = None,
 ) -> ScienceDag:
     """Work out a plan in parallel and save it.
 
@@ -60,6 +64,10 @@ def plan_in_shards(
         Data-ID expression.
     bind : Mapping, optional
         Values for names in it, such as JSON can carry.
+    tasks : iterable of str, optional
+        Plan these alone, as `GraphBuilder.makeGraph` does.
+    reuse : Reuse, optional
+        Leave out what earlier runs made already; what that is is told of the whole plan, after the merge.
 
     Returns
     -------
@@ -77,7 +85,10 @@ def plan_in_shards(
     """
     if not isinstance(builder.butler, Butler):
         raise PreflightError("shards are planned by other processes: that needs a repository on disk")
-    pipeline = builder.pipeline.copy()
+    words = tuple(tasks)
+    pipeline = (
+        builder.pipeline.select(*labels_of(builder.pipeline, words)) if words else builder.pipeline.copy()
+    )
     pipeline.check(builder.butler.model)
     parse(where, builder.butler.model, bind=bind)
     check_divisible(pipeline, builder.butler.model, by)
@@ -101,6 +112,7 @@ def plan_in_shards(
             "output_run": builder.output_run,
             "where": where,
             "bind": dict(bind or {}),
+            "identity": builder.identity,
         }
         jobs = [
             {**said, "path": str(part), "shard": attrs.asdict(Shard(by, i, count))}
@@ -112,6 +124,9 @@ def plan_in_shards(
             raise EmptyPlanError(f"no shard by {by} has anything to do; plan in one piece to see why", ())
         dag = merge(planned, Path(folder))
         dag.meta = attrs.evolve(dag.meta, command=shlex.join(sys.argv))
+        if reuse is not None:
+            pipeline.sort()
+            dag = reused(dag, builder.butler, reuse, pipeline)
         dag.save(path)
     return ScienceDag.open(path)
 
@@ -174,6 +189,7 @@ def _plan_one(job: dict[str, Any]) -> None:
             butler,
             output_run=job["output_run"],
             collections=job["collections"],
+            identity=job["identity"],
         )
         shard = Shard(**job["shard"])
         try:
