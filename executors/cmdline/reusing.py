@@ -52,7 +52,7 @@ def reusing(function: F) -> F:
 
 
 def partial(function: F) -> F:
-    """Add ``--tasks``, ``--like``, ``--identity`` and ``--clobber``, as a dict `part`: fields of `Planning`."""
+    """Add ``--tasks``, ``--like``, ``--identity`` and ``--clobber``, as a dict `part` for `Planning`."""
 
     @functools.wraps(function)
     def called(
