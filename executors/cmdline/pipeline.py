@@ -14,6 +14,7 @@ from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
     from supertask.pipeline import DatasetUse, Pipeline, TaskDef
+    from supertask.units import UnitModel
 
 __all__ = ["command"]
 
@@ -138,12 +139,8 @@ def check(*, file: Path, overrides: tuple[str, ...], unit_model: str | None) -> 
         from supertask.unitmodels import load_unit_model
 
         model = load_unit_model(unit_model)
-    pipeline.check(model)
+    _check_all(pipeline, model)
     order = "" if pipeline.checkOrder() else "; tasks will be put in order"
-    if model is not None:
-        from graphbuilder.variants import Overrides
-
-        Overrides(pipeline, model)
     parts: tuple[tuple[str, Sized], ...] = (
         ("task", pipeline),
         ("dataset type", pipeline.dataset_types()),
@@ -152,6 +149,28 @@ def check(*, file: Path, overrides: tuple[str, ...], unit_model: str | None) -> 
     )
     counts = ", ".join(terminal.counted(len(found), what) for what, found in parts)
     terminal.line(f"{file} is good: {counts}{order}")
+
+
+def _check_all(pipeline: Pipeline, model: UnitModel | None) -> None:
+    """Check a pipeline, and the conditions of its overrides that are expressions, which need a unit model."""
+    from supertask.errors import PipelineError, Problems
+
+    problems = Problems("pipeline")
+    try:
+        pipeline.check(model)
+    except PipelineError as error:
+        problems.take(error)
+    if model is not None:
+        from graphbuilder.variants import Overrides
+
+        noted = {problem.partition(": when: ")[0] for problem in problems}
+        try:
+            Overrides(pipeline, model)
+        except PipelineError as error:
+            for problem in error.problems:
+                if problem.partition(": when: ")[0] not in noted:
+                    problems.add(problem)
+    problems.raise_if_any(PipelineError)
 
 
 @define("graph", short_help="Draw tasks and dataset types with their units, and no more.")

@@ -130,3 +130,22 @@ def test_a_value_that_is_not_allowed_is_not_set(call, file):
     assert said.code == 2
     assert "no such field" in said.err
     assert file.read_text() == before
+
+
+def test_conditions_of_overrides_are_named_with_all_else_that_is_wrong(call, tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "imports: ['examples.isr:pipeline.yaml']\n"
+        "tasks:\n"
+        "  isr:\n"
+        "    overrides:\n"
+        "      - {when: 'detector =', drop: true}\n"
+        "      - {when: {detecter: 1}, drop: true}\n"
+        "      - {when: {detector: one}, drop: true}\n"
+        "contracts: [isr.electrons == false]\n"
+    )
+    said = call("pipeline", "check", path, "--unit-model", "imaging")
+    assert said.code == 2
+    assert "4 problems" in said.err
+    for place in ("5:9", "6:9", "7:9", "8:13"):
+        assert said.err.count(f"p.yaml:{place}: ") == 1
