@@ -206,6 +206,8 @@ class _Round:
             elide=driver.workplace.elide,
             staged=framework.staged,
         )
+        scratch = driver.workplace.scratch
+        self._words = ("--scratch", scratch) if scratch else ()
         self._count = 0
         self._session = f"{time.time_ns():x}"
         self._stopping = False
@@ -260,7 +262,7 @@ class _Round:
         made = Job(
             name=name,
             folder=folder,
-            command=(self._engine.python, "-m", "executors.cmdline", "run-bundle", str(folder)),
+            command=(self._engine.python, "-m", "executors.cmdline", "run-bundle", str(folder), *self._words),
             quanta=len(work.quanta),
             labels=labels,
             memory=max(memory, default=None),

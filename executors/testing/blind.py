@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from executors.batch import BatchFramework, Job, JobState
+from executors.driver import Driver
 from executors.processes import end_tree, is_alive
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 
 __all__ = ["BlindFramework"]
+
+_PATIENCE = 10.0
 
 _BLINDED = """
 import os, sys
@@ -69,8 +72,22 @@ class BlindFramework(BatchFramework):
             self._processes[job.name] = process
             self._note(job.name).write_text(str(process.pid))
 
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out; no process outlives it."""
+        try:
+            super().walk(driver)
+        finally:
+            for name, process in self._processes.items():
+                self._note(name).unlink(missing_ok=True)
+                try:
+                    process.wait(_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    end_tree(process.pid)
+                    process.wait()
+            self._processes.clear()
+
     def _note(self, name: str) -> Path:
-        assert self.jobs is not None  # noqa: S101 - given at construction
+        assert self.jobs is not None
         folder = self.jobs.with_name(f"{self.jobs.name}-engine")
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name

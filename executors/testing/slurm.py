@@ -1,0 +1,245 @@
+"""A Slurm cluster of one machine, for tests: the real controller and daemon, started for the purpose.
+
+``$SUPERTASK_SLURM`` set to 1 says that a cluster is there already and that the tests may use it. Without it
+one is started, if its programs are installed, with all its state in one folder, on loopback, by and for the
+user who calls, and stopped after. It needs neither systemd nor control groups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+__all__ = ["Cluster", "cluster", "why_not"]
+
+_VARIABLE = "SUPERTASK_SLURM"
+_PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+_PLACES = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+_PATIENCE = 30.0
+
+_CONF = """\
+ClusterName=supertask
+SlurmctldHost=localhost
+SlurmctldPort={controller}
+SlurmdPort={daemon}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/completed.txt
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1,default_queue_depth=1000
+DependencyParameters=kill_invalid_depend
+ReturnToService=2
+KillWait=2
+MinJobAge=86400
+MaxArraySize=100001
+MaxJobCount=200000
+InactiveLimit=0
+SlurmctldTimeout=30
+SlurmdTimeout=30
+PropagateResourceLimits=NONE
+NodeName=localhost NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
+PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE State=UP DefMemPerCPU=256
+PartitionName=short Nodes=localhost MaxTime=1 State=UP DefMemPerCPU=256
+"""
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
+
+
+def why_not() -> str:
+    """Return why there can be no cluster, or nothing if there can."""
+    if os.environ.get(_VARIABLE):
+        return ""
+    missing = [name for name in _PROGRAMS if _program(name) is None]
+    if missing:
+        way = "install it (on Debian: apt-get install slurm-wlm munge)"
+        return f"no Slurm ({', '.join(missing)} not found): {way}"
+    return ""
+
+
+@attrs.define
+class Cluster:
+    """A cluster to test against."""
+
+    env: Mapping[str, str]
+    """What programs of Slurm's need in their environment to find it."""
+    folder: str = ""
+    """Where its state and logs are, if it was started here."""
+
+    def logs(self) -> str:
+        """Return the ends of its logs."""
+        found = []
+        for name in ("munged.log", "slurmctld.log", "slurmd.log"):
+            path = Path(self.folder, name)
+            if path.exists():
+                found.append(f"-- {name}\n{path.read_text(errors='replace')[-2000:]}")
+        return "\n".join(found)
+
+    def restart_controller(self) -> None:
+        """End the controller as if its machine had failed, and start it again; it finds its state."""
+        _end(Path(self.folder, "slurmctld.pid"), signal.SIGKILL)
+        self.start("slurmctld")
+        self.wait()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start one of its daemons, which goes on in the background.
+
+        Raises
+        ------
+        RuntimeError
+            It does not start; with what it said.
+        """
+        path = _program(name) or name
+        done = subprocess.run(
+            [path, *arguments],
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} does not start: {done.stdout}{self.logs()}")
+
+    def wait(self) -> None:
+        """Wait until jobs can run.
+
+        Raises
+        ------
+        RuntimeError
+            The node does not come up.
+        """
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            if self.ask("sinfo", "--noheader", "--format=%T", "--partition=main").strip() == "idle":
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"the node does not come up: {self.ask('scontrol', 'show', 'node')}{self.logs()}")
+
+    def ask(self, name: str, *arguments: str) -> str:
+        """Return what a program of Slurm's prints, whatever its exit code."""
+        command: Sequence[str] = [_program(name) or name, *arguments]
+        done = subprocess.run(
+            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    def stop(self) -> None:
+        """End jobs and daemons."""
+        self.ask("scancel", "--user", getpass.getuser())
+        for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
+            _end(Path(self.folder, name), signal.SIGTERM)
+
+
+@contextmanager
+def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
+    """Give a cluster.
+
+    Parameters
+    ----------
+    cpus : int, optional
+        So many jobs of one CPU run at once; may be more than the machine has.
+    memory : int, optional
+        Megabytes that jobs may ask for in all.
+
+    Raises
+    ------
+    RuntimeError
+        There can be none, or it does not start; says why.
+    """
+    if os.environ.get(_VARIABLE):
+        yield Cluster({})
+        return
+    if why_not():
+        raise RuntimeError(why_not())
+    # Not in the default place for temporary files: the path of a socket has to be short.
+    folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
+    made = Cluster({"SLURM_CONF": f"{folder}/slurm.conf"}, folder)
+    try:
+        for name in ("state", "spool", "seed"):
+            Path(folder, name).mkdir()
+        Path(folder, "slurm.conf").write_text(
+            _CONF.format(
+                controller=_free_port(),
+                daemon=_free_port(),
+                user=getpass.getuser(),
+                folder=folder,
+                cpus=cpus,
+                memory=memory,
+            )
+        )
+        made.start("mungekey", "--create", f"--keyfile={folder}/munge.key")
+        made.start(
+            "munged",
+            "--force",
+            f"--socket={folder}/munge.socket",
+            f"--key-file={folder}/munge.key",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/seed/munge.seed",
+        )
+        made.start("slurmctld")
+        made.start("slurmd", "-N", "localhost")
+        made.wait()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(pid_file: Path, how: signal.Signals) -> None:
+    """End the process that a file names, and wait until it is gone."""
+    try:
+        pid = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, how)
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    pid_file.unlink(missing_ok=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+    return port

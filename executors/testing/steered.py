@@ -1,0 +1,282 @@
+"""A small survey, a pipeline in the form of a diamond, and orders that make its quanta misbehave.
+
+::
+
+    raw ─ flatten ─┬─ stars ──┬─ merge ─ summary
+                   └─ galaxies┘
+
+`flatten`, `stars` and `galaxies` run for each visit and detector, `merge` for each visit, `summary` once.
+An order is a file in the folder that the tasks are configured with: its name is the quantum's
+(``stars-2-0``; ``stars-*`` for all), its text what to do: ``raise``, ``bad``, ``transient``, ``memory``,
+``nothing``, ``caveat``, ``exit``, ``kill``, ``hang``, ``allocate <bytes>``, ``sleep <seconds>``; with
+``<n> times`` before it, in the first n calls alone. What runs is noted in ``calls`` in the same folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from graphbuilder.builder import GraphBuilder
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import CollectionKind, DatasetSource
+from supertask.butler.repository import Butler
+from supertask.config import field
+from supertask.datasets import Dataset
+from supertask.errors import BadInputError, NoWork, PartialOutputs, TransientError
+from supertask.fields import InputField, OutputField, SuperTaskConfig
+from supertask.pipeline import Pipeline
+from supertask.quanta import Quantum
+from supertask.rows import FileRecord
+from supertask.struct import Struct
+from supertask.supertask import SuperTask
+
+__all__ = ["RUN", "Survey"]
+
+RUN = "u/contract/run"
+_RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
+_HANG = 60.0
+
+
+class _OrderedConfig(SuperTaskConfig):
+    orders: str = field("", doc="Folder of orders.", meta=True)
+
+
+class _Ordered(SuperTask):
+    """Does what it is ordered to, and then its work."""
+
+    ConfigClass: type[_OrderedConfig]
+
+    def runQuantum(self, quantum: Quantum, butler: DatasetSource) -> None:
+        assert isinstance(self.config, _OrderedConfig)
+        values = [str((quantum.dataId or {})[u]) for u in self.config.quantum_units]
+        name = "-".join([self.name, *values])
+        order = self._order(name, Path(self.config.orders)) if self.config.orders else ""
+        self.log.info("works on %s", name)
+        self.metadata["order"] = order
+        _obey(order)
+        super().runQuantum(quantum, butler)
+        if order == "caveat":
+            raise PartialOutputs("half of it is cloudy")
+
+    @staticmethod
+    def _order(name: str, folder: Path) -> str:
+        with (folder / "calls").open("a") as file:
+            file.write(f"{name}\n")
+        for each in sorted(folder.iterdir()):
+            if each.name != "calls" and fnmatch.fnmatch(name, each.name):
+                order = each.read_text()
+                if " times " not in order:
+                    return order
+                count, _, order = order.partition(" times ")
+                return order if (folder / "calls").read_text().split().count(name) <= int(count) else ""
+        return ""
+
+
+def _obey(order: str) -> None:
+    verb, _, amount = order.partition(" ")
+    match verb:
+        case "raise":
+            raise ValueError("the sky was cloudy")
+        case "bad":
+            raise BadInputError("the shutter did not open")
+        case "transient":
+            raise TransientError("the archive does not answer")
+        case "memory":
+            raise MemoryError
+        case "nothing":
+            raise NoWork("all pixels are bad")
+        case "exit":
+            sys.exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(_HANG)
+        case "sleep":
+            time.sleep(float(amount))
+        case "allocate":
+            held = bytearray(int(amount))
+            held[::4096] = b"x" * len(held[::4096])
+            time.sleep(1)
+
+
+class FlattenConfig(_OrderedConfig):
+    """Configuration of `FlattenTask`."""
+
+    quantum_units = ("visit", "detector")
+    raw = InputField(units=("visit", "detector"), storage="json", doc="Raw frame.")
+    flat = OutputField(units=("visit", "detector"), storage="json", doc="Flattened frame.")
+
+
+class FlattenTask(_Ordered):
+    """Subtracts one."""
+
+    ConfigClass = FlattenConfig
+    _DefaultName = "flatten"
+
+    def run(self, raw: Mapping[str, int]) -> Struct:
+        """Flatten a frame."""
+        return Struct(flat={"value": raw["value"] - 1})
+
+
+class StarsConfig(_OrderedConfig):
+    """Configuration of `StarsTask`."""
+
+    quantum_units = ("visit", "detector")
+    flat = InputField(units=("visit", "detector"), storage="json", doc="Flattened frame.")
+    star_list = OutputField(units=("visit", "detector"), storage="json", doc="What is found.")
+
+
+class StarsTask(_Ordered):
+    """Finds as many stars as the frame's value says."""
+
+    ConfigClass = StarsConfig
+    _DefaultName = "stars"
+
+    def run(self, flat: Mapping[str, int]) -> Struct:
+        """Find stars."""
+        return Struct(star_list={"found": flat["value"]})
+
+
+class GalaxiesConfig(_OrderedConfig):
+    """Configuration of `GalaxiesTask`."""
+
+    quantum_units = ("visit", "detector")
+    flat = InputField(units=("visit", "detector"), storage="json", doc="Flattened frame.")
+    galaxy_list = OutputField(units=("visit", "detector"), storage="json", doc="What is found.")
+
+
+class GalaxiesTask(_Ordered):
+    """Finds twice as many galaxies."""
+
+    ConfigClass = GalaxiesConfig
+    _DefaultName = "galaxies"
+
+    def run(self, flat: Mapping[str, int]) -> Struct:
+        """Find galaxies."""
+        return Struct(galaxy_list={"found": 2 * flat["value"]})
+
+
+class MergeConfig(_OrderedConfig):
+    """Configuration of `MergeTask`."""
+
+    quantum_units = ("visit",)
+    star_list = InputField(units=("visit", "detector"), storage="json", doc="Stars of all detectors.")
+    galaxy_list = InputField(units=("visit", "detector"), storage="json", doc="Galaxies of all detectors.")
+    merged = OutputField(units=("visit",), storage="json", doc="Everything of a visit.")
+
+
+class MergeTask(_Ordered):
+    """Adds up what both sides found."""
+
+    ConfigClass = MergeConfig
+    _DefaultName = "merge"
+
+    def run(self, star_list: list[Mapping[str, int]], galaxy_list: list[Mapping[str, int]]) -> Struct:
+        """Merge lists."""
+        stars, galaxies = (sum(x["found"] for x in found) for found in (star_list, galaxy_list))
+        lists = [len(star_list), len(galaxy_list)]
+        return Struct(merged={"stars": stars, "galaxies": galaxies, "lists": lists})
+
+
+class SummaryConfig(_OrderedConfig):
+    """Configuration of `SummaryTask`."""
+
+    quantum_units = ("instrument",)
+    merged = InputField(units=("visit",), storage="json", doc="All visits.")
+    summary = OutputField(units=("instrument",), storage="json", doc="The survey in a line.")
+
+
+class SummaryTask(_Ordered):
+    """Gathers all visits."""
+
+    ConfigClass = SummaryConfig
+    _DefaultName = "summary"
+
+    def run(self, merged: list[Mapping[str, int]]) -> Struct:
+        """Sum up."""
+        return Struct(summary={"visits": len(merged), "stars": sum(m["stars"] for m in merged)})
+
+
+@attrs.define
+class Survey:
+    """A repository with raw frames, and a folder of orders beside it."""
+
+    folder: Path
+    visits: int = 3
+    detectors: int = 2
+
+    def __attrs_post_init__(self) -> None:
+        self.orders.mkdir(parents=True)
+        self._make().close()
+
+    @property
+    def root(self) -> Path:
+        """The repository."""
+        return self.folder / "repo"
+
+    @property
+    def orders(self) -> Path:
+        """The folder of orders."""
+        return self.folder / "orders"
+
+    @property
+    def n_quanta(self) -> int:
+        """How many quanta the whole plan has."""
+        return 3 * self.visits * self.detectors + self.visits + 1
+
+    def _make(self) -> Butler:
+        butler = Butler.create(self.root)
+        butler.insert_units("instrument", [{"instrument": "Cam"}])
+        butler.insert_units("detector", [{"instrument": "Cam", "detector": d} for d in range(self.detectors)])
+        butler.insert_units("band", [{"band": "r"}])
+        butler.insert_units("physical_filter", [{"instrument": "Cam", "physical_filter": "R", "band": "r"}])
+        visits = [{"instrument": "Cam", "visit": v, "physical_filter": "R"} for v in range(self.visits)]
+        butler.insert_units("visit", visits)
+        butler.create_collection("raw", CollectionKind.RUN)
+        (self.root / "raw").mkdir()
+        records = []
+        for v in range(self.visits):
+            for d in range(self.detectors):
+                location, text = f"raw/{v}-{d}.json", json.dumps({"value": 10 * v + d + 1})
+                (self.root / location).write_text(text)
+                raw = _RAW(instrument="Cam", visit=v, detector=d)
+                records.append(FileRecord(raw, location, len(text), "", bytes([v, d]) + bytes(14)))
+        butler.register("raw", records)
+        return butler
+
+    def order(self, quantum: str, what: str) -> None:
+        """Order a quantum (``stars-2-0``, or a pattern) to do something."""
+        (self.orders / quantum).write_text(what)
+
+    def countermand(self) -> None:
+        """Take all orders back."""
+        for each in self.orders.iterdir():
+            if each.name != "calls":
+                each.unlink()
+
+    def calls(self) -> list[str]:
+        """Return names of quanta, one for each call of a task."""
+        path = self.orders / "calls"
+        return path.read_text().split() if path.exists() else []
+
+    def plan(self, butler: Butler) -> ScienceDag:
+        """Plan everything."""
+        pipeline = Pipeline("A diamond.")
+        for task in (FlattenTask, StarsTask, GalaxiesTask, MergeTask, SummaryTask):
+            pipeline.add(task._DefaultName, task, task.ConfigClass(orders=str(self.orders)))
+        return GraphBuilder(pipeline, butler, RUN, collections=["raw"]).makeGraph()
+
+    def outputs(self) -> dict[str, bytes]:
+        """Return every file of science that the run made, with its bytes."""
+        folder = self.root / RUN
+        files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix == ".json")
+        return {str(p.relative_to(folder)): p.read_bytes() for p in files}
