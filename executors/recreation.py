@@ -1,0 +1,224 @@
+"""Quanta and bundles recreated from a plan, to be looked into and run again aside of their run.
+
+    work = recreate(butler, "u/me/run1", bundle=3)
+    work.quanta[0].parameters
+    work.task().runQuantum(work.quanta[0], work.butler())   # raises what the task raises
+    work.run()                                              # all, one after another
+
+What they write goes into a folder of its own, where what they read of each other is found again; the
+repository and the run's journal are only read.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from executors.bundlerecords import plan_of_run
+from executors.outcome import Attempt
+from executors.overheads import Overheads
+from executors.overheadstore import OverheadStore
+from executors.runner import QuantumRunner
+from executors.taskset import TaskSet, outside_init_inputs
+from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import QuantumRecord
+from supertask.butler.datastore import Datastore
+from supertask.butler.limited import LimitedButler
+from supertask.butler.port import AbstractButler
+from supertask.datasets import Dataset
+from supertask.errors import ExecutionError
+from supertask.quanta import Quantum
+from supertask.supertask import SuperTask
+
+__all__ = ["Recreated", "recreate"]
+
+
+class _Aside(Datastore):
+    """A repository's files, some of which are written elsewhere and read from there once they are."""
+
+    def __init__(self, home: Datastore, folder: str) -> None:
+        super().__init__(home.root, home.templates)
+        self._home = home
+        self._folder = folder
+        self.ours: set[str] = set()
+        """Locations of what is written elsewhere."""
+
+    def path(self, location: str) -> str:
+        """Return the absolute path of a location's file."""
+        if location in self.ours:
+            return os.path.join(self._folder, location)
+        return super().path(location)
+
+    def read(
+        self,
+        dataset_type: type[Dataset],
+        location: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        what: object = "",
+    ) -> Any:
+        """Read a value; see `Datastore.read`."""
+        if location in self.ours and not os.path.exists(self.path(location)):
+            return self._home.read(dataset_type, location, parameters, what=what)
+        return super().read(dataset_type, location, parameters, what=what)
+
+
+class Recreated:
+    """Quanta of a plan, with all that is needed to run them here.
+
+    Parameters
+    ----------
+    plan : ScienceDag
+        The plan.
+    butler : AbstractButler
+        The repository that it was made from; it is only read.
+    indices : iterable of int
+        The quanta, in order.
+    folder : path, optional
+        Where outputs are written; a new temporary folder unless given.
+    """
+
+    def __init__(
+        self,
+        plan: ScienceDag,
+        butler: AbstractButler,
+        indices: Iterable[int],
+        folder: str | Path | None = None,
+    ) -> None:
+        self.plan = plan
+        self.indices = tuple(indices)
+        self.records: tuple[QuantumRecord, ...] = tuple(plan.records(self.indices))
+        self.folder = Path(tempfile.mkdtemp(prefix="supertask-aside-") if folder is None else folder)
+        """Where outputs are."""
+        self.attempts: list[Attempt] = []
+        """What came of them when they were run here."""
+        self._datastore = _Aside(Datastore.open(_root_of(butler)), str(self.folder))
+        self._tasks = TaskSet(plan.tasks, _outside(plan, butler, self._datastore))
+        self._overheads = Overheads(OverheadStore())
+        self._runner = QuantumRunner(plan, self._datastore, self._tasks, overheads=self._overheads)
+        self._locations = [self._runner.locations(record) for record in self.records]
+        for record, locations in zip(self.records, self._locations, strict=True):
+            self._datastore.ours |= {locations[d] for ds in record.quantum.outputs.values() for d in ds}
+
+    @property
+    def quanta(self) -> list[Quantum]:
+        """The quanta; attributes of their `parameters` are their parameters."""
+        return [record.quantum for record in self.records]
+
+    def task(self, i: int = 0) -> SuperTask:
+        """Return the task of one of the quanta, constructed as the plan has it."""
+        record = self.records[i]
+        return self._tasks.variant(record.label, record.variant)
+
+    def butler(self, i: int = 0) -> LimitedButler:
+        """Return a new Butler that knows the datasets of one of the quanta."""
+        record, locations = self.records[i], self._locations[i]
+        inputs, outputs = (
+            {d: locations[d] for ds in side.values() for d in ds}
+            for side in (record.quantum.inputs, record.quantum.outputs)
+        )
+        return LimitedButler(
+            self._datastore,
+            self.plan.model,
+            inputs,
+            outputs,
+            identities=record.identities,
+            label=record.label,
+        )
+
+    def get(self, dataset: Dataset | str, i: int = 0) -> Any:
+        """Read a dataset of one of the quanta: an input, or an output once it is written."""
+        return self.butler(i).get(dataset)
+
+    def run(self, *, told: Callable[[Attempt], object] | None = None) -> list[Attempt]:
+        """Run them one after another and return what came of each; failures do not stop it.
+
+        Parameters
+        ----------
+        told : callable, optional
+            Called with each attempt as it ends.
+        """
+        self.attempts = []
+        with self._overheads.bundle():
+            for record in self.records:
+                attempt = self._runner.run(record)
+                self.attempts.append(attempt)
+                if told is not None:
+                    told(attempt)
+        return self.attempts
+
+    def close(self) -> None:
+        """Leave loggers as they were found. What was written stays in `folder`."""
+        self._runner.close()
+
+    def __repr__(self) -> str:
+        labels = ", ".join(dict.fromkeys(record.label for record in self.records))
+        return f"<{len(self.records)} quanta of {labels}, outputs in {self.folder}>"
+
+
+def recreate(
+    butler: AbstractButler,
+    run: str | ScienceDag,
+    *,
+    bundle: int | None = None,
+    quantum: int | None = None,
+    bundling: str | None = None,
+    folder: str | Path | None = None,
+) -> Recreated:
+    """Recreate a bundle, or a quantum, of a run.
+
+    Parameters
+    ----------
+    butler : AbstractButler
+        The repository.
+    run : str or ScienceDag
+        The run, or its plan.
+    bundle : int, optional
+        Number of the bundle.
+    quantum : int, optional
+        Index of the quantum, instead.
+    bundling : str, optional
+        Name of the bundling; the last one made unless given.
+    folder : path, optional
+        Where to write outputs; a new temporary folder unless given.
+
+    Raises
+    ------
+    ExecutionError
+        There is no such run, bundle or quantum.
+    """
+    if (bundle is None) == (quantum is None):
+        raise ExecutionError("say which bundle, or which quantum, is to be recreated: one of them")
+    plan = plan_of_run(_root_of(butler), run) if isinstance(run, str) else run
+    if quantum is not None:
+        plan.task_of(quantum)
+        return Recreated(plan, butler, (quantum,), folder)
+    chosen = plan.bundling(bundling)
+    if chosen is None:
+        raise ExecutionError("the plan has no bundles: make some with supertask batch, or say which quantum")
+    assert bundle is not None  # noqa: S101 - one of the two is given
+    if not 0 <= bundle < len(chosen):
+        raise ExecutionError(
+            f"there is no bundle {bundle}: {chosen.name!r} has {len(chosen):,}, numbered from 0"
+        )
+    return Recreated(plan, butler, np.asarray(chosen[bundle]).tolist(), folder)
+
+
+def _root_of(butler: AbstractButler) -> str:
+    root = getattr(butler, "root", None)
+    if not root:
+        raise ExecutionError(f"{butler!r} keeps nothing on disk: what ran in it cannot be recreated")
+    return str(root)
+
+
+def _outside(plan: ScienceDag, butler: AbstractButler, datastore: Datastore) -> LimitedButler:
+    """Return where tasks find init inputs that the plan does not make."""
+    known = {c.name for c in butler.collection_infos()}
+    searched = [c for c in (plan.meta.output_run, *plan.meta.collections) if c in known]
+    inputs = {t(): butler.locate(t(), collections=searched).location for t in outside_init_inputs(plan.tasks)}
+    return LimitedButler(datastore, plan.model, inputs, {})
