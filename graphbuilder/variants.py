@@ -178,7 +178,7 @@ def variant_of(taskdef: TaskDef, made: MadeVariant) -> Variant:
 
 
 def _shown(value: object) -> str:
-    return str(getattr(value, "name", value))
+    return str(getattr(value, "name", value)) or "''"
 
 
 def _looked_up(condition: Condition | None) -> list[Condition]:

@@ -363,3 +363,9 @@ def test_contracts_do_not_speak_of_quanta_that_are_dropped(survey, pipeline):
     pipeline.add_override("isr", {"band": "r"}, {"level": 5})
     pipeline.add_override("isr", {"band": "r"}, drop=True)
     assert plan(survey, pipeline).n_quanta
+
+
+def test_an_empty_value_can_be_seen(survey, pipeline):
+    dag = plan(survey, pipeline.add_override("isr", {"band": "r"}, {"policy.memory": "2 GB"}))
+    changes = [v.changes for v in dag.task("isr").variants if v.changes]
+    assert [c["policy.memory"][:2] for c in changes] == [("''", "2 GB")]
