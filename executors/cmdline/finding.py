@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supertask.butler.repository import Butler
+    from supertask.units import UnitModel
 
-__all__ = ["find_root", "find_run", "in_repository", "printable"]
+__all__ = ["find_root", "find_run", "in_repository", "printable", "unit_values"]
 
 _ROOT_FILE = "supertask.yaml"
 
@@ -68,6 +69,20 @@ def find_run(word: str, repo: Path | None) -> tuple[Path, str]:
 
 def _runs(butler: Butler) -> list[str]:
     return [c.name for c in butler.collection_infos() if c.kind.value == "run"]
+
+
+def unit_values(pairs: tuple[str, ...], model: UnitModel) -> dict[str, int | str]:
+    """Return the values of ``UNIT=VALUE`` words, of the kinds that the units have."""
+    found: dict[str, int | str] = {}
+    for word in pairs:
+        unit, equals, text = word.partition("=")
+        if not equals or not unit:
+            raise click.UsageError(f"{word!r} is not UNIT=VALUE")
+        if unit in found:
+            raise click.UsageError(f"{unit!r} is given twice")
+        whole = any(u.name == unit and u.key.value == "int" for u in model)
+        found[unit] = int(text) if whole and text.removeprefix("-").isdecimal() else text
+    return found
 
 
 def printable(text: str) -> str:

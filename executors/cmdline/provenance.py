@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.finding import find_root, find_run, in_repository
+from executors.cmdline.finding import find_root, find_run, in_repository, unit_values
 from executors.cmdline.options import as_json, collections
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
     from executors.lineage.values import Provenance
-    from supertask.units import UnitModel
 
 __all__ = ["command"]
 
@@ -79,7 +78,7 @@ def command(
             found = provenance(
                 butler,
                 dataset,
-                _values(units, butler.model),
+                unit_values(units, butler.model),
                 up=steps if up or not down else 0,
                 down=steps if down else 0,
                 collections=collections,
@@ -113,16 +112,3 @@ def _steps(depth: str) -> int | None:
     if not depth.isdecimal():
         raise click.BadParameter(f"--depth {depth!r}: give a number, or 'all'")
     return int(depth)
-
-
-def _values(units: tuple[str, ...], model: UnitModel) -> dict[str, int | str]:
-    found: dict[str, int | str] = {}
-    for word in units:
-        unit, equals, text = word.partition("=")
-        if not equals or not unit:
-            raise click.UsageError(f"{word!r} is not UNIT=VALUE")
-        if unit in found:
-            raise click.UsageError(f"{unit!r} is given twice")
-        whole = any(u.name == unit and u.key.value == "int" for u in model)
-        found[unit] = int(text) if whole and text.removeprefix("-").isdecimal() else text
-    return found

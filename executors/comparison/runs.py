@@ -123,9 +123,7 @@ def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
             if one != other:
                 yield Change(what, _shown(one), _shown(other), label)
         yield from _differing(ours[label].get("config", {}), theirs[label].get("config", {}), "config", label)
-        one, other = (_variants(t[label]) for t in (ours, theirs))
-        if one != other:
-            yield from _differing(one, other, "variant", label)
+        yield from _differing(_variants(ours[label]), _variants(theirs[label]), "variant", label)
     yield from _differing(_packages(a), _packages(b), "package", "")
 
 

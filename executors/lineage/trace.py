@@ -166,6 +166,16 @@ class Tracer:
             self._archives[run] = Archive(self.homes.datastore.root, run)
         return self._archives[run]
 
+    def handle(self, key: str) -> Dataset:
+        """Return the dataset of a key."""
+        return self._handles[key]
+
+    def quantum(self, run: str, place: Place) -> QuantumNode:
+        """Tell of one quantum of a run."""
+        node = self._quantum(self.archive(run), place)
+        self._finished()
+        return node
+
     def around(
         self, dataset: Dataset, record: FileRecord, run: str, *, up: int | None, down: int | None
     ) -> Provenance:
