@@ -19,17 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.merge import merge
 from graphbuilder.expressions import parse
+from graphbuilder.plankeys import Translation
 from graphbuilder.restrict import labels_of
 from graphbuilder.reuse import Reuse, reused
 from graphbuilder.shards import Shard, check_divisible, check_within
 from supertask.butler.repository import Butler
 from supertask.errors import EmptyPlanError, PreflightError, SuperTaskError
 from supertask.pipeline import Pipeline
+from supertask.repograph.space import UnitSpace
 
 __all__ = ["plan_in_shards"]
 
@@ -126,9 +129,23 @@ def plan_in_shards(
         dag.meta = attrs.evolve(dag.meta, command=shlex.join(sys.argv))
         if reuse is not None:
             pipeline.sort()
+            _number_units(dag, builder.butler)
             dag = reused(dag, builder.butler, reuse, pipeline)
         dag.save(path)
     return ScienceDag.open(path)
+
+
+def _number_units(dag: ScienceDag, butler: Butler) -> None:
+    """Give the units of a merged plan the repository's row IDs, which plan files do not keep."""
+    space = dag.space
+    with butler.reader() as reader:
+        now = UnitSpace.from_rows(space.model, [reader.units(u, ()) for u in space.model.sort(space.tables)])
+    translation = Translation(now, space)
+    for unit, table in space.tables.items():
+        ids = now.tables[unit].ids
+        if ids is not None and len(ids):
+            codes = translation.unit(unit)
+            space.tables[unit] = attrs.evolve(table, ids=np.where(codes < 0, -1, ids[codes]))
 
 
 def _plan_all(jobs: list[dict[str, Any]], processes: int) -> None:
