@@ -3,6 +3,10 @@ from __future__ import annotations
 import enum
 import json
 import math
+import os
+import subprocess
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +168,36 @@ def test_the_shape_of_an_array_counts():
 def test_what_has_no_identity_is_refused_with_its_place(value, place):
     with pytest.raises(IdentityError, match=f"{place}.* has no identity"):
         canonical(value)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_unicode_counts_as_it_is_written(form):
+    # What looks alike need not mean the same to whoever reads it (a file name, say): nothing is normalised.
+    text = unicodedata.normalize(form, "\u00e9\ufb01")
+    assert canonical(text) == canonical(str(text.encode(), "utf-8"))
+    others = {unicodedata.normalize(f, "\u00e9\ufb01") for f in ("NFC", "NFD", "NFKC", "NFKD")} - {text}
+    assert len(others) == 3
+    assert all(canonical(text) != canonical(other) for other in others)
+
+
+GOLDEN = """
+from pathlib import Path
+from supertask.identities import canonical, digest
+value = {"a": [1, -2.5, "ü", b"\\0", None, True], "b": {Path("x/y")}, "c": {"q", "r", "s", 1, 2.0}}
+print(digest(canonical(value)).hex())
+"""
+
+
+def test_digests_are_those_of_every_process():
+    # Sets and dicts are in another order in each of these.
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", GOLDEN], check=True, capture_output=True, text=True,
+            cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
+        ).stdout.strip()
+        for seed in ("0", "1", "77")
+    }  # fmt: skip
+    assert found == {"2b4c065b726b2b96f640089f548be232"}
 
 
 def test_encodings_and_keys_stay_what_they_are():
