@@ -3,7 +3,8 @@
 Layout, from the top down:
 
 - `graphbuilder.builder`: the GraphBuilder, which makes plans;
-- `graphbuilder.batcher`: the QuantumBatcher, which merges quanta into bundles;
+- `graphbuilder.batcher`: the QuantumBatcher, which merges quanta into bundles, by the steps in
+  `graphbuilder.batching`; `graphbuilder.sizing`: how large these should be, by what was measured;
 - `graphbuilder.loading`: what is read from a repository for a plan;
 - `graphbuilder.expressions`: the data-ID expression language;
 - `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.

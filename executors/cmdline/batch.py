@@ -17,9 +17,9 @@ from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
     from graphbuilder.batcher import Cluster
-    from graphbuilder.batching.sizing import Choice, Measured
     from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.values import Bundling
+    from graphbuilder.sizing import Choice, Measured
 
 __all__ = ["command"]
 
@@ -194,7 +194,7 @@ def _batched(dag: ScienceDag, given: dict[str, Any], name: str) -> tuple[Bundlin
 def _sized(
     dag: ScienceDag, given: dict[str, Any], name: str, finished: Any
 ) -> tuple[Bundling, Sequence[Choice]]:
-    from graphbuilder.batching.sizing import Sizing
+    from graphbuilder.sizing import Sizing
 
     for other in ("max_cost", "max_memory", "max_input", "largest_first", "cost", "times", "memories"):
         if given[other]:

@@ -17,8 +17,8 @@ from supertask.errors import ExecutionError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from graphbuilder.batching.sizing import Measured
     from graphbuilder.dag.dag import ScienceDag
+    from graphbuilder.sizing import Measured
     from supertask.butler.port import AbstractButler
 
 __all__ = ["finished_of", "measured_by", "measured_of"]
@@ -35,7 +35,7 @@ def measured_of(attempts: Iterable[Attempt], source: str) -> dict[str, Measured]
     Overhead is what making it took, summed over methods; each made several times counts with its mean. What
     of it lies in the time of the quantum that happened to make it is taken out of that.
     """
-    from graphbuilder.batching.sizing import Measured
+    from graphbuilder.sizing import Measured
 
     seconds: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}

@@ -1,4 +1,6 @@
-"""How quanta are merged in bundles, step by step; `graphbuilder.batcher` is the front.
+"""How quanta are merged in bundles, step by step.
+
+`graphbuilder.batcher` is the front, and `graphbuilder.sizing` says how large bundles should be.
 
 - `codes`: equal rows, texts and sets of numbers get equal integers, exactly (no hashes that could collide).
 - `keys`: which quanta share overhead.
@@ -6,7 +8,6 @@
 - `order`: neighbours that share data lie together.
 - `cuts`: where a run of quanta is cut, so that every bundle keeps within limits, or n bundles come out.
 - `clusters`: quanta of several tasks together, such that the graph of bundles has no cycle.
-- `sizing`: how large bundles should be, from measured times, and why.
 - `parts`: subsets and splits of bundles that were made.
 
 All work on columns, nothing loops over quanta in Python but what a user's function does.

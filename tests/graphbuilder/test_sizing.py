@@ -10,10 +10,10 @@ from plans import layered
 
 from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.batching.parts import plan_of_bundles, split
-from graphbuilder.batching.sizing import Measured, Sizing
 from graphbuilder.batching.weights import ByBytes, ByFunction, ByInputs, Constant, costs
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.requests import request
+from graphbuilder.sizing import Measured, Sizing
 from supertask.errors import PreflightError
 
 
