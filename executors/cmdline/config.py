@@ -137,6 +137,11 @@ def diff(*, file: Path, other: Path | None, overrides: tuple[str, ...], as_json:
 )
 def set_(*, file: Path, settings: tuple[str, ...], output: Path | None) -> None:
     """Set values in the pipeline FILE: LABEL:FIELD=VALUE, or parameters:NAME=VALUE."""
+    from supertask.pipelinefiles import split_location
+
+    whole, part = split_location(file)
+    if part and output is None:
+        raise click.UsageError(f"{file} is a part of a file: name {whole}, or write the part with --output")
     pipeline = _load(file, ()).applyConfigOverrides(settings)
     pipeline.check()
     pipeline.save(output or file)

@@ -149,3 +149,14 @@ def test_conditions_of_overrides_are_named_with_all_else_that_is_wrong(call, tmp
     assert "4 problems" in said.err
     for place in ("5:9", "6:9", "7:9", "8:13"):
         assert said.err.count(f"p.yaml:{place}: ") == 1
+
+
+def test_a_part_of_a_file_is_set_in_the_file_or_written_elsewhere(call, file, tmp_path):
+    said = call("config", "set", f"{file}#masters", "bias:policy.timeout=3")
+    assert said.code == 2
+    assert "is a part of a file" in said.err
+    assert not Path(f"{file}#masters").exists()
+    assert (
+        call("config", "set", f"{file}#masters", "bias:policy.timeout=3", "-o", tmp_path / "m.yaml").code == 0
+    )
+    assert "3 tasks" in call("pipeline", "check", tmp_path / "m.yaml").out
