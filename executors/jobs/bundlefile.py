@@ -157,7 +157,9 @@ def _told(said: Mapping[str, Sequence[int]]) -> dict[int, tuple[int, ...]]:
 
 def _node(said: Mapping[str, Any]) -> TaskNode:
     variants = tuple(map(Variant.from_plain, said["variants"]))
-    overhead = {k: tuple(v) if isinstance(v, list) else v for k, v in said["overhead"].items()}
+    overhead: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in said["overhead"].items()
+    }
     fields = {
         **said,
         "key": bytes.fromhex(said["key"]),

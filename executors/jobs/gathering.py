@@ -180,7 +180,8 @@ def _is_there(path: str, record: FileRecord) -> bool:
 def _place(source: str, final: str, record: FileRecord) -> None:
     """Give a file its place in the repository, at once."""
     folder, _, name = final.rpartition("/")
-    temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-home-{name}"
+    # Who is killed here leaves it to the next, who alone holds the run's lock and finds it by its name.
+    temporary = f"{folder}/{TEMPORARY_PREFIX}home-{name}"
     try:
         if not _is_there(source, record):
             raise _NotSeenError(f"its output {source} has not the {record.size} bytes that it should")

@@ -488,7 +488,7 @@ def _bundled(plan: ScienceDag) -> ScienceDag:
     """Return the plan with a bundle for each visit, and one for the rest."""
     members: dict[Any, list[int]] = {}
     for q, quantum in enumerate(plan.quanta):
-        members.setdefault((quantum.dataId or {}).get("visit", "rest"), []).append(q)
+        members.setdefault(dict(quantum.dataId or ()).get("visit", "rest"), []).append(q)
     ends = np.cumsum([0, *map(len, members.values())]).astype(np.int64)
     indices = np.array([q for each in members.values() for q in each], np.int32)
     return plan.with_bundling(Bundling("by visit", ends, indices))

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -53,11 +54,9 @@ class _OrderedConfig(SuperTaskConfig):
 class _Ordered(SuperTask):
     """Does what it is ordered to, and then its work."""
 
-    ConfigClass: type[_OrderedConfig]
-
     def runQuantum(self, quantum: Quantum, butler: DatasetSource) -> None:
         assert isinstance(self.config, _OrderedConfig)
-        values = [str((quantum.dataId or {})[u]) for u in self.config.quantum_units]
+        values = [str(_values(quantum)[u]) for u in self.config.quantum_units]
         name = "-".join([self.name, *values])
         order = self._order(name, Path(self.config.orders)) if self.config.orders else ""
         self.log.info("works on %s", name)
@@ -79,6 +78,10 @@ class _Ordered(SuperTask):
                 count, _, order = order.partition(" times ")
                 return order if (folder / "calls").read_text().split().count(name) <= int(count) else ""
         return ""
+
+
+def _values(quantum: Quantum) -> Mapping[str, Any]:
+    return {} if quantum.dataId is None else quantum.dataId
 
 
 def _obey(order: str) -> None:
