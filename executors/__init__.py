@@ -21,6 +21,7 @@ ground up:
   failures), `openbundles` and `signals`.
 - *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
   workers, as the driver sees them) and `worker` (the process).
+- *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`.
 - `cmdline`: the command line, which alone sees all floors.
 """
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from executors.outcome import Attempt, QuantumStatus
     from executors.port import ExecutionFramework
     from executors.report import Report, status
+    from executors.slurm.framework import SlurmFramework
 
 _HOME = {
     "Attempt": "outcome",
@@ -43,6 +45,7 @@ _HOME = {
     "MultiprocessFramework": "multiprocess",
     "QuantumStatus": "outcome",
     "Report": "report",
+    "SlurmFramework": "slurm.framework",
     "status": "report",
 }
 
@@ -53,6 +56,7 @@ __all__ = [
     "MultiprocessFramework",
     "QuantumStatus",
     "Report",
+    "SlurmFramework",
     "status",
 ]
 

@@ -52,11 +52,15 @@ class CmdLineFramework(ExecutionFramework):
     ----------
     processes : int, optional
         How many run quanta: with one it is this very process, with more a pool of warm ones.
+    walker : ExecutionFramework, optional
+        What runs them instead: a batch system, say.
     """
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(self, processes: int = 1, walker: ExecutionFramework | None = None) -> None:
         self._walker: ExecutionFramework
-        if processes == 1:
+        if walker is not None:
+            self._walker = walker
+        elif processes == 1:
             from executors.inprocess import InProcessFramework
 
             self._walker = InProcessFramework()
@@ -93,6 +97,10 @@ class CmdLineFramework(ExecutionFramework):
             like=None if planning.like is None else ScienceDag.load(planning.like),
             clobber=planning.clobber,
         )
+
+    def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
+        """Take what an earlier driver left behind."""
+        self._walker.prepare(plan, butler)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""

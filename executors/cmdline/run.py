@@ -11,6 +11,7 @@ import click
 
 from executors.cmdline import terminal
 from executors.cmdline.asking import Asking, asking
+from executors.cmdline.batchoptions import BatchOptions, batch_options
 from executors.cmdline.failures import FailureOptions, failure_options
 from executors.cmdline.options import as_json, planning, see_local_modules
 from executors.cmdline.options import command as define
@@ -38,6 +39,7 @@ _INTERRUPTED = 130
     metavar="N",
     help="Run in so many processes; with one, in this very process.",
 )
+@batch_options
 @failure_options
 @watching
 @asking
@@ -63,6 +65,7 @@ def command(
     target: Path,
     planning: Planning | None,
     processes: int,
+    where_to: BatchOptions,
     failures: FailureOptions,
     watch: Watching,
     asked: Asking,
@@ -87,7 +90,7 @@ def command(
     from executors.cmdline.shown import show_report
     from supertask.butler.repository import Butler
 
-    framework = CmdLineFramework(processes)
+    framework = CmdLineFramework(processes, where_to.framework())
     plan: Path | ScienceDag = target
     with Butler(target if planning is not None else repo or _home(target)) as butler:
         if planning is not None:

@@ -1,0 +1,136 @@
+"""Slurm as its command line shows it: nothing else is installed everywhere, and its output is stable."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from supertask.errors import ExecutionError
+
+__all__ = ["Controller", "Known", "SlurmRefusedError"]
+
+_UNREACHABLE = ("Unable to contact", "onnection refused", "ommunication", "Socket timed out", "timed out")
+_ARRAY = re.compile(r"(\d+)(?:_(\d+))?")
+
+
+class SlurmRefusedError(ExecutionError):
+    """Slurm is there and does not want it: quota, account, partition, or a request that no node can meet."""
+
+
+@attrs.frozen
+class Known:
+    """What Slurm knows of one job of an array."""
+
+    name: str
+    """Of the array."""
+    index: int
+    id: str
+    """As ``scancel`` takes it."""
+    state: str
+    """In its words, such as ``PENDING``."""
+    reason: str = ""
+
+
+@attrs.frozen
+class Controller:
+    """Asks and tells the controller of a cluster.
+
+    Parameters
+    ----------
+    env : Mapping, optional
+        Further environment variables, such as ``SLURM_CONF``.
+    patience : float, optional
+        Seconds to wait for a controller that does not answer.
+    """
+
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    patience: float = 60.0
+
+    def submit(self, arguments: Sequence[str], script: str) -> str:
+        """Submit a script; return the number of its job.
+
+        Raises
+        ------
+        SlurmRefusedError
+            Slurm does not take it; says why.
+        ExecutionError
+            Slurm is not installed here, or cannot be reached.
+        """
+        said = self._run(["sbatch", "--parsable", *arguments], script)
+        return said.strip().partition(";")[0]
+
+    def known(self, names: Iterable[str]) -> list[Known]:
+        """Return what is known of the jobs of arrays of these names, also of those that ended lately."""
+        wanted = ",".join(names)
+        if not wanted:
+            return []
+        said = self._run(
+            ["squeue", "--noheader", "--array", "--states=all", "--format=%j|%i|%T|%r", f"--name={wanted}"]
+        )
+        found = []
+        for line in said.splitlines():
+            name, _, rest = line.partition("|")
+            job, state, reason = rest.split("|", 2)
+            match = _ARRAY.fullmatch(job)
+            if match is not None:
+                found.append(Known(name, int(match[2] or 0), job, state, reason))
+        return found
+
+    def cancel(self, ids: Sequence[str], *, at_once: bool = False) -> None:
+        """End jobs; those that have ended already are passed over."""
+        how = ["--signal=KILL", "--full"] if at_once else []
+        for begin in range(0, len(ids), 500):  # a command line has its limits
+            self._run(["scancel", "--quiet", *how, *ids[begin : begin + 500]])
+
+    def why(self, job: str) -> dict[str, str]:
+        """Return what is known of a job that ended: ``JobState``, ``Reason``, ``ExitCode`` and more."""
+        try:
+            said = self._run(["scontrol", "--oneliner", "show", "job", job])
+        except ExecutionError:  # it is forgotten after a while
+            return {}
+        pairs = (word.partition("=") for word in said.split())
+        return {name: value for name, equals, value in pairs if equals}
+
+    def _run(self, command: Sequence[str], text: str = "") -> str:
+        path = shutil.which(command[0], path=self.env.get("PATH"))
+        if path is None:
+            raise ExecutionError(
+                f"{command[0]} was not found: Slurm is not installed on this host; run the plan on a login "
+                "node, or in this process or a pool"
+            )
+        until, pause = time.monotonic() + self.patience, 0.1
+        while True:
+            try:
+                done = subprocess.run(
+                    [path, *command[1:]],
+                    input=text,
+                    env={**os.environ, **self.env},
+                    capture_output=True,
+                    text=True,
+                    timeout=self.patience,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise self._silent(f"no answer to {command[0]} within {self.patience:g} s") from None
+            if not done.returncode:
+                return done.stdout
+            said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+            if not any(word in said for word in _UNREACHABLE):
+                raise SlurmRefusedError(f"Slurm refuses: {said}")
+            # A controller that is started anew is away for seconds. Nothing is submitted twice by this.
+            if time.monotonic() + pause > until:
+                raise self._silent(said)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _silent(self, why: str) -> ExecutionError:
+        return ExecutionError(
+            f"Slurm's controller cannot be reached: {why}; its jobs go on, and so does the run with the same "
+            "command later"
+        )

@@ -1,0 +1,65 @@
+"""What a site wants said with each job."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from supertask.config import Config, field
+from supertask.errors import ConfigError
+
+__all__ = ["SlurmSite"]
+
+_OPTION = re.compile(r"--[a-z][a-z0-9-]*(=[^\n]*)?")
+
+
+class SlurmSite(Config):
+    """How jobs are submitted at one site; `load` reads it from a YAML file."""
+
+    partition: str = field("", doc="Partition; the site's default unless given.")
+    account: str = field("", doc="Account that is charged.")
+    qos: str = field("", doc="Quality of service.")
+    minutes: int = field(60, doc="Time limit of a job where the plan knows none.", min=1)
+    spare: float = field(1.2, doc="Time asked for, over the sum of what a job's quanta may take.", min=1)
+    overhead: int = field(5, doc="Minutes beside: to start, to fetch inputs, to bring outputs back.", min=0)
+    memory: int = field(2048, doc="Megabytes of a job where the plan knows no limit.", min=1)
+    base_memory: int = field(
+        200, doc="Megabytes beside what quanta may use: Python and its libraries.", min=0
+    )
+    cpus: int = field(1, doc="CPUs of a job.", min=1)
+    throttle: int = field(
+        0, doc="Jobs of one array that may run at once; 0 for as many as the site lets.", min=0
+    )
+    setup: list[str] = field(
+        [],
+        doc="Lines of shell before the job, such as module load …: the site's own, run as they are.",
+    )
+    options: list[str] = field([], doc="Further options of sbatch, such as --constraint=amd.")
+
+    def validate(self) -> None:
+        """Check what single fields cannot say of themselves."""
+        for option in self.options:
+            if not _OPTION.fullmatch(option):
+                raise ConfigError(
+                    f"options: {option!r} is no option of sbatch: write --name=value, one item for each"
+                )
+
+    def request(self, memory: int | None, seconds: float | None) -> tuple[int, int]:
+        """Return what to ask for: megabytes and minutes.
+
+        Parameters
+        ----------
+        memory : int or None
+            Bytes that one quantum may use, as far as that is known.
+        seconds : float or None
+            That all quanta together may take.
+        """
+        megabytes = self.memory if memory is None else math.ceil(memory / 2**20) + self.base_memory
+        minutes = self.minutes if seconds is None else math.ceil(self.spare * seconds / 60)
+        return megabytes, minutes + self.overhead
+
+    def arguments(self) -> list[str]:
+        """Return options of sbatch."""
+        named = [("partition", self.partition), ("account", self.account), ("qos", self.qos)]
+        said = [f"--{name}={value}" for name, value in named if value]
+        return [*said, f"--cpus-per-task={self.cpus}", *self.options]

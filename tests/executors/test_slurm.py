@@ -1,0 +1,255 @@
+"""Bundles as jobs of a real Slurm cluster of one machine, started for these tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executors import InProcessFramework, MultiprocessFramework, status
+from executors.slurm.controller import Controller, SlurmRefusedError
+from executors.slurm.framework import SlurmFramework
+from executors.slurm.site import SlurmSite
+from executors.testing import slurm
+from graphbuilder.batcher import QuantumBatcher
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.repository import Butler
+from supertask.errors import ConfigError, ExecutionError
+from tests.executors.frames import RUN, make_repository, outputs, plan, ran
+from tests.executors.test_crashes import succeeded_in_journal
+
+ROOT = Path(__file__).parents[2]
+
+with_slurm = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "there is one"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[slurm.Cluster]:
+    with slurm.cluster() as started:
+        yield started
+
+
+def framework(cluster: slurm.Cluster, **options: Any) -> SlurmFramework:
+    return SlurmFramework(controller=Controller(cluster.env), **options)
+
+
+def bundled(butler: Butler, **options: Any) -> ScienceDag:
+    return QuantumBatcher(max_quanta=6).batch(plan(butler, **options))
+
+
+class TestSlurm:
+    pytestmark = with_slurm
+
+    @pytest.mark.parametrize("staged", [False, True], ids=["repository seen", "staged"])
+    def test_gives_the_bytes_of_a_run_in_this_process(
+        self, cluster: slurm.Cluster, tmp_path: Path, staged: bool
+    ) -> None:
+        with make_repository(tmp_path / "here", 6, 4) as butler:
+            assert InProcessFramework().execute(plan(butler), butler).exit_code == 0
+        with make_repository(tmp_path / "there", 6, 4) as butler:
+            report = framework(cluster, staged=staged).execute(bundled(butler), butler)
+            assert report.exit_code == 0
+            assert len(butler.query("image", collections=[RUN])) == 24
+        assert outputs(tmp_path / "there") == outputs(tmp_path / "here")
+        assert set(succeeded_in_journal(tmp_path / "there").values()) == {1}
+
+    def test_a_failed_quantum_blocks_its_descendants_and_nothing_else(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-2-1").write_text("raise")
+        with make_repository(tmp_path / "repo", 3, 2) as butler:
+            dag = bundled(butler, control=str(control))
+            report = framework(cluster).execute(dag, butler)
+            assert report.exit_code == 1
+            (failure,) = report.failures
+            assert "the sky was cloudy" in str(failure)
+            (control / "reduce-2-1").unlink()
+            assert framework(cluster).execute(dag, butler).exit_code == 0
+        assert ran(control).count("reduce-1-0") == 1
+
+    def test_a_killed_job_fails_its_quantum_alone(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-1-1").write_text("kill")
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
+            report = framework(cluster).execute(bundled(butler, control=str(control)), butler)
+        (failure,) = report.failures
+        assert "its job was ended from outside" in str(failure)
+        reduce = next(t for t in report.tasks if t.label == "reduce")
+        assert {status.value: n for status, n in reduce.counts.items()} == {"succeeded": 3, "failed": 1}
+
+    def test_a_driver_that_was_killed_is_followed_by_any_other(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-2-*").write_text("sleep:2")
+        root, file = tmp_path / "repo", tmp_path / "plan.h5"
+        with make_repository(root, 3, 2) as butler:
+            bundled(butler, control=str(control)).save(file)
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(root), str(file)],
+            cwd=ROOT,
+            env={**os.environ, **cluster.env, "PYTHONPATH": str(ROOT)},
+        )
+        until = time.monotonic() + 60
+        while not ran(control) and time.monotonic() < until:
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        with Butler(root) as butler:
+            report = framework(cluster).execute(file, butler)
+        assert report.exit_code == 0
+        assert set(succeeded_in_journal(root).values()) == {1}
+        assert status(root, RUN).exit_code == 0
+
+    def test_a_run_begun_on_slurm_is_finished_in_a_pool(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-2-0").write_text("raise")
+        with make_repository(tmp_path / "repo", 3, 2) as butler:
+            dag = bundled(butler, control=str(control))
+            assert framework(cluster).execute(dag, butler).exit_code == 1
+            (control / "reduce-2-0").unlink()
+            assert MultiprocessFramework(2).execute(dag, butler).exit_code == 0
+        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
+
+    def test_a_controller_that_is_started_anew_is_waited_for(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-*").write_text("sleep:1")
+        if not cluster.folder:
+            pytest.skip("the cluster is not ours to stop")
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
+            dag = bundled(butler, control=str(control))
+            told: list[int] = []
+
+            def restart(event: Any) -> None:
+                if type(event).__name__ == "QuantumStarted" and not told:
+                    told.append(1)
+                    cluster.restart_controller()
+
+            assert framework(cluster).execute(dag, butler, listeners=[restart]).exit_code == 0
+
+    @pytest.mark.parametrize(
+        ("site", "said"),
+        [
+            (SlurmSite(partition="nowhere"), "invalid partition"),
+            (SlurmSite(memory=10**7), "[Mm]emory"),
+            (SlurmSite(options=["--constraint=gold"]), "[Ff]eature"),
+        ],
+    )
+    def test_what_slurm_refuses_is_said_and_the_run_goes_on_later(
+        self, cluster: slurm.Cluster, tmp_path: Path, site: SlurmSite, said: str
+    ) -> None:
+        with make_repository(tmp_path / "repo", 1, 2) as butler:
+            dag = bundled(butler)
+            with pytest.raises(SlurmRefusedError, match=said):
+                framework(cluster, site=site).execute(dag, butler)
+            assert InProcessFramework().execute(dag, butler).exit_code == 0
+
+    def test_nodes_without_our_software_are_found_out_at_the_first_jobs(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        with make_repository(tmp_path / "repo", 6, 4) as butler:
+            dag = bundled(butler)
+            with pytest.raises(ExecutionError, match="in a row ended before they ran anything"):
+                framework(cluster, python="/nowhere/python", late=0.5).execute(dag, butler)
+            assert InProcessFramework().execute(dag, butler).exit_code == 0
+
+    def test_on_the_command_line(
+        self, cluster: slurm.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in cluster.env.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "site.yaml").write_text("partition: main\nminutes: 5\n")
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
+            bundled(butler).save(tmp_path / "plan.h5")
+        words = ["run", "plan.h5", "--engine", "slurm", "--site", "site.yaml", "--jobs", "jobs", "--staged"]
+        done = subprocess.run(
+            [sys.executable, "-m", "executors.cmdline", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "7 of 7 quanta done" in done.stdout
+        assert not list((tmp_path / "jobs").glob("*")), "nothing is left of jobs that ended well"
+
+
+def test_options_of_a_batch_system_want_one() -> None:
+    from click.testing import CliRunner
+
+    from executors.cmdline.run import command
+
+    said = CliRunner().invoke(command, ["plan.h5", "--staged"])
+    assert said.exit_code == 2
+    assert "give --engine" in said.output
+
+
+DRIVER = """
+import sys
+from executors.slurm.framework import SlurmFramework
+from supertask.butler.repository import Butler
+with Butler(sys.argv[1]) as butler:
+    SlurmFramework().execute(sys.argv[2], butler)
+"""
+
+
+def test_a_host_without_slurm_is_told(tmp_path: Path) -> None:
+    with make_repository(tmp_path / "repo", 1, 1) as butler:
+        without = SlurmFramework(controller=Controller({"PATH": str(tmp_path)}))
+        with pytest.raises(ExecutionError, match="sbatch was not found: Slurm is not installed on this host"):
+            without.execute(plan(butler), butler)
+
+
+def test_a_controller_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "squeue"
+    program.write_text("#!/bin/sh\necho 'Unable to contact slurm controller (connect failure)' >&2\nexit 1\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    with pytest.raises(ExecutionError, match="cannot be reached: .*its jobs go on"):
+        Controller({"PATH": path}, patience=0.3).known(["supertask-1"])
+
+
+def test_a_site_says_what_each_job_asks_for(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("partition: long\naccount: survey\nminutes: 30\nsetup: [module load python]\n")
+    site = SlurmSite.load(file)
+    assert site.arguments() == ["--partition=long", "--account=survey", "--cpus-per-task=1"]
+    assert site.request(None, None) == (2048, 35)
+    assert site.request(2**30, 600.0) == (1024 + 200, 12 + 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("partion: long", "did you mean 'partition'"),
+        ("minutes: 0", "minutes"),
+        ("options: [rm -rf /]", "no option of sbatch"),
+        ("[1, 2", "not plain YAML"),
+    ],
+)
+def test_mistakes_in_a_sites_file_are_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        SlurmSite.load(file)
