@@ -25,7 +25,7 @@ from supertask.repograph.columns import group, lookup, pack_both
 from supertask.repograph.declared import leading
 from supertask.repograph.grouped import rows_of
 from supertask.repograph.holdings import Holdings
-from supertask.repograph.relate import Rows, group_rows
+from supertask.repograph.relate import group_rows
 from supertask.repograph.space import UnitSpace
 from supertask.repograph.tables import DatasetTable, QuantumTable, RelationTable
 from supertask.units import UnitModel
@@ -36,6 +36,7 @@ LOOKED_AT = 200
 _STRETCHES = 4
 
 Open = Callable[[Condition | None], Reader]
+Counts = tuple[int, int, int, int]
 
 
 @attrs.frozen
@@ -89,7 +90,7 @@ def trimmed(
     if where is None:
         return ()
     makers = {t: task for task in tasks for t in task.table.outputs}
-    found = []
+    wanted: list[_Gather] = []
     for task in tasks:
         kept, others = kept_conditions(model, where, task.units)
         if not others or not task.table.n or not task.units:
@@ -104,14 +105,21 @@ def trimmed(
             blamed = [c for c in others if _touches(model, relations, c, task, source, field)]
             if not blamed:
                 continue
-            counted = None
-            if source is not None and source.dataset_type in datasets:
-                counting = _Counting(model, task, dataset_type, source, kept, relations)
-                counted = counting.count(datasets[source.dataset_type], open_reader)
-            looked, fewer, have, would = counted or (0, 0, 0, 0)
-            if fewer or counted is None:
-                stated = (task.table.label, dataset_type.name, tuple(map(str, blamed)), task.table.n)
-                found.append(Trimmed(*stated, looked, fewer, have, would))
+            known = source if source is not None and source.dataset_type in datasets else None
+            wanted.append(_Gather(model, task, dataset_type, known, tuple(kept), tuple(map(str, blamed))))
+    counted: dict[int, Counts | None] = {}
+    for together in _together(wanted):
+        look = _Look.at(model, together, relations, open_reader)
+        keep = _among(look.space, look.datasets, datasets[look.datasets.dataset_type])
+        counted |= {id(gather): gather.count(look, keep) for gather in together}
+    found = []
+    for gather in wanted:
+        table = gather.task.table
+        counts = counted.get(id(gather))
+        looked, fewer, have, would = counts or (0, 0, 0, 0)
+        if fewer or counts is None:
+            stated = (table.label, gather.dataset_type.name, gather.blamed, table.n)
+            found.append(Trimmed(*stated, looked, fewer, have, would))
     return tuple(found)
 
 
@@ -155,72 +163,60 @@ def _touches(
     return {n.unit for n in names(condition)} <= reached
 
 
-@attrs.frozen
-class _Counting:
+@attrs.frozen(eq=False)
+class _Gather:
     """One input of one task, which is counted."""
 
     model: UnitModel
     task: Gatherer
     dataset_type: type[Dataset]
-    source: _Source
-    kept: Sequence[Condition]
-    relations: Sequence[str]
+    source: _Source | None
+    kept: tuple[Condition, ...]
+    """What the units of the quanta decide."""
+    blamed: tuple[str, ...]
 
-    def count(self, selected: DatasetTable, open_reader: Open) -> tuple[int, int, int, int] | None:
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Units that tell the quanta apart."""
+        return self.model.leaves(self.model.closure(self.task.units))
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Return which quanta are looked at."""
+        return _stretches(self.task.table.n)
+
+    def ids(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the repository's row IDs of the quanta that are looked at."""
+        table, rows = self.task.table, self.rows()
+        columns = {u: c[:][rows] for u, c in table.columns.items()}
+        return {u: _ids_of(table.space, columns, u) for u in self.leaves}
+
+    def count(self, look: _Look, selected: npt.NDArray[np.bool_]) -> Counts | None:
         """Return how many quanta were looked at and have fewer, how many inputs they have and would have."""
-        table = self.task.table
-        rows = _stretches(table.n)
-        leaves = self.model.leaves(self.model.closure(self.task.units))
-        ours = [_ids_of(table.space, {u: c[:][rows] for u, c in table.columns.items()}, u) for u in leaves]
-        wanted = dict(zip(leaves, ours, strict=True))
-        with open_reader(And(tuple(self.kept)) if self.kept else None) as reader:
-            space, datasets, related = self._read(reader, wanted)
-            chosen, _ = Holdings(space).selected(datasets, self.source.select)
-        would = self._per_quantum(space, rows_of(datasets, chosen), related, wanted)
+        rows, wanted = self.rows(), self.ids()
+        would = self._per_quantum(look, look.chosen, wanted)
         if would is None:
             return None
-        have = table.inputs[self.dataset_type].counts()[rows]
+        have = self.task.table.inputs[self.dataset_type].counts()[rows]
         if (have < would).any():
             # Something else may be to blame: quanta left out, or a task that takes fewer. So what the
             # expression selects is counted alike.
-            keep = np.zeros(datasets.n, bool)
-            keep[slice(None) if chosen is None else chosen] = True
-            keep &= _among(space, datasets, selected)
-            left = self._per_quantum(space, rows_of(datasets, np.flatnonzero(keep)), related, wanted)
+            keep = np.zeros(look.datasets.n, bool)
+            keep[slice(None) if look.chosen is None else look.chosen] = True
+            left = self._per_quantum(look, np.flatnonzero(keep & selected), wanted)
             have = would if left is None else left
         fewer = have < would
         return len(rows), int(fewer.sum()), int(have[fewer].sum()), int(would[fewer].sum())
 
-    def _read(
-        self, reader: Reader, wanted: Mapping[str, npt.NDArray[np.int64]]
-    ) -> tuple[UnitSpace, DatasetTable, dict[str, RelationTable]]:
-        """Read what the quanta would gather, without the conditions that their units do not decide."""
-        model, source = self.model, self.source.dataset_type
-        for unit, ids in wanted.items():
-            reader.restrict(unit, ids[ids >= 0])
-        spoken_of = [{unit} for unit in wanted] + [{n.unit for n in names(c)} for c in self.kept]
-        known = set(model.determined({*self.dataset_type.units, *self.task.units, *source.units}))
-        needed = [n for n in self.relations if known >= {*model.relation(n).left, *model.relation(n).right}]
-        related, _ = narrow_through_relations(model, reader, needed, spoken_of)
-        space = UnitSpace.from_rows(
-            model,
-            [reader.units(u, ()) for u in model.sort(known)],
-            lambda u, field: reader.units(u, (field,)),
-        )
-        datasets, _ = dataset_table(space, source, [reader.datasets(source)])
-        return space, datasets, {n: relation_table(space, r) for n, r in related.items()}
-
     def _per_quantum(
         self,
-        space: UnitSpace,
-        rows: Rows,
-        related: Mapping[str, RelationTable],
+        look: _Look,
+        chosen: npt.NDArray[np.int64] | None,
         wanted: Mapping[str, npt.NDArray[np.int64]],
     ) -> npt.NDArray[np.int64] | None:
         """Return how many inputs each quantum would have of some datasets of the source."""
-        model = self.model
+        model, space = self.model, look.space
         by = model.sort({*model.closure(self.dataset_type.units), *model.closure(self.task.units)})
-        members = group_rows(space, related, rows, by)
+        members = group_rows(space, look.related, rows_of(look.datasets, chosen), by)
         if members is None:
             return None
         # By the repository's own row IDs, as the two spaces have different codes.
@@ -232,6 +228,70 @@ class _Counting:
         per_key = np.bincount(place[place >= 0], minlength=len(groups.keys))
         place = lookup(groups.keys, quantum_keys)
         return np.where(place < 0, 0, np.append(per_key, 0)[place])
+
+
+def _together(gathers: Sequence[_Gather]) -> list[list[_Gather]]:
+    """Put gathers of one source together whose quanta have a unit in common: they are read at once."""
+    groups: list[list[_Gather]] = []
+    for gather in gathers:
+        if gather.source is None:
+            continue
+        for together in groups:
+            common = set(gather.leaves).intersection(*(g.leaves for g in together))
+            if together[0].source == gather.source and common:
+                together.append(gather)
+                break
+        else:
+            groups.append([gather])
+    return groups
+
+
+@attrs.frozen(eq=False)
+class _Look:
+    """What the repository has of a source for the quanta that are looked at, beyond the expression."""
+
+    space: UnitSpace
+    datasets: DatasetTable
+    related: Mapping[str, RelationTable]
+    chosen: npt.NDArray[np.int64] | None
+    """Rows of `datasets` that the first task takes; None for all."""
+
+    @classmethod
+    def at(
+        cls, model: UnitModel, gathers: Sequence[_Gather], relations: Sequence[str], open_reader: Open
+    ) -> _Look:
+        """Read what some gathers of one source have in common.
+
+        Conditions that the quanta's own units decide need not be applied: quanta that they exclude are not
+        there. Those that all have in common, and all units that all have, make it less to read.
+        """
+        source = gathers[0].source
+        if source is None:
+            raise ValueError("only gathers with a source are looked at")
+        kept = [c for c in gathers[0].kept if all(c in g.kept for g in gathers)]
+        ids = [g.ids() for g in gathers]
+        common = [u for u in ids[0] if all(u in other for other in ids)]
+        wanted = {u: np.concatenate([other[u] for other in ids]) for u in common}
+        with open_reader(And(tuple(kept)) if kept else None) as reader:
+            for unit, some in wanted.items():
+                reader.restrict(unit, some[some >= 0])
+            spoken_of = [{unit} for unit in wanted] + [{n.unit for n in names(c)} for c in kept]
+            units = {u for g in gathers for u in (*g.dataset_type.units, *g.task.units)}
+            known = set(model.determined({*units, *source.dataset_type.units}))
+            needed = [n for n in relations if known >= {*model.relation(n).left, *model.relation(n).right}]
+            related, _ = narrow_through_relations(model, reader, needed, spoken_of)
+            found = reader.datasets(source.dataset_type)
+            # Of the units only what these datasets are by is needed, not all that there is.
+            for unit, column in found.units.items():
+                reader.restrict(unit, group(np.sort(column[column >= 0])).keys)
+            space = UnitSpace.from_rows(
+                model,
+                [reader.units(u, ()) for u in model.sort(known)],
+                lambda u, field: reader.units(u, (field,)),
+            )
+            datasets, _ = dataset_table(space, source.dataset_type, [found])
+            chosen, _ = Holdings(space).selected(datasets, source.select)
+        return cls(space, datasets, {n: relation_table(space, r) for n, r in related.items()}, chosen)
 
 
 def _among(space: UnitSpace, datasets: DatasetTable, selected: DatasetTable) -> npt.NDArray[np.bool_]:
