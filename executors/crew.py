@@ -8,13 +8,10 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import attrs
@@ -25,6 +22,7 @@ from executors.journal import Header, decode_attempt
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.processes import end_holders, end_left_behind, end_tree, is_alive, memory_of
 from executors.schedule import Work
+from executors.starting import limited_threads, no_main_module
 from supertask.errors import ExecutionError
 from supertask.policy import FailureClass, say_size
 
@@ -43,7 +41,6 @@ _ROUND = 1.0
 """Seconds between two looks at whether workers live that run something long."""
 _DEATHS = 3
 """So many workers in a row may die before one has run anything."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @attrs.define(eq=False)
@@ -66,6 +63,8 @@ class _Member:
     """When the driver heard of its beginning, by a clock that never goes back."""
     looked: float = 0.0
     """When its memory was looked at last, by the same clock."""
+    paused: float = 0.0
+    """Since when it makes what other quanta need too, by the same clock; 0 if it does not."""
     ending: Failure | None = None
     """Why it is being ended."""
     seconds: float | None = None
@@ -142,7 +141,7 @@ class Crew:
         if self._forks:
             pipes = [ours.fileno(), *(m.pipe.fileno() for m in self._members)]
             spec = attrs.evolve(spec, inherited=(*self._driver.open_files(), *pipes), parent=os.getpid())
-        with _environment(self._threads), nullcontext() if self._forks else _no_main_module():
+        with limited_threads(self._threads), nullcontext() if self._forks else no_main_module():
             process = self._context.Process(target=worker.main, args=(theirs, spec), name="supertask-worker")
             process.start()
         theirs.close()
@@ -281,6 +280,11 @@ class Crew:
             for q in message["quanta"]:
                 member.left.pop(q, None)
             self._driver.give_back(message["quanta"])
+        elif said == "pause":
+            member.paused = time.monotonic()
+        elif said == "resume":
+            member.since += time.monotonic() - member.paused
+            member.paused = 0.0
         elif said == "bye":
             self._driver.worker_cpu += message["cpu"]
             member.stopping = True
@@ -298,6 +302,8 @@ class Crew:
             self._dirty.add(member.journal)
         for line in data.splitlines():
             value = json.loads(line[9:])
+            if value["event"] == "overhead":
+                continue
             if value["event"] == "start":
                 index, number, at = value["index"], value["attempt"], value["time"]
                 member.current = (index, number, at)
@@ -344,7 +350,7 @@ class Crew:
                 continue
             label = self._driver.plan.task_of(member.current[0]).label
             limits = self._driver.retrying.limits_of(member.current[0], label)
-            if limits.timeout is not None and now - member.since > limits.timeout:
+            if limits.timeout is not None and not member.paused and now - member.since > limits.timeout:
                 self._end(
                     member,
                     Failure(
@@ -468,30 +474,3 @@ def _how(code: int | None) -> str:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
     hint = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
     return f"was ended by {name}{hint}"
-
-
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """Limit the threads of numerical libraries in processes that are started within the block."""
-    added = [name for name in _THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, str(threads)))
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep new processes from importing the user's script again, which they have no use for.
-
-    Otherwise each of them runs the script's top level, and a script without the usual
-    ``if __name__ == "__main__":`` would start pools within pools.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

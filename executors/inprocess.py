@@ -10,6 +10,8 @@ from executors.driver import Driver
 from executors.fusion import Fusion, Readings
 from executors.limits import Guard
 from executors.outcome import Attempt, QuantumStatus
+from executors.overheads import Overheads
+from executors.overheadstore import OverheadStore
 from executors.performer import Performer
 from executors.port import ExecutionFramework
 from executors.processes import children, end_children
@@ -47,10 +49,13 @@ class InProcessFramework(ExecutionFramework):
 
         guard = Guard(driver.retrying.limits, alarm=True)
         keep_log = driver.journal.write_log
+        overheads = Overheads(OverheadStore(driver.workplace.overhead_memory), guard.paused)
         with (
             driver.beating(),
             Workplace(driver.datastore, driver.workplace) as workplace,
-            QuantumRunner(driver.plan, workplace, driver.tasks, keep_log, guard) as runner,
+            QuantumRunner(
+                driver.plan, workplace, driver.tasks, keep_log, guard, overheads=overheads
+            ) as runner,
         ):
             fusion = Fusion(driver.plan, workplace, Readings(driver.plan)) if driver.workplace.elide else None
             performer = Performer(runner, driver.journal, started, ended, fusion)

@@ -109,6 +109,24 @@ class Guard:
             if held is not None:
                 resource.setrlimit(resource.RLIMIT_DATA, before)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold nothing to limits within the block: what is made there is for more than one quantum."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        held = _data() if self._limits and soft != hard else None
+        left, _ = signal.setitimer(signal.ITIMER_REAL, 0) if self._armed else (0.0, 0.0)
+        if held is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        try:
+            yield
+        finally:
+            if held is not None:
+                more = max(0, (_data() or 0) - held)
+                soft = soft + more if hard == resource.RLIM_INFINITY else min(soft + more, hard)
+                resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+            if self._armed:
+                signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3), _AGAIN)
+
     def _may_alarm(self, limits: Limits) -> bool:
         if not self._alarm or limits.timeout is None:
             return False

@@ -9,6 +9,7 @@ import attrs
 
 from executors.crew import Crew
 from executors.driver import Driver
+from executors.overheadstore import default_limit
 from executors.port import ExecutionFramework
 from executors.worker import WorkerSpec
 from graphbuilder.dag.dag import ScienceDag
@@ -74,7 +75,10 @@ class MultiprocessFramework(ExecutionFramework):
         header = attrs.asdict(driver.header)
         limits = {label: each for label, each in driver.retrying.limits.items() if any(each)}
         memory = {label: [one.memory for one in each] for label, each in limits.items()}
-        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory, driver.workplace)
+        workplace = driver.workplace
+        if workplace.overhead_memory is None:
+            workplace = attrs.evolve(workplace, overhead_memory=default_limit(self.processes))
+        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory, workplace)
 
     @staticmethod
     def _feed(driver: Driver, crew: Crew) -> None:

@@ -105,6 +105,16 @@ class Overheads:
         self._serial += 1
         return self._serial
 
+    def alike(self, task: SuperTask, record: QuantumRecord) -> bytes:
+        """Return what is equal for quanta of a task that share all overheads."""
+        names, quantum = self._names_of(task), record.quantum
+        parameters = task.parametersOf(quantum)
+        inputs = sorted((t.name, sorted(quantum.inputs[t])) for t in quantum.inputs if t.name in names.inputs)
+        return digest(
+            canonical({name: getattr(parameters, name) for name in names.parameters}),
+            *(record.identities[d] for _, datasets in inputs for d in datasets),
+        )
+
     def begin(self, task: SuperTask, record: QuantumRecord, quantum: Quantum, butler: DatasetSource) -> None:
         """Turn to a quantum."""
         self._turn = _Turn(task, record, quantum, butler)

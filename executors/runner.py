@@ -11,35 +11,37 @@ from __future__ import annotations
 
 import os
 import socket
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Self
 
 import attrs
 
 from executors.leftovers import sweep
 from executors.limits import Guard, Limits
 from executors.logs import LogCapture
-from executors.outcome import Attempt, Failure, QuantumStatus
+from executors.outcome import Attempt, QuantumStatus, Stage
+from executors.overheads import Overheads
 from executors.planview import PlanView
-from executors.policy import classify
 from executors.resources import Meter
 from executors.taskset import TaskSet
+from executors.trial import Trial, failure_of
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset
-from supertask.errors import ExecutionError, NoWork, PartialOutputs, SuperTaskError
+from supertask.errors import ExecutionError, NoWork, SuperTaskError
 from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.identities import digest
 from supertask.metadata import collect_metadata
-from supertask.policy import FailureClass, say_size
+from supertask.overheads import declared_overhead, sharing
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.supertask import SuperTask, takes_bundles
 
 __all__ = ["QuantumRunner", "failure_of"]
 
 _SHOWN = 5
+_FREE: AbstractContextManager[object] = nullcontext()
 
 
 class QuantumRunner:
@@ -57,6 +59,8 @@ class QuantumRunner:
         Takes what a task logged and returns where it is kept, as `Journal.write_log`.
     guard : Guard, optional
         Holds quanta to their limits.
+    overheads : Overheads, optional
+        What this process keeps of overheads; unless given, each quantum makes its own.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class QuantumRunner:
         tasks: TaskSet,
         keep_log: Callable[[str], tuple[int, int] | None] | None = None,
         guard: Guard | None = None,
+        overheads: Overheads | None = None,
     ) -> None:
         self.plan = plan
         self.run_name = plan.meta.output_run
@@ -73,6 +78,9 @@ class QuantumRunner:
         self._tasks = tasks
         self._keep_log = keep_log
         self._guard = guard
+        self.overheads = overheads
+        self._sharing: dict[int, bool] = {}
+        self._bundling: dict[int, bool] = {}
         self._captures: dict[str, LogCapture] = {}
         self._minimums: dict[int, Mapping[type[Dataset], int] | None] = {}
         self._meter = Meter()
@@ -120,44 +128,112 @@ class QuantumRunner:
         memory : int, optional
             Bytes that it may hold, where that is not what its task says.
         """
-        self._meter.start()
-        run = _Run(record, self.locations(record))
+        trial = self.open(
+            record, number=number, absent=absent, missing=missing, lost=lost, behind=behind, memory=memory
+        )
+        if not trial.over:
+            with self.working(trial) as (task, quantum, butler):
+                task.runQuantum(quantum, butler)
+        return self.conclude(trial)
+
+    def open(
+        self,
+        record: QuantumRecord,
+        *,
+        number: int = 1,
+        absent: Sequence[int] = (),
+        missing: Mapping[int, frozenset[bytes]] | None = None,
+        lost: Sequence[int] = (),
+        behind: Sequence[int] = (),
+        memory: int | None = None,
+    ) -> Trial:
+        """Make ready to run a quantum, see `run`; what cannot be run is over."""
+        trial = Trial(record, self.locations(record), number)
+        trial.start = time.time_ns()
         try:
-            task = self._tasks.variant(record.label, record.variant)
+            task = trial.task = self._tasks.variant(record.label, record.variant)
             capture = self._captures.get(record.label)
             if capture is None:
                 capture = self._captures[record.label] = LogCapture(task.log)
-            capture.begin(record.quantum.dataId or "")
             if number > 1:
-                sweep(self._datastore, (run.locations[d] for d in run.outputs()))
+                sweep(self._datastore, (trial.locations[d] for d in trial.outputs()))
             quantum = record.quantum
             if absent or lost:
-                quantum = self._trimmed(run, absent, missing or {}, lost)
+                quantum = self._trimmed(trial, absent, missing or {}, lost)
             if behind:
-                run.note_behind([self.plan.quanta[p] for p in behind])
-            butler = run.offer(quantum, self._datastore, self.plan)
-            with collect_metadata() as metadata:
-                run.metadata = metadata.to_dict
-                if self._guard is not None:
-                    run.limits = self._guard.limits(record.label, record.variant, memory)
-                if self._guard is None or run.limits is None:
-                    task.runQuantum(quantum, butler)
-                else:
-                    with self._guard.holding(run.limits):
-                        task.runQuantum(quantum, butler)
-            run.left_out = self._left_out(task, record, run)
-            run.status = QuantumStatus.SUCCEEDED
-        except PartialOutputs as part:
-            run.end_in_part(str(part))
-        except NoWork as nothing:
-            run.status, run.reason = QuantumStatus.NO_WORK, str(nothing)
-        except KeyboardInterrupt as stop:
-            run.status, run.failure = QuantumStatus.CANCELLED, failure_of(stop)
+                trial.note_behind([self.plan.quanta[p] for p in behind])
+            trial.offer(quantum, self._datastore, self.plan)
+            if self._guard is not None:
+                trial.limits = self._guard.limits(record.label, record.variant, memory)
+        except BaseException as error:  # noqa: BLE001 - as in `working`
+            trial.take(error)
+        return trial
+
+    @contextmanager
+    def working(
+        self, trial: Trial, stage: Stage = Stage.EXECUTE
+    ) -> Iterator[tuple[SuperTask, Quantum, LimitedButler]]:
+        """Let a task work on a quantum in the block; no error of the task's comes out of here."""
+        task, quantum, butler = trial.task, trial.quantum, trial.butler
+        assert task is not None and quantum is not None and butler is not None  # noqa: PT018, S101 - else it is over
+        record, capture, shares = trial.record, self._captures[trial.record.label], self._shares(task)
+        capture.begin(record.quantum.dataId or "")
+        self._meter.start()
+        if shares and self.overheads is not None:
+            self.overheads.begin(task, record, quantum, butler)
+        try:
+            with (
+                collect_metadata() as metadata,
+                sharing(self.overheads) if shares else _FREE,
+                self._holding(trial.limits),
+            ):
+                yield task, quantum, butler
         except BaseException as error:  # noqa: BLE001 - sys.exit() and MemoryError fail their quantum alone
-            run.status, run.failure = QuantumStatus.FAILED, failure_of(error)
-        if run.status is not QuantumStatus.SUCCEEDED:
-            self._take_back(run)
-        return self._attempt(run, number)
+            trial.take(error)
+        if shares and self.overheads is not None:
+            trial.share(*self.overheads.end(), stage)
+        trial.worked(self._meter.stop(), stage, metadata.to_dict(), capture.text)
+
+    def conclude(self, trial: Trial) -> Attempt:
+        """Return what came of a quantum, and delete what it wrote if it did not succeed."""
+        if not trial.over:
+            try:
+                assert trial.task is not None  # noqa: S101 - else it is over
+                trial.left_out = self._left_out(trial.task, trial.record, trial)
+                trial.status = QuantumStatus.SUCCEEDED
+            except SuperTaskError as error:
+                trial.take(error)
+        if trial.status is not QuantumStatus.SUCCEEDED:
+            self._take_back(trial)
+        return self._attempt(trial)
+
+    def bundled(self, record: QuantumRecord) -> tuple[object, ...] | None:
+        """Return what is equal for quanta that a task takes together; None where it takes one at a time."""
+        try:
+            task = self._tasks.variant(record.label, record.variant)
+            if self.overheads is None or not self._takes_bundles(task):
+                return None
+            return (record.label, record.variant, self.overheads.alike(task, record))
+        except Exception:  # noqa: BLE001 - which running it says, with all that is known of it
+            return None
+
+    def _takes_bundles(self, task: SuperTask) -> bool:
+        known = self._bundling.get(id(task))
+        if known is None:
+            known = self._bundling[id(task)] = takes_bundles(task)
+        return known
+
+    def _shares(self, task: SuperTask) -> bool:
+        """Tell whether a task declares overheads."""
+        known = self._sharing.get(id(task))
+        if known is None:
+            # Tasks are made once and kept, so each (variant) is known by what it is.
+            known = self.overheads is not None and declared_overhead(type(task), task.config).declared
+            self._sharing[id(task)] = known
+        return known
+
+    def _holding(self, limits: Limits | None) -> AbstractContextManager[object]:
+        return _FREE if self._guard is None or limits is None else self._guard.holding(limits)
 
     def locations(self, record: QuantumRecord) -> dict[Dataset, str]:
         """Return where each dataset of a quantum lies, or will."""
@@ -172,7 +248,7 @@ class QuantumRunner:
 
     def _trimmed(
         self,
-        run: _Run,
+        run: Trial,
         absent: Sequence[int],
         missing: Mapping[int, frozenset[bytes]],
         lost: Sequence[int],
@@ -206,7 +282,7 @@ class QuantumRunner:
                 )
         return Quantum(inputs, whole.outputs, whole.label, whole.parameters, whole.dataId)
 
-    def _left_out(self, task: SuperTask, record: QuantumRecord, run: _Run) -> tuple[bytes, ...]:
+    def _left_out(self, task: SuperTask, record: QuantumRecord, run: Trial) -> tuple[bytes, ...]:
         """Return identities of outputs that were not written and need not be; raise if one must be."""
         written = run.written()
         if len(written) == sum(map(len, record.quantum.outputs.values())):
@@ -238,7 +314,7 @@ class QuantumRunner:
             self._minimums[id(task)] = found
         return self._minimums[id(task)]
 
-    def _take_back(self, run: _Run) -> None:
+    def _take_back(self, run: Trial) -> None:
         """Delete what a quantum wrote that did not succeed."""
         try:
             for dataset in run.written():
@@ -251,162 +327,41 @@ class QuantumRunner:
                 failure = run.failure
                 run.failure = attrs.evolve(failure, message=f"{failure.message}; {note}")
 
-    def _attempt(self, run: _Run, number: int) -> Attempt:
-        record = run.record
-        succeeded = run.status is QuantumStatus.SUCCEEDED
-        capture = self._captures.get(record.label)
-        log = capture.text if capture is not None else ""
-        span = self._keep_log(log) if log and self._keep_log is not None else None
-        records = tuple(run.butler.records) if succeeded and run.butler is not None else ()
-        bytes_read, unread = run.reading(self._datastore)
-        used = self._meter.stop()
-        run.say_limits(used.peak_memory)
+    def _attempt(self, trial: Trial) -> Attempt:
+        record = trial.record
+        succeeded = trial.status is QuantumStatus.SUCCEEDED
+        span = self._keep_log(trial.log) if trial.log and self._keep_log is not None else None
+        records = tuple(trial.butler.records) if succeeded and trial.butler is not None else ()
+        bytes_read, unread = trial.reading(self._datastore)
+        trial.say_limits(trial.peak_memory)
         return Attempt(
             index=record.index,
             identity=record.identity,
             label=record.label,
             dataId=record.quantum.dataId,
-            status=run.status,
-            number=number,
+            status=trial.status,
+            number=trial.number,
             host=self._host,
             pid=self._pid,
-            start=used.start,
-            end=used.end,
-            wall=used.wall,
-            cpu=used.cpu,
-            peak_memory=used.peak_memory,
+            start=trial.start,
+            end=trial.end or time.time_ns(),
+            wall=trial.wall,
+            cpu=trial.cpu,
+            peak_memory=trial.peak_memory,
             bytes_read=bytes_read,
             bytes_written=sum(r.size for r in records),
-            failure=run.failure,
-            reason=run.reason,
-            log=log,
+            failure=trial.failure,
+            reason=trial.reason,
+            log=trial.log,
             log_span=span,
             records=records,
-            missing=run.left_out,
+            missing=trial.left_out,
             unread=unread,
-            short=run.short,
-            caveats=tuple(run.caveats),
-            whole=run.whole,
-            metadata=run.metadata() if run.metadata is not None else {},
+            short=trial.short,
+            caveats=tuple(trial.caveats),
+            whole=trial.whole,
+            metadata=trial.metadata,
+            makings=tuple(trial.makings),
+            uses=tuple(trial.uses),
+            stages=trial.stages,
         )
-
-
-class _Run:
-    """What is known of the attempt under way."""
-
-    def __init__(self, record: QuantumRecord, locations: dict[Dataset, str]) -> None:
-        self.record = record
-        self.locations = locations
-        self.butler: LimitedButler | None = None
-        self.status = QuantumStatus.FAILED
-        self.failure: Failure | None = None
-        self.reason = ""
-        self.left_out: tuple[bytes, ...] = ()
-        self.metadata: Callable[[], dict[str, Any]] | None = None
-        self.short: tuple[bytes, ...] = ()
-        self.caveats: list[str] = []
-        self.whole = True
-        self.limits: Limits | None = None
-        self._inputs: dict[Dataset, str] = {}
-
-    def outputs(self) -> list[Dataset]:
-        return [d for datasets in self.record.quantum.outputs.values() for d in datasets]
-
-    def offer(self, quantum: Quantum, datastore: Datastore, plan: PlanView) -> LimitedButler:
-        """Make the Butler of the attempt."""
-        self._inputs = {d: self.locations[d] for datasets in quantum.inputs.values() for d in datasets}
-        self.butler = LimitedButler(
-            datastore,
-            plan.model,
-            self._inputs,
-            {d: self.locations[d] for d in self.outputs()},
-            identities=self.record.identities if self.whole else self._identities(plan.meta.output_run),
-            label=self.record.label,
-        )
-        return self.butler
-
-    def _identities(self, run_name: str) -> Mapping[Dataset, bytes]:
-        """Return identities under which what is made of fewer inputs is not taken for what the plan means.
-
-        They are of this run alone, in which a dataset is written once.
-        """
-        planned, ours = self.record.identities, run_name.encode()
-        return {**planned, **{d: digest(b"of fewer inputs", planned[d], ours) for d in self.outputs()}}
-
-    def note_short(self, failed: set[Dataset]) -> None:
-        """Note which inputs it runs without because they failed."""
-        short: list[bytes] = []
-        for dataset_type, planned in self.record.quantum.inputs.items():
-            gone = sorted(planned & failed)
-            if gone:
-                shown = ", ".join(map(repr, gone[:_SHOWN])) + (" …" if len(gone) > _SHOWN else "")
-                count = f"{len(planned) - len(gone)} of {len(planned)}"
-                self.caveats.append(f"ran with {count} {dataset_type.name!r}: {shown} failed")
-                short += [self.record.identities[d] for d in gone]
-        self.short, self.whole = tuple(short), False
-
-    def note_behind(self, producers: Sequence[Quantum]) -> None:
-        """Note that it reads what was made of fewer inputs."""
-        shown = ", ".join(f"{p.label} {p.dataId}" for p in producers[:_SHOWN])
-        more = " …" if len(producers) > _SHOWN else ""
-        self.caveats.append(f"reads what was made of fewer inputs, by {shown}{more}")
-        self.whole = False
-
-    def end_in_part(self, caveat: str) -> None:
-        """Keep what was written, as the task wishes; without anything it found no work."""
-        written = self.written()
-        if not written:
-            self.status, self.reason = QuantumStatus.NO_WORK, caveat
-            return
-        self.caveats.append(caveat)
-        self.left_out = tuple(self.record.identities[d] for d in sorted(set(self.outputs()) - written))
-        self.status = QuantumStatus.SUCCEEDED
-
-    def say_limits(self, peak: int) -> None:
-        """Say of a task that ran out of memory how much it might hold, and did."""
-        failure = self.failure
-        if failure is None or failure.kind is not FailureClass.OUT_OF_MEMORY:
-            return
-        message = f"{failure.message}; " if failure.message else ""
-        message += f"its process held {say_size(peak)} at most"
-        if self.limits is not None and self.limits.memory is not None:
-            message += f", and it may hold {say_size(self.limits.memory)} more than when it began"
-        self.failure = attrs.evolve(failure, message=message)
-
-    def written(self) -> set[Dataset]:
-        return {r.dataset for r in self.butler.records} if self.butler is not None else set()
-
-    def reading(self, datastore: Datastore) -> tuple[int, tuple[bytes, ...]]:
-        """Return how many bytes the inputs have that were read, and identities of those that were not."""
-        if self.butler is None:
-            return 0, ()
-        size, unread = 0, []
-        for dataset, location in self._inputs.items():
-            if dataset in self.butler.reads:
-                try:
-                    size += os.stat(datastore.path(location)).st_size
-                except OSError:
-                    continue
-            else:
-                unread.append(self.record.identities[dataset])
-        return size, tuple(unread)
-
-
-def failure_of(error: BaseException) -> Failure:
-    """Return what an exception says, without the frames of the runner itself."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a broken __str__ is the task's own doing
-        message = f"its message cannot be shown: {type(broken).__name__}"
-    if isinstance(error, SystemExit):
-        message = f"the task called sys.exit({error.code!r})"
-    frames = error.__traceback__
-    if frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    try:
-        text = "".join(traceback.format_exception(kind, error, frames))
-    except Exception:  # noqa: BLE001 - as above, or no memory is left to say it at length
-        text = ""
-    return Failure(name, message, text, classify(error))

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -30,6 +31,8 @@ from executors.fusion import Fusion, Readings
 from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.outcome import Attempt
+from executors.overheads import Overheads
+from executors.overheadstore import OverheadStore
 from executors.performer import Performer
 from executors.processes import become_reaper, end_children, keep_files
 from executors.runfolder import RunFolder
@@ -136,10 +139,16 @@ class _Worker:
         self.journal = Journal(RunFolder(spec.root, header.run), header)
         held = {label: tuple(Limits(memory=one) for one in each) for label, each in spec.memory.items()}
         guard = Guard(held)
+        self._guard = guard
+        overheads = Overheads(OverheadStore(spec.workplace.overhead_memory), self._paused)
         self.workplace = Workplace(datastore, spec.workplace)
         fusion = Fusion(self._plan, self.workplace, Readings(self._plan)) if spec.workplace.elide else None
-        self._runner = QuantumRunner(self._plan, self.workplace, tasks, self.journal.write_log, guard)
-        self._performer = Performer(self._runner, self.journal, self._started, self._ended, fusion)
+        self._runner = QuantumRunner(
+            self._plan, self.workplace, tasks, self.journal.write_log, guard, overheads=overheads
+        )
+        self._performer = Performer(
+            self._runner, self.journal, self._started, self._ended, fusion, self._keep_line
+        )
         self._lines: list[bytes] = []
 
     def say(self, message: dict[str, Any]) -> None:
@@ -153,9 +162,22 @@ class _Worker:
         except OSError:  # the driver is gone; its next session reads the journal
             os._exit(1)
 
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Let the driver's clock stand still within the block, and no limit hold."""
+        self.say({"say": "pause"})
+        try:
+            with self._guard.paused():
+                yield
+        finally:
+            self.say({"say": "resume"})
+
     def _started(self, index: int, number: int, time_ns: int, line: bytes) -> None:
         self._send(b"".join([*self._lines, line]))
         self._lines.clear()
+
+    def _keep_line(self, line: bytes) -> None:
+        self._lines.append(line)
 
     def _ended(self, attempt: Attempt, line: bytes) -> None:
         # The start of the next quantum follows within microseconds and shares its message.

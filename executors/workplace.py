@@ -44,6 +44,9 @@ class WorkplaceSpec:
     """Names of dataset types that need not be written where all who read them are in one bundle."""
     held_size: int = _HELD_LIMIT
     """Bytes of outputs that a process holds in memory at most; what is beyond is written."""
+    overhead_memory: int | None = None
+    """Bytes of overheads that a process keeps between bundles; half of the machine's memory, shared evenly by
+    its processes, unless given."""
 
 
 def sweep_left_over(spec: WorkplaceSpec) -> None:

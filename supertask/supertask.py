@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 
 import attrs
 
+from supertask.bundles import Bundle
 from supertask.butler.port import DatasetSource
 from supertask.calls import current_call
 from supertask.config import Config
@@ -27,7 +28,7 @@ from supertask.quantumparameters import Parameters
 from supertask.struct import Struct
 from supertask.task import Task
 
-__all__ = ["DatasetClasses", "SuperTask"]
+__all__ = ["DatasetClasses", "SuperTask", "takes_bundles"]
 
 
 @attrs.frozen
@@ -135,7 +136,8 @@ class SuperTask(Task):
         scope = current_scope()
         if scope is None and overhead_methods(cast("Any", type(self))):
             with sharing(QuantumScope(quantum, butler)):
-                return SuperTask.runQuantum(self, quantum, butler)
+                SuperTask.runQuantum(self, quantum, butler)
+            return
         problems = Problems(f"task {self.full_name!r}, quantum {_say(quantum)}")
         units = _known_units(quantum, self.config, butler)
         arguments: dict[str, Any] = {}
@@ -170,6 +172,38 @@ class SuperTask(Task):
                 butler.put(self.metadata.to_dict(), dataset)
         if part is not None:
             raise part
+
+    def runBundle(self, bundle: Bundle, butler: DatasetSource) -> None:
+        """Run quanta that share their overheads; to be overridden where the algorithm itself is vectorised.
+
+        Unless overridden it runs `preExecute`, `execute` and `postExecute`.
+
+        Parameters
+        ----------
+        bundle : Bundle
+            The quanta: work on each in a block, ``with item: …``, so that one that fails fails alone.
+        butler : DatasetSource
+            Where all their datasets are.
+        """
+        with bundle.stage("pre_execute"):
+            self.preExecute(bundle, butler)
+        with bundle.stage("execute"):
+            self.execute(bundle, butler)
+        with bundle.stage("post_execute"):
+            self.postExecute(bundle, butler)
+
+    def preExecute(self, bundle: Bundle, butler: DatasetSource) -> None:
+        """Do what comes before the quanta of a bundle; a quantum that fails here is not run further."""
+
+    def execute(self, bundle: Bundle, butler: DatasetSource) -> None:
+        """Run the quanta of a bundle: unless overridden, one after another by `runQuantum`."""
+        for item in bundle:
+            if not item.ended:
+                with item:
+                    self.runQuantum(item.quantum, item.butler)
+
+    def postExecute(self, bundle: Bundle, butler: DatasetSource) -> None:
+        """Do what comes after the quanta of a bundle; they have not ended until this has."""
 
     def parametersOf(self, quantum: Quantum) -> Any:
         """Return the parameters of a quantum; the defaults of `ParametersClass` where it carries none.
@@ -311,6 +345,12 @@ class SuperTask(Task):
         A task with `InitOutputField` overrides this.
         """
         return {}
+
+
+def takes_bundles(task: SuperTask) -> bool:
+    """Tell whether a task has a method of its own that works on a bundle."""
+    hooks = ("runBundle", "preExecute", "execute", "postExecute")
+    return any(getattr(type(task), name) is not getattr(SuperTask, name) for name in hooks)
 
 
 def _say(quantum: Quantum) -> str:

@@ -185,6 +185,12 @@ class LimitedButler(DatasetSource):
         self._written[handle] = FileRecord(handle, location, written.size, written.checksum, identity)
         return handle
 
+    def makes(
+        self, dataset: Dataset | type[Dataset] | str, dataId: Mapping[str, Any] | None = None, /, **units: Any
+    ) -> bool:
+        """Tell whether something is among the quantum's outputs."""
+        return self._handle(dataset, dataId, units) in self._outputs
+
     def exists(
         self, dataset: Dataset | type[Dataset] | str, dataId: Mapping[str, Any] | None = None, /, **units: Any
     ) -> bool:
