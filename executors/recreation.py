@@ -132,8 +132,11 @@ class Recreated:
         )
 
     def get(self, dataset: Dataset | str, i: int = 0) -> Any:
-        """Read a dataset of one of the quanta: an input, or an output once it is written."""
-        return self.butler(i).get(dataset)
+        """Read a dataset of one of the quanta: an input, or an output once written, here or in the run."""
+        record, locations = self.records[i], self._locations[i]
+        sides = (record.quantum.inputs, record.quantum.outputs)
+        known = {d: locations[d] for side in sides for datasets in side.values() for d in datasets}
+        return LimitedButler(self._datastore, self.plan.model, known, {}, label=record.label).get(dataset)
 
     def run(self, *, told: Callable[[Attempt], object] | None = None) -> list[Attempt]:
         """Run them one after another and return what came of each; failures do not stop it.
