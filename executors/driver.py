@@ -101,6 +101,8 @@ class Options:
     """Name → how many tokens there are."""
     token_folder: str = ""
     """Where they are shared with other runs."""
+    job_folders: bool = False
+    """Whether each job has a folder."""
 
 
 class Driver:
@@ -193,7 +195,8 @@ class Driver:
         changed = policies_of(nodes, self.tasks, options.policies, self.jobs)
         self.retrying = Retrying(plan, changed, found.memory)
         tags = opening.run_tags(self._butler, run, options.tags)
-        self.surroundings = surroundings_of(plan, self.tasks, self.jobs, self.folder.root, tags)
+        around = surroundings_of(plan, self.tasks, self.jobs, self.folder.root, tags)
+        self.surroundings = attrs.evolve(around, job_folders=options.job_folders)
         self._use = token_use(nodes, self.tasks, options.tokens, options.token_folder)
         opening.prepare_repository(plan, self._butler, self.datastore, self.tasks, tags)
         self.header = Header(
@@ -213,7 +216,7 @@ class Driver:
             run,
             self.journal,
             self.sync,
-            registered=self._registered,
+            registered=lambda datasets: self._emit(Registered(datasets)),
             deleter=self._deleter,
         )
         self.tally = Tally()
@@ -296,7 +299,7 @@ class Driver:
     def take(self, most: int = 1) -> Work | None:
         """Return what to run next, see `Schedule.take`."""
         self._due = self.schedule.wake(time.monotonic()) if self.schedule.n_postponed else None
-        work = self.schedule.take(most)
+        work = self.schedule.take(1 if self.surroundings.job_folders else most)
         if work is not None and work.bundle >= 0:
             self._bundles.add(work)
             self._emit(BundleStarted(work.bundle, work.quanta))
@@ -470,9 +473,6 @@ class Driver:
     def _emit(self, event: Event) -> None:
         if self.events:
             self.events.emit(event)
-
-    def _registered(self, datasets: int) -> None:
-        self._emit(Registered(datasets))
 
     def _say_session(self, state: str, **more: Any) -> None:
         said = {"event": "session", "state": state, "time": time.time_ns(), **more}

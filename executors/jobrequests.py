@@ -68,7 +68,11 @@ def task_tags(plan: ScienceDag, tasks: TaskSet) -> dict[str, dict[str, Any]]:
 
 
 def surroundings_of(
-    plan: ScienceDag, tasks: TaskSet, jobs: JobRequests, root: str, tags: Mapping[str, Any]
+    plan: ScienceDag,
+    tasks: TaskSet,
+    jobs: JobRequests,
+    root: str,
+    tags: Mapping[str, Any],
 ) -> SurroundingsSpec:
     """Return what surrounds the calls of a run.
 

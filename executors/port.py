@@ -57,6 +57,7 @@ class ExecutionFramework(abc.ABC):
         tags: Mapping[str, str | int | float | bool] | None = None,
         tokens: Mapping[str, int] | None = None,
         token_folder: str | Path | None = None,
+        job_folders: bool = False,
     ) -> Report:
         """Run a plan, or what is left of it.
 
@@ -96,6 +97,9 @@ class ExecutionFramework(abc.ABC):
         token_folder : path, optional
             Folder by which tokens are shared with all runs of this machine that name it; unless given, they
             are this run's own.
+        job_folders : bool, optional
+            Whether each attempt of a bundle (or quantum in none) gets a folder with its script, parameters,
+            status, and what was written to stdout and stderr; see `executors.jobfolders`.
 
         Returns
         -------
@@ -125,6 +129,7 @@ class ExecutionFramework(abc.ABC):
             tags=tags or {},
             tokens=tokens or {},
             token_folder=str(token_folder or ""),
+            job_folders=job_folders,
         )
         self.prepare(dag, butler)
         driver = Driver(

@@ -40,6 +40,8 @@ class SurroundingsSpec:
     """Task label → tags of run and task."""
     environ: Mapping[str, Sequence[Mapping[str, str]]] = attrs.field(factory=dict)
     """Task label → variables that submit hooks set, for each of its variants; only tasks that have any."""
+    job_folders: bool = False
+    """Whether each job has a folder, see `executors.jobfolders`."""
 
 
 def quantum_folder(root: str, run: str, label: str, identity: bytes) -> Path:

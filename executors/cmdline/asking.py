@@ -26,6 +26,7 @@ class Asking:
     tags: Mapping[str, str]
     tokens: Mapping[str, int]
     token_folder: Path | None
+    job_folders: bool
 
     def arguments(self) -> dict[str, Any]:
         """Return them as arguments."""
@@ -63,6 +64,8 @@ def asking(function: F) -> F:
                      help="So many quanta at once may use what tasks need tokens of; may be given again."),
         click.option("--token-folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
                      help="Share tokens with all runs of this machine that name this folder."),
+        click.option("--job-folders", is_flag=True,
+                     help="Keep a folder for each job: script, parameters, status, stdout and stderr."),
     )  # fmt: skip
     decorated: Any = called
     for option in reversed(options):

@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
     "provenance": ("provenance", "Show where a dataset came from, and what was made of it."),
     "diff": ("diff", "Compare two runs: what made them, what they read, and how far their data differ."),
+    "rerun": ("rerun", "Run the quanta of a job's folder again."),
     "tag": ("tag", "Show or change the tags of a run."),
     "capsule": ("capsule", "Write one quantum of a run with all that it takes to run it elsewhere."),
     "run-capsule": ("run_capsule", "Run a capsule, and compare what comes out with what came out then."),
