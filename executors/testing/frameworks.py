@@ -35,7 +35,7 @@ from executors.port import ExecutionFramework
 from executors.replay import replay
 from executors.report import Report, status
 from executors.runfolder import RunFolder
-from executors.testing.steered import RUN, Survey
+from executors.testing.survey import RUN, Survey
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler

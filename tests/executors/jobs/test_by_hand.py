@@ -17,7 +17,7 @@ from executors.cmdline.main import main
 from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.testing.frameworks import _bundled
-from executors.testing.steered import RUN, Survey
+from executors.testing.survey import RUN, Survey
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 

@@ -1,0 +1,101 @@
+"""A small survey to run the pipeline of `executors.testing.steered` on, and a folder for orders beside it.
+
+Apart from the tasks, so that a job that runs these need not import what plans.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+
+from executors.testing.steered import FlattenTask, GalaxiesTask, MergeTask, StarsTask, SummaryTask
+from graphbuilder.builder import GraphBuilder
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import CollectionKind
+from supertask.butler.repository import Butler
+from supertask.datasets import Dataset
+from supertask.pipeline import Pipeline
+from supertask.rows import FileRecord
+
+__all__ = ["RUN", "Survey"]
+
+RUN = "u/contract/run"
+_RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
+
+
+@attrs.define
+class Survey:
+    """A repository with raw frames, and a folder of orders beside it."""
+
+    folder: Path
+    visits: int = 3
+    detectors: int = 2
+
+    def __attrs_post_init__(self) -> None:
+        self.orders.mkdir(parents=True)
+        self._make().close()
+
+    @property
+    def root(self) -> Path:
+        """The repository."""
+        return self.folder / "repo"
+
+    @property
+    def orders(self) -> Path:
+        """The folder of orders."""
+        return self.folder / "orders"
+
+    @property
+    def n_quanta(self) -> int:
+        """How many quanta the whole plan has."""
+        return 3 * self.visits * self.detectors + self.visits + 1
+
+    def _make(self) -> Butler:
+        butler = Butler.create(self.root)
+        butler.insert_units("instrument", [{"instrument": "Cam"}])
+        butler.insert_units("detector", [{"instrument": "Cam", "detector": d} for d in range(self.detectors)])
+        butler.insert_units("band", [{"band": "r"}])
+        butler.insert_units("physical_filter", [{"instrument": "Cam", "physical_filter": "R", "band": "r"}])
+        visits = [{"instrument": "Cam", "visit": v, "physical_filter": "R"} for v in range(self.visits)]
+        butler.insert_units("visit", visits)
+        butler.create_collection("raw", CollectionKind.RUN)
+        (self.root / "raw").mkdir()
+        records = []
+        for v in range(self.visits):
+            for d in range(self.detectors):
+                location, text = f"raw/{v}-{d}.json", json.dumps({"value": 10 * v + d + 1})
+                (self.root / location).write_text(text)
+                raw = _RAW(instrument="Cam", visit=v, detector=d)
+                records.append(FileRecord(raw, location, len(text), "", bytes([v, d]) + bytes(14)))
+        butler.register("raw", records)
+        return butler
+
+    def order(self, quantum: str, what: str) -> None:
+        """Order a quantum (``stars-2-0``, or a pattern) to do something."""
+        (self.orders / quantum).write_text(what)
+
+    def countermand(self) -> None:
+        """Take all orders back."""
+        for each in self.orders.iterdir():
+            if each.name != "calls":
+                each.unlink()
+
+    def calls(self) -> list[str]:
+        """Return names of quanta, one for each call of a task."""
+        path = self.orders / "calls"
+        return path.read_text().split() if path.exists() else []
+
+    def plan(self, butler: Butler) -> ScienceDag:
+        """Plan everything."""
+        pipeline = Pipeline("A diamond.")
+        for task in (FlattenTask, StarsTask, GalaxiesTask, MergeTask, SummaryTask):
+            pipeline.add(task._DefaultName, task, task.ConfigClass(orders=str(self.orders)))
+        return GraphBuilder(pipeline, butler, RUN, collections=["raw"]).makeGraph()
+
+    def outputs(self) -> dict[str, bytes]:
+        """Return every file of science that the run made, with its bytes."""
+        folder = self.root / RUN
+        files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix == ".json")
+        return {str(p.relative_to(folder)): p.read_bytes() for p in files}
