@@ -221,6 +221,9 @@ def _pack(job: Path, butler: AbstractButler, place: Place, tracer: Tracer, node:
         quanta=plan.n_quanta,
         tasks=tuple((t.label, t.first, t.count) for t in plan.tasks),
         repository=plan.meta.repository,
+        host="",
+        pid=0,
+        time=0,  # who packs it when is not what the capsule is of
     )
     labels = [t.label for t in plan.tasks]
     needed = plan.tasks[: labels.index(node.label) + 1]

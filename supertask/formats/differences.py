@@ -242,7 +242,8 @@ def _numbers(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: Tolerance, at:
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(ours - theirs)
         size = np.maximum(np.abs(ours), np.abs(theirs))
-        far = ~tolerance.within(apart, size)  # NaN on one side is never within
+        # What is NaN or infinite on one side is never within.
+        far = ~(tolerance.within(apart, size) & np.isfinite(apart))
     known = apart[np.isfinite(apart)]
     odd = len(apart) - len(known)
     if odd:
