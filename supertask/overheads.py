@@ -80,8 +80,6 @@ class OverheadMethod:
     parameters: tuple[str, ...] | None
     inputs: tuple[str, ...] | None
     """Names of fields."""
-    share: bool
-    """Whether processes of one machine share the arrays that it makes."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -183,7 +181,6 @@ def overhead(
     config: Iterable[str] | None = None,
     parameters: Iterable[str] | None = None,
     inputs: Iterable[str] | None = None,
-    share: bool = False,
 ) -> Callable[[M], M]: ...
 def overhead(
     method: Any = None,
@@ -192,7 +189,6 @@ def overhead(
     config: Iterable[str] | None = None,
     parameters: Iterable[str] | None = None,
     inputs: Iterable[str] | None = None,
-    share: bool = False,
 ) -> Any:
     """Mark a method of a SuperTask that makes what quanta share.
 
@@ -204,15 +200,10 @@ def overhead(
         Parameters of quanta that it depends on; likewise.
     inputs : iterable of str, optional
         Fields of inputs that it depends on; likewise.
-    share : bool, optional
-        Whether processes of one machine share what it makes: an array, or a dict, tuple or list of arrays
-        and plain values. One process makes it; all map the same memory, read-only.
     """
 
     def mark(function: Callable[..., Any]) -> Any:
-        said = OverheadMethod(
-            function.__name__, function, _names(config), _names(parameters), _names(inputs), share
-        )
+        said = OverheadMethod(function.__name__, function, _names(config), _names(parameters), _names(inputs))
 
         @functools.wraps(function)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
