@@ -18,6 +18,8 @@ from supertask.units import FieldKind, KeyKind, UnitModel
 
 __all__ = ["NUMBERS", "OF_FIELD", "OF_KEY", "Checks", "Kind", "Part", "shorten"]
 
+_DAY = 86_400_000_000_000
+"""In nanoseconds: what is less as a time was meant as an MJD, a JD or seconds."""
 _MAX_DEPTH = 50
 
 
@@ -116,6 +118,12 @@ class Checks(Transformer_NonRecursive[Token, Any]):
             except TimeError as error:
                 raise self._wrong(str(error), part.at) from None
         if kind is Kind.TIME and part.kind is Kind.INT:
+            if 0 < abs(value) < _DAY:
+                raise self._wrong(
+                    f"{value} is no time: a number would be TAI nanoseconds since 1970; write it in quotes, "
+                    f"'MJD {value}' or '2026-01-05T03:00:00 UTC'",
+                    part.at,
+                )
             return attrs.evolve(part, kind=kind)
         if kind is Kind.DATE and part.kind is Kind.STR:
             try:

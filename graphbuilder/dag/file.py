@@ -8,6 +8,7 @@ half of one. Nothing in it is pickled; readers take no locks, so thousands may r
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -143,7 +144,9 @@ def save(dag: Plan, path: Path) -> None:
         why = "no such folder" if not path.parent.is_dir() else error.strerror or str(error)
         raise DagFileError(f"cannot write the plan to {path}: {why}; nothing was left behind") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing can be written nothing can be removed either.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _image(dag: Plan) -> memoryview:
