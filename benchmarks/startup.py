@@ -1,11 +1,13 @@
-"""What it costs to start: the command line's help, and the packages' roots."""
+"""What it costs to start: the command line's help, the packages' roots, and a job with one bundle."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from benchmarks import harness
 
@@ -13,15 +15,15 @@ __all__ = ["SIZES", "figures"]
 
 SIZES = (1,)
 LIMIT_MS = 150.0
+JOB_LIMIT_MS = 400.0
 
 
-def _cpu_ms(repeat: int, *command: str) -> float:
+def _cpu_ms(repeat: int, *command: str, more: Callable[[], Sequence[str]] = tuple) -> float:
     costs = []
     for _ in range(repeat + 1):
+        words = [sys.executable, *command, *more()]
         with harness.measured() as cost:
-            subprocess.run(
-                [sys.executable, *command], cwd=harness.ROOT, stdout=subprocess.DEVNULL, check=True
-            )
+            subprocess.run(words, cwd=harness.ROOT, stdout=subprocess.DEVNULL, check=True)
         costs.append(cost.cpu * 1e3)
     # The first one also compiles what was never imported before.
     return statistics.median(costs[1:])
@@ -33,6 +35,30 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     yield harness.Figure("startup.help_cpu_ms", size, help_ms, "ms", LIMIT_MS)
     roots_ms = _cpu_ms(repeat, "-c", "import supertask, graphbuilder, executors")
     yield harness.Figure("startup.import_cpu_ms", size, roots_ms, "ms", LIMIT_MS)
+    with tempfile.TemporaryDirectory(prefix="startup-") as folder:
+        jobs = iter(_packed(Path(folder), repeat + 1))
+        job_ms = _cpu_ms(repeat, "-m", "executors.cmdline", "run-bundle", more=lambda: (next(jobs),))
+    yield harness.Figure("startup.bundle_job_cpu_ms", size, job_ms, "ms", JOB_LIMIT_MS)
+
+
+def _packed(folder: Path, count: int) -> list[str]:
+    """Pack so many bundles of seven quanta each, for a job that sees no repository."""
+    import numpy as np
+
+    from executors.jobs.planning import HandPacker
+    from executors.testing.survey import Survey
+    from graphbuilder.dag.values import Bundling
+    from supertask.butler.repository import Butler
+
+    survey = Survey(folder / "survey", visits=count)
+    with Butler(survey.root) as butler:
+        plan = survey.plan(butler)
+        visits = [dict(q.dataId or ()).get("visit", count) for q in plan.quanta]
+        order = np.argsort(visits, kind="stable").astype(np.int32)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(visits))]).astype(np.int64)
+        plan = plan.with_bundling(Bundling("by visit", ends, order))
+        packer = HandPacker(plan, butler, folder / "plan.h5", staged=True)
+        return [str(job.path) for _, job in packer.pack(folder / "jobs")]
 
 
 harness.run(__name__)

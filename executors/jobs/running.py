@@ -26,7 +26,7 @@ from executors.limits import Guard, Limits
 from executors.locks import is_held
 from executors.outcome import Attempt, QuantumStatus
 from executors.performer import Performer
-from executors.processes import become_reaper, end_children, keep_files
+from executors.processes import become_reaper, children, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
 from executors.taskset import TaskSet
@@ -97,7 +97,8 @@ def run_job(
     try:
         end = run.perform(grace, late)
     finally:
-        end_children()
+        if children():  # ending them takes an import
+            end_children()
         run.close()
     said = {"exit": int(end.code), "why": end.why, "counts": end.counts, "time": time.time_ns()}
     write_whole(job.done, json.dumps(said).encode())
