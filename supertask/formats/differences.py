@@ -1,13 +1,12 @@
 """How far two values of one storage format differ: images, spectra, tables, arrays, plain data, text.
 
 A `Difference` has a part for each plane, column or place that can differ. Numbers differ by how much and at
-how many places; NaN equals NaN, what is masked is not looked at, quantities are compared in one unit. A format
-whose values are of none of these kinds says itself how they differ: `StorageFormat.compare`.
+how many places; NaN equals NaN, what is masked is not looked at, quantities are compared in one unit. Where
+values are of none of these kinds, their format says itself how they differ: `StorageFormat.compare`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -249,7 +248,7 @@ def _numbers(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: Tolerance, at:
     if odd:
         note = f"{note}; " * bool(note) + f"{odd:,} finite in one only"
     most = float(known.max(initial=0.0))
-    mean = math.fsum(known.tolist()) / a.size if len(known) < _MOST else float(known.sum() / a.size)
+    mean = float((known / a.size).sum())
     return Part(what=at, n=a.size, differing=int(far.sum()), unequal=unequal, most=most, mean=mean, note=note)
 
 
