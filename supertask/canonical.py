@@ -4,7 +4,9 @@ The encoding is versioned, and every part has its kind and its length before it,
 different values have one encoding: 1, 1.0, "1" and True all differ, and so do ``("ab", "c")`` and
 ``("a", "bc")``. What means nothing does not show: the order of a dict or set, the payload of a nan,
 list or tuple, a numpy scalar or its Python value. A Quantity is encoded in the base units of its unit
-rounded to 15 digits, so that 1 km and 1000 m are one.
+(angles in degrees) rounded to 15 digits, so that 1 km and 1000 m are one. Of a value that has
+all of a float's digits a conversion may change the last that counts; it is another then, since to make
+something again is better than to take one thing for another.
 
 Configurations are encoded by `supertask.identities`, which knows them; reading a plan needs only this.
 """
@@ -121,7 +123,7 @@ def _simple(value: Any) -> bytes | None:
 def _foreign(value: Any, place: str) -> bytes | None:
     """Encode values of numpy and astropy, known by their attributes so that neither is imported."""
     if hasattr(value, "unit") and hasattr(value, "to") and hasattr(value, "value"):
-        base = value.decompose() if hasattr(value, "decompose") else value
+        base = _in_base_units(value)
         return part(b"q", encode(str(base.unit), place) + encode(_rounded(base.value), place))
     dtype = getattr(value, "dtype", None)
     if dtype is not None and dtype.kind in "biufUS":
@@ -132,6 +134,18 @@ def _foreign(value: Any, place: str) -> bytes | None:
     kinds: tuple[type[Any], ...] = (int, float, str, bytes)
     kind = next((k for k in kinds if isinstance(value, k)), None)
     return _simple(kind(value)) if kind is not None else None
+
+
+def _in_base_units(value: Any) -> Any:
+    """Return a Quantity in base units: of angles degrees, since radians make all numbers irrational."""
+    if not hasattr(value, "decompose"):
+        return value
+    from astropy.units import UnitConversionError, deg, rad, si
+
+    try:
+        return value.decompose(bases=(si.bases - {rad}) | {deg})
+    except UnitConversionError:  # counts, pixels and the like are of no system
+        return value.decompose()
 
 
 def _rounded(value: Any) -> Any:

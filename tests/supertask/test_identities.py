@@ -149,6 +149,23 @@ def test_what_means_nothing_does_not_show(a, b):
     assert canonical(a) == canonical(b)
 
 
+UNITS = [
+    ("km", "cm"),
+    ("deg", "arcsec"),
+    ("hourangle", "arcmin"),
+    ("s", "d"),
+    ("nm", "AA"),
+    ("Jy", "mJy"),
+    ("adu", "adu"),
+]
+
+
+@given(st.decimals(-1000, 1000, places=6), st.decimals(-1000, 1000, places=6), st.sampled_from(UNITS))
+def test_quantities_are_equal_exactly_if_they_are_in_any_unit(a, b, units):
+    one, other = Quantity(float(a), units[0]), Quantity(float(b), units[0]).to(units[1])
+    assert (canonical(one) == canonical(other)) == (a == b)
+
+
 def test_the_shape_of_an_array_counts():
     assert canonical(np.zeros((2, 3))) != canonical(np.zeros((3, 2)))
 
