@@ -116,6 +116,8 @@ class Report:
     """Where the plan is, if it is in a file."""
     tags: Mapping[str, Any] = attrs.field(factory=dict)
     """Of the run."""
+    progress: Mapping[int, tuple[float, str]] = attrs.field(factory=dict)
+    """Quantum that runs → how far it says to be (0 to 1), and what it does."""
 
     @property
     def counts(self) -> dict[QuantumStatus, int]:
@@ -161,6 +163,7 @@ class Report:
                     "index": b.index,
                     "label": label_of(b.header, b.index),
                     "attempt": b.number,
+                    "progress": self.progress.get(b.index),
                     "since": b.time,
                     "host": b.header.host,
                     "pid": b.header.pid,

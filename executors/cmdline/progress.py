@@ -11,7 +11,7 @@ from typing import Any, Self
 import attrs
 
 from executors.cmdline import terminal
-from executors.events import Event, QuantaBlocked, QuantumEnded, RunFinished, RunStarted
+from executors.events import Event, QuantaBlocked, QuantumEnded, QuantumProgressed, RunFinished, RunStarted
 from executors.outcome import Attempt, QuantumStatus
 
 __all__ = ["Progress", "Stages"]
@@ -19,6 +19,7 @@ __all__ = ["Progress", "Stages"]
 _SECONDS = 10.0
 _FAILURES_SHOWN = 10
 _BAR = 30
+_WORDS = 40
 
 
 @attrs.define
@@ -30,6 +31,8 @@ class _Task:
     failed: int = 0
     blocked: int = 0
     cpu: float = 0.0
+    said: dict[int, tuple[float, str]] = attrs.field(factory=dict)
+    """Quantum under way → how far it says to be, and what it does."""
 
     @property
     def left(self) -> int:
@@ -79,6 +82,8 @@ class Progress:
         """Take note of an event."""
         if isinstance(event, QuantumEnded):
             self._ended(event.attempt, event.retry_in)
+        elif isinstance(event, QuantumProgressed):
+            self._tasks[event.label].said[event.index] = (event.fraction, event.message)
         elif isinstance(event, QuantaBlocked):
             for label, count in event.counts.items():
                 self._tasks[label].blocked += count
@@ -99,6 +104,8 @@ class Progress:
     def _ended(self, attempt: Attempt, retry_in: float | None) -> None:
         task = self._tasks[attempt.label]
         task.cpu += attempt.cpu
+        if task.said:
+            task.said.pop(attempt.index, None)
         if retry_in is not None:
             self._retries += 1
             if self._retries <= _FAILURES_SHOWN:
@@ -212,7 +219,12 @@ def _troubles(task: _Task) -> Any:
     if task.failed:
         text.append(f"{task.failed:,} failed ", style="bold red")
     if task.blocked:
-        text.append(f"{task.blocked:,} blocked", style="yellow")
+        text.append(f"{task.blocked:,} blocked ", style="yellow")
+    if task.said:
+        # The one that is farthest; of many at once nobody reads more.
+        fraction, message = max(task.said.values())
+        more = f" (and {len(task.said) - 1} more)" if len(task.said) > 1 else ""
+        text.append(f"{fraction:.0%} {message[:_WORDS]}{more}", style="dim")
     return text
 
 

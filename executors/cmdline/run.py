@@ -88,6 +88,7 @@ def command(
     from executors.cmdline.nextsteps import run_command
     from executors.cmdline.progress import Progress
     from executors.cmdline.shown import show_report
+    from executors.listeners.progressfile import ProgressFile
     from supertask.butler.repository import Butler
 
     framework = CmdLineFramework(processes, where_to.framework())
@@ -97,7 +98,7 @@ def command(
             with terminal.spinner("planning"):
                 plan = framework.preflight(planning, butler)
         with ExitStack() as watched, Progress() as progress:
-            listeners: list[Listener] = [progress]
+            listeners: list[Listener] = [progress, ProgressFile()]
             for each in watch.listeners():
                 watched.enter_context(each)
                 listeners.append(each)

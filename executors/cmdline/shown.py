@@ -29,9 +29,10 @@ def show_status(report: Report, command: str = "") -> None:
     if report.running:
         now = time.time()
         terminal.table(
-            ["quantum", "attempt", "for s", "host", "process"],
+            ["quantum", "attempt", "for s", "host", "process", *(["says"] if report.progress else [])],
             [
                 [b.index, b.number, round(now - b.time / 1e9), b.header.host, str(b.header.pid)]
+                + ([_said(report, b.index)] if report.progress else [])
                 for b in report.running
             ],
             title="running",
@@ -40,6 +41,11 @@ def show_status(report: Report, command: str = "") -> None:
     _show_problems(report)
     terminal.line(_verdict(report))
     _show_next(report, command)
+
+
+def _said(report: Report, quantum: int) -> str:
+    fraction, message = report.progress.get(quantum, (None, ""))
+    return "" if fraction is None else f"{fraction:.0%} {message}".rstrip()
 
 
 def show_report(report: Report, command: str = "", *, tracebacks: bool = True) -> None:

@@ -52,10 +52,21 @@ def find_report(where: tuple[str, ...]) -> Report:
     from executors.report import status
 
     if len(where) == 2:
-        return status(where[0], where[1])
+        return _with_progress(status(where[0], where[1]), where[0])
     if len(where) != 1 or Path(where[0]).is_dir():
         raise click.UsageError("give the file of a plan, or a repository and a run")
     from graphbuilder.dag.dag import ScienceDag
 
     meta = ScienceDag.open(where[0]).meta
-    return status(meta.butler_root, meta.output_run)
+    return _with_progress(status(meta.butler_root, meta.output_run), meta.butler_root)
+
+
+def _with_progress(report: Report, root: str) -> Report:
+    """Add what tasks that run say of how far they are."""
+    if not report.running:
+        return report
+    import attrs
+
+    from executors.listeners.progressfile import read_progress
+
+    return attrs.evolve(report, progress=read_progress(root, report.run))
