@@ -152,7 +152,8 @@ def _refuse_clash(plan: ScienceDag, clash: Sequence[str]) -> None:
         raise ExecutionError(
             f"run {plan.meta.output_run!r} holds {len(clash)} datasets of another plan that this one would "
             f"write again, differently: {', '.join(clash[:_SHOWN])}{' …' if len(clash) > _SHOWN else ''}; "
-            "what is in a run is written once, so plan into another run"
+            "what is in a run is written once, so plan into another run, or to replace it (preflight "
+            "--clobber)"
         )
 
 

@@ -5,7 +5,10 @@ Layout, from the top down:
 - `graphbuilder.builder`: the GraphBuilder, which makes plans;
 - `graphbuilder.batcher`: the QuantumBatcher, which merges quanta into bundles, by the steps in
   `graphbuilder.batching`; `graphbuilder.sizing`: how large these should be, by what was measured;
-- `graphbuilder.loading`: what is read from a repository for a plan;
+- `graphbuilder.reuse`: what earlier runs made already, `graphbuilder.clobber`: what of it is replaced, and
+  `graphbuilder.identitydiff`: in what two identities part;
+- `graphbuilder.needs`, `graphbuilder.loading`, `graphbuilder.following`: what a pipeline needs of a repository, and how it is
+  read; `graphbuilder.checks`: what is refused;
 - `graphbuilder.expressions`: the data-ID expression language;
 - `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.
 """
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
     from graphbuilder.batcher import QuantumBatcher
     from graphbuilder.builder import GraphBuilder
     from graphbuilder.dag.dag import ScienceDag
+    from graphbuilder.reuse import Reuse
 
-__all__ = ["GraphBuilder", "QuantumBatcher", "ScienceDag"]
+__all__ = ["GraphBuilder", "QuantumBatcher", "Reuse", "ScienceDag"]
 
 _HOMES = {
     "GraphBuilder": "graphbuilder.builder",
     "QuantumBatcher": "graphbuilder.batcher",
+    "Reuse": "graphbuilder.reuse",
     "ScienceDag": "graphbuilder.dag.dag",
 }
 

@@ -39,7 +39,7 @@ from supertask.repograph.tables import DatasetTable, QuantumTable
 from supertask.rows import TextColumn
 from supertask.units import UnitModel
 
-__all__ = ["Check", "Reuse", "reused"]
+__all__ = ["Check", "Ground", "Reuse", "reused"]
 
 Bools = npt.NDArray[np.bool_]
 Marks = Callable[[ScienceDag], Bools]
