@@ -13,12 +13,13 @@ From the ground up, each floor importing only from those before it in this list:
   fields), `dependencies`, `pathfields`, `tags`, `identities` (what makes two tasks the same).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
   maps), `repograph` (what a selection of a repository holds and will hold).
-- *Work*: `metadata` (what a call notes), `calls` (what surrounds it), `task`, `initsteps`, `supertask`,
-  `functions` (as SuperTasks), `hooks` (what jobs need), `caching`, and `pipeline`,
-  with its `taskdefs`, `parameters`, `contracts` and `dataoverrides` (`pipelineparts` holds them; those of a
-  camera come from `cameraoverrides`), `pipelinechecks` and `overridechecks`, `pipelinefiles` (whose shape
-  `yamlschema` checks), `pipelinewriting`, `pipelineedits` (files that keep their comments),
-  `pipelineoverrides` (as text), `pipelinetasks` and `initsource` (what tasks may read when they are made).
+- *Work*: `quantumparameters`, `overheads` (what quanta share) and `bundles`, `metadata` (what a call
+  notes), `calls` (what surrounds it), `task`, `initsteps`, `supertask`, `functions` (as SuperTasks),
+  `hooks` (what jobs need), `actions`, `caching`, and `pipeline`, with its `taskdefs`, `parameters`,
+  `contracts` and `dataoverrides` (`pipelineparts` holds them; those of a camera come from
+  `cameraoverrides`), `pipelinechecks` and `overridechecks`, `pipelinefiles` (whose shape `yamlschema`
+  checks), `pipelinewriting`, `pipelineedits` (files that keep their comments), `pipelineoverrides` (as
+  text), `pipelinetasks` and `initsource` (what tasks may read when they are made).
 - `testing`: contract suites and one-liners for authors of tasks, Butlers and formats.
 
 What users need most is here at the root; it is imported when it is first asked for, so that
@@ -31,6 +32,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supertask.actions import action
     from supertask.butler.repository import Butler
     from supertask.caching import cache
     from supertask.config import Config, field
@@ -75,10 +77,12 @@ if TYPE_CHECKING:
     from supertask.hooks import JobRequest, SubmitHook, needs, submit_hook
     from supertask.initsteps import InitStep
     from supertask.inputlookups import When
+    from supertask.overheads import overhead
     from supertask.pathfields import PathField
     from supertask.pipeline import Pipeline, TaskDef
     from supertask.policy import FailureClass, FailurePolicy, Retries
     from supertask.quanta import Quantum
+    from supertask.quantumparameters import Parameters, parameter
     from supertask.struct import Struct
     from supertask.supertask import SuperTask
     from supertask.task import Task
@@ -86,6 +90,7 @@ if TYPE_CHECKING:
     from supertask.units import UnitModel
 
 _HOMES = {
+    "actions": ("action",),
     "butler.repository": ("Butler",),
     "caching": ("cache",),
     "config": ("Config", "field"),
@@ -130,10 +135,12 @@ _HOMES = {
     "hooks": ("JobRequest", "SubmitHook", "needs", "submit_hook"),
     "initsteps": ("InitStep",),
     "inputlookups": ("When",),
+    "overheads": ("overhead",),
     "pathfields": ("PathField",),
     "pipeline": ("Pipeline", "TaskDef"),
     "policy": ("FailureClass", "FailurePolicy", "Retries"),
     "quanta": ("Quantum",),
+    "quantumparameters": ("Parameters", "parameter"),
     "struct": ("Struct",),
     "supertask": ("SuperTask",),
     "task": ("Task",),
@@ -172,6 +179,7 @@ __all__ = [
     "MetadataField",
     "NoWork",
     "OutputField",
+    "Parameters",
     "PartialOutputs",
     "PathField",
     "Pipeline",
@@ -193,10 +201,13 @@ __all__ = [
     "UnitModel",
     "UnitModelError",
     "When",
+    "action",
     "cache",
     "field",
     "load_unit_model",
     "needs",
+    "overhead",
+    "parameter",
     "submit_hook",
     "supertask_of",
 ]

@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
     "provenance": ("provenance", "Show where a dataset came from, and what was made of it."),
     "diff": ("diff", "Compare two runs: what made them, what they read, and how far their data differ."),
+    "act": ("act", "Do what the tasks of a run offer to be done after it."),
     "rerun": ("rerun", "Run the quanta of a job's folder again."),
     "tag": ("tag", "Show or change the tags of a run."),
     "capsule": ("capsule", "Write one quantum of a run with all that it takes to run it elsewhere."),

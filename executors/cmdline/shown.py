@@ -61,6 +61,8 @@ def show_report(report: Report, command: str = "", *, tracebacks: bool = True) -
         Whether to show them.
     """
     present = _present(report)
+    if report.tags:
+        terminal.line("tags: " + ", ".join(f"{name}={value}" for name, value in sorted(report.tags.items())))
     terminal.table(
         ["task", "quanta", *(s.value for s in present), "CPU s", "wall s", "memory", "read", "written"],
         [
