@@ -18,6 +18,7 @@ from executors.slurm.controller import Controller, SlurmRefusedError
 from executors.slurm.framework import SlurmFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
+from executors.testing.frameworks import FrameworkContract
 from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.repository import Butler
@@ -47,6 +48,21 @@ def framework(cluster: slurm.Cluster, **options: Any) -> SlurmFramework:
 
 def bundled(butler: Butler, **options: Any) -> ScienceDag:
     return QuantumBatcher(max_quanta=6).batch(plan(butler, **options))
+
+
+class TestContract(FrameworkContract):
+    """The situations that every framework must master."""
+
+    pytestmark = with_slurm
+    patience = 120.0
+
+    @pytest.fixture(autouse=True)
+    def reach(self, cluster: slurm.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in cluster.env.items():
+            monkeypatch.setenv(name, value)
+
+    def make(self, tmp_path: Path) -> SlurmFramework:
+        return SlurmFramework(late=5.0)
 
 
 class TestSlurm:
