@@ -7,8 +7,8 @@ Layout, from the top down:
   `graphbuilder.batching`; `graphbuilder.sizing`: how large these should be, by what was measured;
 - `graphbuilder.reuse`: what earlier runs made already, `graphbuilder.clobber`: what of it is replaced, and
   `graphbuilder.identitydiff`: in what two identities part;
-- `graphbuilder.needs`, `graphbuilder.loading`, `graphbuilder.following`: what a pipeline needs of a repository, and how it is
-  read; `graphbuilder.checks`: what is refused;
+- `graphbuilder.needs`, `graphbuilder.loading`, `graphbuilder.following`: what a pipeline needs of a
+  repository, and how it is read; `graphbuilder.checks`: what is refused;
 - `graphbuilder.expressions`: the data-ID expression language;
 - `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.
 """

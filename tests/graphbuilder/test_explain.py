@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from shortages import DeepTask
 from surveys import CoaddTask, pipeline
 
 from graphbuilder.builder import GraphBuilder
@@ -74,6 +75,18 @@ def test_what_a_task_left_out_is_in_the_plan_with_its_reason(butler: AbstractBut
     found = explain(dag, "coadd", {**SKY, "patch": 2, "band": "r"})
     assert found.verdict is Verdict.LEFT_OUT
     assert "two warps or more" in str(found)
+
+
+def test_what_needs_a_quantum_that_was_left_out_is_left_out_too_and_says_so(butler: AbstractButler) -> None:
+    tasks = pipeline().replace("coadd", DeepTask)
+    dag = GraphBuilder(tasks, butler, "u/run").makeGraph()
+    whole = GraphBuilder(pipeline(), butler, "u/run").makeGraph()
+    merged = {
+        p: explain(plan, "merge", {**SKY, "patch": 2}, butler) for p, plan in (("all", whole), ("deep", dag))
+    }
+    assert merged["all"].verdict is Verdict.PLANNED
+    assert merged["deep"].verdict is Verdict.UPSTREAM
+    assert "two warps or more" in str(merged["deep"])
 
 
 def test_a_plan_says_what_it_can_without_its_repository(make: Make) -> None:
