@@ -94,6 +94,43 @@ def resume(root: str, plan: str) -> dict[str, float]:
     return {"quanta": report.n_quanta, "cpu": cost.cpu}
 
 
+def build_idle(root: str, plan_file: str) -> int:
+    """Plan a step that finds no work for every frame, in bundles of 100; return how many quanta that is."""
+    import numpy as np
+
+    from benchmarks.workload import IdleTask
+    from graphbuilder.builder import GraphBuilder
+    from graphbuilder.dag.values import Bundling
+    from supertask.butler.repository import Butler
+    from supertask.pipeline import Pipeline
+
+    pipeline = Pipeline("Nothing.")
+    pipeline.add("idle", IdleTask)
+    with Butler(root) as butler:
+        plan = GraphBuilder(pipeline, butler, output_run="u/bench/idle").makeGraph()
+    ends = np.append(np.arange(0, plan.n_quanta, 100), plan.n_quanta).astype(np.int64)
+    plan.with_bundling(Bundling("hundreds", ends, np.arange(plan.n_quanta, dtype=np.int32))).save(plan_file)
+    return plan.n_quanta
+
+
+def _bundle_figures(size: int, repeat: int) -> Iterator[harness.Figure]:
+    """Yield what a pool costs for quanta in bundles that write nothing; its start and imports are counted."""
+    from benchmarks.workload import DETECTORS, make_repository
+
+    with tempfile.TemporaryDirectory(prefix="execution-") as folder:
+        fresh, root, plan = (str(Path(folder) / name) for name in ("fresh", "repo", "plan.h5"))
+        make_repository(fresh, max(1, size // DETECTORS)).close()
+        harness.fresh(build_idle, fresh, plan)
+        rounds = []
+        for _ in range(repeat):
+            shutil.copytree(fresh, root)
+            rounds.append(harness.fresh(execute, root, plan, PROCESSES).value)
+            shutil.rmtree(root)
+    quanta = int(rounds[0]["quanta"])
+    cpu = statistics.median(r["cpu"] for r in rounds)
+    yield harness.Figure("execution.pool_bundles_us_per_quantum", quanta, cpu / quanta * 1e6, "us", 150.0)
+
+
 def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     """Yield cost per quantum of running about `size` quanta."""
     from benchmarks.preflight import build
@@ -116,6 +153,7 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         cpu = statistics.median(r["cpu"] for r in again)
         yield harness.Figure("execution.resume_us_per_quantum", quanta, cpu / quanta * 1e6, "us")
         yield from _journal_figures(fresh, root, plan, repeat)
+    yield from _bundle_figures(size, repeat)
 
 
 def _journal_figures(fresh: str, root: str, plan: str, repeat: int) -> Iterator[harness.Figure]:

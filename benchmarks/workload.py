@@ -16,6 +16,7 @@ import numpy as np
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
 from supertask.datasets import Dataset
+from supertask.errors import NoWork
 from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
 from supertask.pipeline import Pipeline
 from supertask.quanta import Quantum
@@ -51,6 +52,16 @@ class IsrConfig(SuperTaskConfig):
 class IsrTask(NoOp):
     ConfigClass = IsrConfig
     _DefaultName = "isr"
+
+
+class IdleTask(SuperTask):
+    """Finds no work: what is left is what running a quantum costs."""
+
+    ConfigClass = IsrConfig
+    _DefaultName = "idle"
+
+    def runQuantum(self, quantum: Quantum, butler: Any) -> None:
+        raise NoWork
 
 
 class CalibrateConfig(SuperTaskConfig):
