@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["main"]
 
 # Modules here that measure nothing by themselves.
-TOOLS = {"__main__", "harness", "peers", "workload"}
+TOOLS = {"__main__", "fits", "harness", "peers", "workload"}
 
 
 def main() -> int:

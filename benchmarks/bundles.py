@@ -1,16 +1,23 @@
 """Bundles: making them by key, limits and clusters; what sharing an overhead is worth.
 
 Batching is measured on a plan in columns, three steps of a million quanta in all: overheads differ by variant
-and by a parameter, weights by inputs, and the steps wait for each other in chains. The run is on two workers,
-a task that needs so long for its overhead and for each quantum; it is scaled down unless ``--size`` is a
-million. Luigi runs the same number of tasks that do nothing with ``batch_method``, in the environment that
-``SUPERTASK_PEERS`` leads to, and is left out where that is not there.
+and by a parameter, weights by inputs, and the steps wait for each other in chains.
+
+What sharing is worth is measured on two workers with a step that waits 10 ms for each star, and 1 s for a
+model: time over what is ideal (all fits shared by two, and one model each), and over loading the model for
+every star (measured on a few of them). It is scaled down unless ``--size`` is a million. The ideal takes no
+start of processes and no files.
+
+Luigi runs 10,000 tasks that do nothing with ``batch_method``, in batches of 100 of ten groups, where
+``SUPERTASK_PEERS`` names the programs of peers. Beside it stands what we need to decide the same (group, hand
+out, take back), and to do it (with journal, files and registry, which Luigi's has not).
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,15 +25,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.peers.luigi import batched_us_per_task
 
-__all__ = ["SIZES", "batching", "figures"]
+__all__ = ["SIZES", "batching", "decide", "figures", "share"]
 
 SIZES = (100_000, 1_000_000)
 KEYS = 16
+WORKERS = 2
+TASKS, GROUPS, MOST = 10_000, 10, 100
+"""What Luigi is given, too."""
 
 
-def plan_of(size: int) -> Any:
-    """Return a plan of three steps, one to one, of so many quanta in all, by visit and detector."""
+def plan_of(size: int, steps: int = 3) -> Any:
+    """Return a plan of steps, one to one, of so many quanta in all, by visit and detector."""
     from graphbuilder.dag.columns import StringColumn
     from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.parameters import ParameterColumn
@@ -38,7 +49,7 @@ def plan_of(size: int) -> Any:
     from supertask.repograph.tables import DatasetTable, QuantumTable
     from supertask.unitmodels import load_unit_model
 
-    n = size // 3
+    n = size // steps
     detectors = 100
     visits = -(-n // detectors)
     one = np.zeros(visits, np.int32)
@@ -56,7 +67,7 @@ def plan_of(size: int) -> Any:
         "visit": np.repeat(np.arange(visits, dtype=np.int32), detectors)[:n],
         "detector": np.tile(np.arange(detectors, dtype=np.int32), visits)[:n],
     }
-    types = [Dataset.subclass(f"step{k}", ("visit", "detector"), "json") for k in range(4)]
+    types = [Dataset.subclass(f"step{k}", ("visit", "detector"), "json") for k in range(steps + 1)]
     noise = np.random.default_rng(1)
     tables = {t: DatasetTable(t, space, columns, n) for t in types}
     tables[types[0]] = DatasetTable(
@@ -70,7 +81,7 @@ def plan_of(size: int) -> Any:
     of = noise.integers(0, KEYS, n)
     strings = StringColumn.from_strings([texts[k] for k in of.tolist()])
     nodes, quanta, producers = [], [], {}
-    for k in range(3):
+    for k in range(steps):
         made = {types[k + 1]: Edges(n)}
         own = {t: tables[t] for t in types[k : k + 2]}
         nodes.append(
@@ -78,13 +89,13 @@ def plan_of(size: int) -> Any:
                 f"t{k}", "bench:Task", {}, "1", bytes(16), ("visit", "detector"), k * n, n, variants=variants
             )
         )
-        parameters = ParameterColumn(strings) if k == 1 else None
+        parameters = ParameterColumn(strings) if k == steps // 2 else None
         numbers = (columns["detector"] % 4).astype(np.uint8)
         quanta.append(
             QuantumTable(f"t{k}", space, columns, n, {types[k]: Edges(n)}, made, own, parameters, numbers)
         )
         producers[types[k + 1]] = Producers(k * n, Edges(n))
-    identities = np.zeros((3 * n, 16), np.uint8)
+    identities = np.zeros((steps * n, 16), np.uint8)
     return ScienceDag(
         meta=DagMeta("u/bench/run", "0", ""), tasks=nodes, quanta=quanta, space=space, tables=tables,
         producers=producers, identities=identities,
@@ -119,6 +130,55 @@ def batching(size: int) -> dict[str, float]:
     return found
 
 
+def decide(tasks: int, groups: int, most: int) -> float:
+    """Group quanta, hand bundles out and take them back; return CPU seconds."""
+    from executors.outcome import QuantumStatus
+    from executors.schedule import Schedule
+    from graphbuilder.batcher import QuantumBatcher
+
+    dag = plan_of(tasks, 1)
+    texts = [json.dumps({"class": "bench:Fit", "values": {"model": f"m{k % groups}"}}) for k in range(tasks)]
+    dag.quantum_tables = (_with_parameters(dag, texts),)
+    begin = time.process_time()
+    schedule = Schedule(dag.successors(), QuantumBatcher(most).bundles(dag))
+    while not schedule.over:
+        work = schedule.take()
+        assert work is not None
+        for q in work.quanta:
+            schedule.finish(q, QuantumStatus.SUCCEEDED)
+    return time.process_time() - begin
+
+
+def _with_parameters(dag: Any, texts: list[str]) -> Any:
+    import attrs
+
+    from graphbuilder.dag.columns import StringColumn
+    from graphbuilder.dag.parameters import ParameterColumn
+
+    parameters = ParameterColumn(StringColumn.from_strings(texts))
+    return attrs.evolve(dag.quantum_tables[0], parameters=parameters, variants=None)
+
+
+def share(stars: int, alone: bool, loading: float, fitting: float, processes: int) -> dict[str, float]:
+    """Fit stars; return wall and CPU seconds of the run."""
+    from benchmarks.fits import AloneTask, FitTask, fits
+    from executors.inprocess import InProcessFramework
+    from executors.multiprocess import MultiprocessFramework
+    from graphbuilder.batcher import QuantumBatcher
+    from supertask.butler.repository import Butler
+
+    with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
+        root = f"{folder}/repo"
+        dag = fits(root, stars, AloneTask if alone else FitTask, loading, fitting)
+        # Several bundles for each worker, as the model is kept between bundles.
+        dag = QuantumBatcher(slots=8 * processes).batch(dag)
+        framework = InProcessFramework() if processes == 1 else MultiprocessFramework(processes)
+        with Butler(root) as butler:
+            report = framework.execute(dag, butler)
+        assert report.exit_code == 0
+        return {"wall": report.wall, "cpu": report.cpu}
+
+
 def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     """Yield what bundles cost and are worth at so many quanta."""
     rounds = [harness.fresh(batching, size).value for _ in range(repeat)]
@@ -133,6 +193,19 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     ):
         cpu = statistics.median(r[name] for r in rounds)
         yield harness.Figure(f"bundles.{name}_us_per_quantum", quanta, cpu / quanta * 1e6, "us", limit)
+    whole = size >= 1_000_000
+    stars, loading, fitting = (5000, 1.0, 0.01) if whole else (500, 0.4, 0.01)
+    together = harness.fresh(share, stars, False, loading, fitting, WORKERS).value["wall"]
+    ideal = stars * fitting / WORKERS + loading
+    yield harness.Figure("bundles.ideal_ratio", stars, together / ideal, "", 1.1 if whole else None)
+    few = 20
+    each = harness.fresh(share, few, True, loading, fitting, WORKERS).value["wall"] / few
+    yield harness.Figure("bundles.unbundled_ratio", stars, each * stars / together, "")
+    decided = statistics.median(decide(TASKS, GROUPS, MOST) for _ in range(repeat)) / TASKS * 1e6
+    done = harness.fresh(share, TASKS, False, 0.0, 0.0, 1).value["cpu"] / TASKS * 1e6
+    theirs = batched_us_per_task(TASKS, GROUPS, MOST)
+    yield harness.Figure("bundles.decided_us_per_task", TASKS, decided, "us", theirs)
+    yield harness.Figure("bundles.done_us_per_task", TASKS, done, "us", theirs)
 
 
 harness.run(__name__)
