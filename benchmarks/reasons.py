@@ -102,7 +102,7 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
             return (kept / forgotten - 1) * 100
 
         yield harness.Figure("reasons.left_out", quanta, runs[True][0].value["left_out"], "quanta")
-        # What an expression took from gathers is counted on samples: some 40 ms, whatever the size.
+        # What an expression took from gathers is counted on samples: some 20 ms, whatever the size.
         limit = 10.0 if quanta > _LARGE else None
         yield harness.Figure("reasons.time_percent", quanta, more(lambda r: r.value["cpu"]), "%", limit)
         yield harness.Figure("reasons.memory_percent", quanta, more(lambda r: r.peak), "%", 20.0)
