@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,19 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path):
             assert len(butler.query("catalogue", collections=[RUN])) == 4
             assert len(files(tmp_path / "repo" / "u")) == 20
     assert deaths > 8
+
+
+def test_a_run_whose_journal_was_lost_is_replaced_too(first):
+    shutil.rmtree(Path(first.root) / ".supertask" / "runs" / RUN)
+    dag = over(first, kernel="bilinear")
+    assert dag.meta.replaces.count == 20
+    assert run(first, dag).exit_code == 0
+    assert kernels(first) == {"bilinear"}
+    assert len(first.query("catalogue", collections=[RUN])) == 4
+
+
+def test_where_nothing_is_to_run_nothing_is_replaced(first):
+    dag = over(first, reuse=Reuse())
+    assert (dag.n_quanta, dag.meta.replaces.count) == (0, 0)
+    assert run(first, dag).exit_code == 0
+    assert len(first.query("catalogue", collections=[RUN])) == 4

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from executors.inprocess import InProcessFramework
+from graphbuilder.builder import GraphBuilder
 from graphbuilder.identitydiff import Maker, Side, identity_diff
 from graphbuilder.planchanges import Change
 from graphbuilder.reuse import Reuse
-from tests.executors.coadds import RAW, add_exposure, make_repository, plan
+from supertask.quanta import Quantum
+from tests.executors.coadds import RAW, IsrTask, add_exposure, make_repository, pipeline, plan
 
 
 @pytest.fixture
@@ -106,3 +109,50 @@ def test_a_limit_on_what_is_compared_is_told(butler):
     found = identity_diff(side(one, "catalogue", **PATCH), side(other, "catalogue", **PATCH), most=2)
     assert not found.whole
     assert "no further than 2 pairs" in str(found)
+
+
+class NewIsrTask(IsrTask):
+    version = "2"
+    former_names = (f"{IsrTask.__module__}:{IsrTask.__qualname__}",)
+
+
+def test_a_version_is_found(butler):
+    one, other = plan(butler, "u/a"), plan(butler, "u/b", isr=NewIsrTask)
+    found = identity_diff(side(one, "coadd", **PATCH, band="r"), side(other, "coadd", **PATCH, band="r"))
+    assert "version" in {c.what for c in found.by_change()}
+    assert all(r.where.startswith("isr {") for r in found.roots)
+
+
+def test_source_code_that_joined_is_found(butler):
+    one = plan(butler, "u/a")
+    other = GraphBuilder(pipeline(), butler, "u/b", collections=["raw"], identity="source").makeGraph()
+    found = identity_diff(side(one, "warp", visit=1, instrument="Cam", **PATCH),
+                          side(other, "warp", visit=1, instrument="Cam", **PATCH))  # fmt: skip
+    change = Change("source code", "not part of the identity", "part of the identity")
+    assert found.by_change().keys() == {change}
+    assert found.by_change()[change][0].where.startswith("warp {")  # the nearest first
+
+
+@attrs.frozen
+class Exposed:
+    seconds: float
+
+
+class TimedTask(IsrTask):
+    seconds = 1.0
+
+    def defineQuanta(self, repoGraph):
+        quanta = super().defineQuanta(repoGraph)
+        return [Quantum(q.inputs, q.outputs, parameters=Exposed(self.seconds)) for q in quanta]
+
+
+class LongerTask(TimedTask):
+    seconds = 2.0
+    former_names = (f"{__name__}:TimedTask",)
+
+
+def test_a_parameter_is_found(butler):
+    one, other = plan(butler, "u/a", isr=TimedTask), plan(butler, "u/b", isr=LongerTask)
+    frame = {"instrument": "Cam", "exposure": 101, "detector": 0}
+    found = identity_diff(side(one, "isr", **frame), side(other, "isr", **frame))
+    assert Change("parameter seconds", "1.0", "2.0") in found.by_change()
