@@ -82,7 +82,7 @@ def compare_runs(
         b=b,
         changes=tuple(_changes(said[0], said[1])),
         tasks=tuple(_tasks(*sides, problems)),
-        inputs=tuple(_inputs(*sides, problems)),
+        inputs=tuple(_inputs(*sides, reused, problems)),
         data=tuple(c for c in compared if c is not None),
         problems=tuple(problems),
     )
@@ -115,8 +115,13 @@ def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
     ours, theirs = a.get("tasks", {}), b.get("tasks", {})
     for label in dict.fromkeys([*ours, *theirs]):
         if label not in theirs or label not in ours:
-            one, other = ("there" if label in t else "not there" for t in (ours, theirs))
-            yield Change("task", one, other, label)
+            planned = [label in (p.get("pipeline") or {}).get("tasks", {}) for p in plans]
+            one, other = (
+                "there" if label in t or p else "not there"
+                for t, p in zip((ours, theirs), planned, strict=True)
+            )
+            if one != other:  # else all of it was reused
+                yield Change("task", one, other, label)
             continue
         for what in ("class", "version", "source"):
             one, other = ours[label].get(what), theirs[label].get(what)
@@ -182,26 +187,34 @@ def _tasks(a: Side, b: Side, problems: list[str]) -> Iterator[TaskComparison]:
 # -- what they read ------------------------------------------------------------------------------
 
 
-def _inputs(a: Side, b: Side, problems: list[str]) -> Iterator[InputComparison]:
+def _inputs(a: Side, b: Side, reused: tuple[bool, bool], problems: list[str]) -> Iterator[InputComparison]:
     """Compare what was there before, in columns: only what is not the same is looked at by data ID."""
-    sides = [_outside(s, problems) for s in (a, b)]
+    archives = [Archive(s.butler.root, s.run) for s in (a, b)]
+    sides = [_outside(archive) for archive in archives]
+    # What one made and the other reused is told with the data.
+    made = {t.name for archive in archives if archive.exists for _, p in archive.plans for t in p.producers}
+    for archive in archives:
+        problems += archive.problems
     for name in dict.fromkeys([*sides[0], *sides[1]]):
+        if name in made and any(reused):
+            continue
         ours, theirs = (s.get(name, {}) for s in sides)
         same = ours.keys() & theirs.keys()
         rest = [Counter(d for identity, d in s.items() if identity not in same) for s in (ours, theirs)]
         replaced = (rest[0] & rest[1]).total()
-        yield InputComparison(
+        found = InputComparison(
             name=name,
             same=len(same),
             replaced=replaced,
-            only_a=rest[0].total() - replaced,
-            only_b=rest[1].total() - replaced,
+            only_a=0 if reused[0] else rest[0].total() - replaced,
+            only_b=0 if reused[1] else rest[1].total() - replaced,
         )
+        if found.same or found.replaced or found.only_a or found.only_b:
+            yield found
 
 
-def _outside(side: Side, problems: list[str]) -> dict[str, dict[bytes, Any]]:
+def _outside(archive: Archive) -> dict[str, dict[bytes, Any]]:
     """Return of each type that plans of a run read and did not make: identity → data ID."""
-    archive = Archive(side.butler.root, side.run)
     found: dict[str, dict[bytes, Any]] = {}
     if not archive.exists:
         return found
@@ -212,5 +225,4 @@ def _outside(side: Side, problems: list[str]) -> dict[str, dict[bytes, Any]]:
             digests = np.asarray(table.identities).tobytes()
             known = found.setdefault(dataset_type.name, {})
             known.update((digests[16 * i : 16 * i + 16], d) for i, d in enumerate(table.data_ids()))
-    problems += archive.problems
     return found

@@ -47,6 +47,7 @@ class InputComparison:
     replaced: int
     """Of equal data ID, and another identity: ingested or made anew."""
     only_a: int
+    """What the other need not read, as it reused what was made of it, does not count."""
     only_b: int
 
 
