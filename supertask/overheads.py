@@ -47,7 +47,7 @@ __all__ = [
     "sharing",
 ]
 
-M = TypeVar("M", bound=Callable[..., Any])
+R = TypeVar("R")
 
 
 @attrs.frozen
@@ -174,14 +174,14 @@ def sharing(scope: OverheadScope | None) -> Iterator[None]:
 
 
 @overload
-def overhead(method: M, /) -> M: ...
+def overhead(method: Callable[..., R], /) -> Callable[..., R]: ...
 @overload
 def overhead(
     *,
     config: Iterable[str] | None = None,
     parameters: Iterable[str] | None = None,
     inputs: Iterable[str] | None = None,
-) -> Callable[[M], M]: ...
+) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 def overhead(
     method: Any = None,
     /,

@@ -152,7 +152,7 @@ class FitNetworkTask(SuperTask):
 
 
 def stage_training(butler: Butler, path: Path, *, release: str = "dr13", run: str = "stars/cannon") -> int:
-    """Put a file of stars with labels (``apogee_671x100_labels_flux.npz``) in a repository; return how many."""
+    """Put a file of stars with labels, flux and unc (noise) in a repository; return how many there are."""
     with np.load(path) as arrays:
         labels, flux, noise = arrays["labels"].T, arrays["flux"], arrays["unc"]
     ivar = np.where(noise < 1, noise**-2.0, 0.0)
