@@ -19,7 +19,7 @@ from supertask.configfields import Configurable
 
 __all__ = ["source_hash"]
 
-_OURS = __name__.partition(".")[0]
+_PASSED_OVER = frozenset({__name__.partition(".")[0], *sys.stdlib_module_names}) - {"__main__"}
 
 
 def source_hash(task_class: type, config: Config) -> str:
@@ -33,7 +33,7 @@ def source_hash(task_class: type, config: Config) -> str:
         Its configuration, which names its subtasks.
     """
     names = sorted({cls.__module__ for cls in _classes(task_class, config)})
-    names = [n for n in names if n.partition(".")[0] not in {_OURS, *sys.stdlib_module_names} - {"__main__"}]
+    names = [n for n in names if n.partition(".")[0] not in _PASSED_OVER]
     parts = []
     for name in names:
         text = _text(getattr(sys.modules.get(name), "__file__", None) or "")
