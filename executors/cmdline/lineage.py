@@ -69,7 +69,8 @@ def _state(state: FileState) -> str:
 
 
 def _quantum(found: Provenance, quantum: QuantumNode, *, logs: bool) -> None:
-    terminal.line(printable(f"quantum {quantum}: {quantum.status.value}"))
+    said = quantum.status.value if quantum.attempts else "no attempt is known"
+    terminal.line(printable(f"quantum {quantum}: {said}"))
     variant = f", variant {quantum.variant}" if quantum.variant else ""
     _pairs({
         "identity": quantum.identity,
