@@ -14,7 +14,9 @@ ground up:
   `fusion` (what a bundle need not write).
 - `listeners`: metrics and notifications.
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
-  `resources` (what it used), `limits` (what it may use), `performer` (start, run, end, one quantum after
+  `resources` (what it used), `limits` (what it may use), `trial` (an attempt under way),
+  `overheads` with `overheadstore` (what quanta share), `bundlerun` (tasks that take a bundle),
+  `performer` (start, run, end, one quantum after
   another), `processes` (all that tasks started).
 - *Driving*: `driver` (what all frameworks do alike: journal, tell, register, report) with `opening` (of a
   run, new or resumed), `collect` (registers outputs in bulk), `provenance`, `retrying` (what is known of

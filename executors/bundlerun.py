@@ -62,7 +62,7 @@ class BundleRun:
         self._task = trials[0].task
         assert self._task is not None  # noqa: S101 - else it is over
         self._holds = type(self._task).postExecute is not SuperTask.postExecute
-        self._serial = runner.overheads.serial() if runner.overheads is not None else 0
+        self._serial = runner.overheads.serial()
         self.cancelled = False
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class BundleRun:
     def _turn(self) -> None:
         """Begin time that is of no quantum; what is made in it is made for the first, and used by all."""
         overheads, first = self._runner.overheads, self._trials[0]
-        if overheads is not None and first.task is not None and first.quantum is not None:
+        if first.task is not None and first.quantum is not None:
             assert first.butler is not None  # noqa: S101 - else it is over
             overheads.begin(first.task, first.record, first.quantum, first.butler)
         self._mark = (time.perf_counter_ns(), time.process_time_ns())
@@ -153,12 +153,11 @@ class BundleRun:
         if self._open:
             return
         wall, cpu = time.perf_counter_ns() - self._mark[0], time.process_time_ns() - self._mark[1]
-        if self._runner.overheads is not None:
-            makings, uses = self._runner.overheads.end()
-            self._uses |= dict.fromkeys(uses)
-            for m in makings:
-                self._common.append(Making(m.serial, m.name, m.wall, m.cpu, self._stage, inside=False))
-                wall, cpu = wall - m.wall, cpu - m.cpu
+        makings, uses = self._runner.overheads.end()
+        self._uses |= dict.fromkeys(uses)
+        for m in makings:
+            self._common.append(Making(m.serial, m.name, m.wall, m.cpu, self._stage, inside=False))
+            wall, cpu = wall - m.wall, cpu - m.cpu
         self._common.append(Making(self._serial, "", max(0, wall), max(0, cpu), self._stage, inside=False))
         self._turn()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from executors.bundlerun import BundleRun
@@ -88,8 +87,7 @@ class Performer:
         ExecutionError
             The journal cannot be written. What was not in it by then does not count.
         """
-        sharing = self._runner.overheads.bundle() if self._runner.overheads is not None else nullcontext()
-        with sharing:
+        with self._runner.overheads.bundle():
             self._perform(work, quanta, numbers or {}, missing or {}, memory or {})
 
     def _perform(

@@ -23,8 +23,10 @@ from executors.limits import Guard, Limits
 from executors.logs import LogCapture
 from executors.outcome import Attempt, QuantumStatus, Stage
 from executors.overheads import Overheads
+from executors.overheadstore import OverheadStore
 from executors.planview import PlanView
 from executors.resources import Meter
+from executors.surroundings import Surroundings
 from executors.taskset import TaskSet
 from executors.trial import Trial, failure_of
 from graphbuilder.dag.values import QuantumRecord
@@ -59,8 +61,10 @@ class QuantumRunner:
         Takes what a task logged and returns where it is kept, as `Journal.write_log`.
     guard : Guard, optional
         Holds quanta to their limits.
+    surroundings : Surroundings, optional
+        Of each call; tasks called without any are called by nobody.
     overheads : Overheads, optional
-        What this process keeps of overheads; unless given, each quantum makes its own.
+        What this process keeps of overheads; a store of its own unless given.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class QuantumRunner:
         tasks: TaskSet,
         keep_log: Callable[[str], tuple[int, int] | None] | None = None,
         guard: Guard | None = None,
+        surroundings: Surroundings | None = None,
         overheads: Overheads | None = None,
     ) -> None:
         self.plan = plan
@@ -78,7 +83,8 @@ class QuantumRunner:
         self._tasks = tasks
         self._keep_log = keep_log
         self._guard = guard
-        self.overheads = overheads
+        self._surroundings = surroundings
+        self.overheads = overheads if overheads is not None else Overheads(OverheadStore())
         self._sharing: dict[int, bool] = {}
         self._bundling: dict[int, bool] = {}
         self._captures: dict[str, LogCapture] = {}
@@ -179,18 +185,19 @@ class QuantumRunner:
         record, capture, shares = trial.record, self._captures[trial.record.label], self._shares(task)
         capture.begin(record.quantum.dataId or "")
         self._meter.start()
-        if shares and self.overheads is not None:
+        if shares:
             self.overheads.begin(task, record, quantum, butler)
         try:
             with (
                 collect_metadata() as metadata,
                 sharing(self.overheads) if shares else _FREE,
                 self._holding(trial.limits),
+                self._around(task, record, quantum, butler, trial.number),
             ):
                 yield task, quantum, butler
         except BaseException as error:  # noqa: BLE001 - sys.exit() and MemoryError fail their quantum alone
             trial.take(error)
-        if shares and self.overheads is not None:
+        if shares:
             trial.share(*self.overheads.end(), stage)
         trial.worked(self._meter.stop(), stage, metadata.to_dict(), capture.text)
 
@@ -211,7 +218,7 @@ class QuantumRunner:
         """Return what is equal for quanta that a task takes together; None where it takes one at a time."""
         try:
             task = self._tasks.variant(record.label, record.variant)
-            if self.overheads is None or not self._takes_bundles(task):
+            if not self._takes_bundles(task):
                 return None
             return (record.label, record.variant, self.overheads.alike(task, record))
         except Exception:  # noqa: BLE001 - which running it says, with all that is known of it
@@ -228,12 +235,19 @@ class QuantumRunner:
         known = self._sharing.get(id(task))
         if known is None:
             # Tasks are made once and kept, so each (variant) is known by what it is.
-            known = self.overheads is not None and declared_overhead(type(task), task.config).declared
+            known = declared_overhead(type(task), task.config).declared
             self._sharing[id(task)] = known
         return known
 
     def _holding(self, limits: Limits | None) -> AbstractContextManager[object]:
         return _FREE if self._guard is None or limits is None else self._guard.holding(limits)
+
+    def _around(
+        self, task: SuperTask, record: QuantumRecord, quantum: Quantum, butler: LimitedButler, number: int
+    ) -> AbstractContextManager[object]:
+        if self._surroundings is None:
+            return _FREE
+        return self._surroundings.around(task, record, quantum, butler, number)
 
     def locations(self, record: QuantumRecord) -> dict[Dataset, str]:
         """Return where each dataset of a quantum lies, or will."""
