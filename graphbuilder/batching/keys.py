@@ -9,12 +9,14 @@ written in plans, so that 1, 1.0, True and "1" are four values.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphbuilder.batching.codes import Codes, combined, edge_codes, ranked, text_codes
+from graphbuilder.dag.columns import StringColumn
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import ParameterColumn, parameter_values
 from graphbuilder.dag.values import TaskNode
@@ -82,6 +84,10 @@ def _parameter_codes(parameters: Sequence[Any], names: OverheadNames) -> Codes:
     """Return numbers of the parameters of quanta, of those of them that count."""
     if not isinstance(parameters, ParameterColumn):
         return _numbered([_canonical(parameter_values(p), names) for p in parameters])
+    if names.declared:
+        plain = [_scalar_codes(parameters.strings, name) for name in ("class", *names.parameters)]
+        if all(each is not None for each in plain):
+            return combined([each for each in plain if each is not None], len(parameters))
     codes = text_codes(parameters.strings)
     if not names.declared and not names.meta:
         return codes
@@ -90,6 +96,27 @@ def _parameter_codes(parameters: Sequence[Any], names: OverheadNames) -> Codes:
     np.minimum.at(first, codes, np.arange(len(codes)))
     said = (json.loads(parameters.strings[i]) for i in first.tolist())
     return ranked(_numbered([_canonical(each, names) for each in said])[codes])
+
+
+def _scalar_codes(strings: StringColumn, name: str) -> Codes | None:
+    """Return numbers of the values of a field, as they are written; None where they are not all scalars.
+
+    Where the name stands once in each text it is that of the field, which every text has: names in values
+    that are mappings would stand there besides, and quotes within texts are escaped.
+    """
+    value = rb'("(?:[^"\\]|\\.)*"|[-+\w.]+)'
+    pattern = re.compile(rb"(?<!\\)" + re.escape(json.dumps(name).encode()) + rb": " + value)
+    known: dict[bytes, int] = {}
+    starts, numbers = [], []
+    for found in pattern.finditer(np.ascontiguousarray(strings.heap).data):
+        starts.append(found.start())
+        numbers.append(known.setdefault(found[1], len(known)))
+    ends = np.asarray(strings.ends)
+    if len(starts) != len(ends) or bool(
+        (np.searchsorted(ends, starts, side="right") != np.arange(len(ends))).any()
+    ):
+        return None
+    return np.array(numbers, np.int64)
 
 
 def _canonical(said: dict[str, Any] | None, names: OverheadNames) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from plans import layered
 
 from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.builder import GraphBuilder
+from graphbuilder.dag.columns import StringColumn
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.parameters import ParameterColumn
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
 from supertask.datasets import Dataset
@@ -293,3 +296,21 @@ def test_values_that_a_class_refuses_are_all_named():
 def test_limits_that_make_no_sense_are_all_named():
     with pytest.raises(PreflightError, match="max_quanta(.|\n)*max_cost(.|\n)*largest-first"):
         QuantumBatcher(0, max_cost=-1.0, packing="largest-frist")
+
+
+def test_names_that_stand_in_values_are_not_taken_for_fields(tmp_path):
+    @attrs.frozen
+    class Fit:
+        note: Any
+        model: Any
+
+    values = [
+        Fit('"model": "b"', "a"), Fit({"model": "a"}, "b"), Fit("model", "a"), Fit("\\", "b"), Fit(None, 1),
+        Fit(None, "1"), Fit("x", 1), Fit("y", [1, 2]), Fit("z", [1, 2]), Fit('\\"model": 1', 1.0),
+    ]  # fmt: skip
+    for some, count in ((values, 6), (values[:1] + values[2:7], 4), (values[2:7], 4)):
+        dag = layered([len(some)], [], overhead=OverheadNames((), ("model",), (), True))
+        said = [json.dumps({"class": "m:Fit", "values": attrs.asdict(v)}) for v in some]
+        stored = ParameterColumn(StringColumn.from_strings(said))
+        dag.quantum_tables = (attrs.evolve(dag.quantum_tables[0], parameters=stored),)
+        assert len(QuantumBatcher().bundles(dag)) == count
