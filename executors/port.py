@@ -54,6 +54,7 @@ class ExecutionFramework(abc.ABC):
         retain: Mapping[str, str] | None = None,
         scratch: str | Path | None = None,
         scratch_size: int | None = None,
+        overhead_memory: int | None = None,
         tags: Mapping[str, str | int | float | bool] | None = None,
         tokens: Mapping[str, int] | None = None,
         token_folder: str | Path | None = None,
@@ -90,6 +91,9 @@ class ExecutionFramework(abc.ABC):
             Folder on a local disk: quanta read copies of their inputs there, and write outputs there first.
         scratch_size : int, optional
             Bytes that these copies may take for each process; those used longest ago go first.
+        overhead_memory : int, optional
+            Bytes for models and other overheads that each process keeps from one bundle to the next;
+            half of the machine's memory, shared by its processes, unless given.
         tags : Mapping, optional
             Words to find the run and its outputs by, besides those it has; see `supertask.tags`.
         tokens : Mapping, optional
@@ -122,7 +126,9 @@ class ExecutionFramework(abc.ABC):
             bundling=bundling,
             retention=retain or {},
             workplace=WorkplaceSpec(
-                scratch=check_scratch(scratch) if scratch is not None else "", scratch_size=scratch_size
+                scratch=check_scratch(scratch) if scratch is not None else "",
+                scratch_size=scratch_size,
+                overhead_memory=overhead_memory,
             ),
             policies=policies or {},
             retry_failed=retry_failed,

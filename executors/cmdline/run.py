@@ -113,6 +113,7 @@ def command(
                 retain=watch.retain,
                 scratch=watch.scratch or None,
                 scratch_size=watch.scratch_size,
+                overhead_memory=watch.overhead_memory,
                 bundling=bundling,
                 **asked.arguments(),
             )

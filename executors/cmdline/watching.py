@@ -58,6 +58,8 @@ class Watching:
     """Folder for scratch."""
     scratch_size: int | None = None
     """Bytes of copies of inputs there, for each process."""
+    overhead_memory: int | None = None
+    """Bytes of overheads that each process keeps."""
 
     def listeners(self) -> list[MetricsFile | Notifier]:
         """Return the listeners that were asked for; each is to be entered around the run.
@@ -94,6 +96,7 @@ def watching(function: F) -> F:
             "urls": tuple(given.pop("notify_url")),
             "scratch": str(given.pop("scratch") or ""),
             "scratch_size": given.pop("scratch_size"),
+            "overhead_memory": given.pop("overhead_memory"),
         }
         changes = {name: value for name, value in told.items() if value}
         retain = {**base.retain, **given.pop("retain")}
@@ -105,6 +108,9 @@ def watching(function: F) -> F:
                      help="Work in this folder, on a local disk: inputs are copied there, outputs back."),
         click.option("--scratch-size", default=None, metavar="BYTES", callback=_size,
                      help="How much room copies of inputs may take there for each process, such as 20G."),
+        click.option("--overhead-memory", default=None, metavar="BYTES", callback=_size,
+                     help="Memory for models and other overheads that each process keeps from one "
+                     "bundle to the next, such as 4G; half of the machine's unless given."),
         click.option("--metrics", type=click.Path(path_type=Path), default=None, metavar="FILE",
                      help="Keep metrics in this file (.prom) for Prometheus' node exporter."),
         click.option("--notify-command", multiple=True, metavar="WORDS", callback=_commands,
