@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED = (
     QuantumStatus.CANCELLED,
 )  # fmt: skip
 _AT_ONCE = {"*": {"delay": 0.0}}
+_DRIVE = """
+import importlib, sys
+from pathlib import Path
+from executors.testing.survey import Survey
+from supertask.butler.repository import Butler
+module, name, tmp_path, folder = sys.argv[1:]
+contract = getattr(importlib.import_module(module), name)()
+survey = Survey(Path(folder))
+with Butler(survey.root) as butler:
+    sys.exit(contract.make(Path(tmp_path)).execute(survey.plan(butler), butler).exit_code)
+"""
 
 
 class FrameworkContract:
@@ -148,7 +160,7 @@ class FrameworkContract:
         survey.order("stars-1-1", "sleep 0.3")
         events: list[Event] = []
         run(listeners=[events.append])
-        attempts = {(e.attempt.label, str(e.attempt.dataId)): e.attempt for e in _of(QuantumEnded, events)}
+        attempts = {e.attempt.index: e.attempt for e in _of(QuantumEnded, events)}
         assert len(attempts) == survey.n_quanta
         slept = [a for a in attempts.values() if a.metadata == {"stars": {"order": "sleep 0.3"}}]
         assert len(slept) == 1
@@ -439,20 +451,19 @@ class FrameworkContract:
 
     def _in_child(self, tmp_path: Path, survey: Survey, end: signal.Signals, begun: str = "merge-1") -> None:
         """Drive the run in a process of its own, and end that once a quantum has begun."""
-        child = os.fork()
-        if not child:
-            code = 70
-            with suppress(BaseException), Butler(survey.root) as butler:
-                code = self.make(tmp_path).execute(survey.plan(butler), butler).exit_code
-            os._exit(code)
+        # A new interpreter: a forked one would share this one's pools and threads.
+        words = [type(self).__module__, type(self).__qualname__, str(tmp_path), str(survey.folder)]
+        paths = os.pathsep.join([*sys.path, os.getcwd()])
+        child = subprocess.Popen(
+            [sys.executable, "-c", _DRIVE, *words], env={**os.environ, "PYTHONPATH": paths}
+        )
         until = time.monotonic() + self.patience
         while begun not in survey.calls():
             assert time.monotonic() < until, f"{begun} has not begun"
             time.sleep(0.02)
         time.sleep(0.2)
-        os.kill(child, end)
-        _, ended = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(ended) if end is signal.SIGKILL else os.WEXITSTATUS(ended) != 70
+        child.send_signal(end)
+        assert child.wait(self.patience) == (-signal.SIGKILL if end is signal.SIGKILL else 1)
 
 
 def _of(kind: type[Any], events: list[Event]) -> list[Any]:

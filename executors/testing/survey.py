@@ -27,15 +27,16 @@ _RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
 
 @attrs.define
 class Survey:
-    """A repository with raw frames, and a folder of orders beside it."""
+    """A repository with raw frames, and a folder of orders beside it; made unless it is there."""
 
     folder: Path
     visits: int = 3
     detectors: int = 2
 
     def __attrs_post_init__(self) -> None:
-        self.orders.mkdir(parents=True)
-        self._make().close()
+        if not self.orders.exists():
+            self.orders.mkdir(parents=True)
+            self._make().close()
 
     @property
     def root(self) -> Path:
