@@ -18,9 +18,10 @@ an index that begins with each of them, so that a selection on any unit is looke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
-import attrs
 import sqlalchemy as sa
 
 from supertask.errors import UnitModelError
@@ -68,13 +69,32 @@ def link(unit: str) -> str:
     return f"{unit}_id"
 
 
-@attrs.frozen(eq=False)
 class DatasetTables:
-    """The three tables of one dataset type."""
+    """The three tables of one dataset type, described when asked for: most reads need only the first.
 
-    data: sa.Table
-    tag: sa.Table
-    validity: sa.Table
+    Parameters
+    ----------
+    describe : callable
+        Gives the table for ``data``, ``tag`` or ``validity``.
+    """
+
+    def __init__(self, describe: Callable[[str], sa.Table]) -> None:
+        self._describe = describe
+
+    @cached_property
+    def data(self) -> sa.Table:
+        """Datasets."""
+        return self._describe("data")
+
+    @cached_property
+    def tag(self) -> sa.Table:
+        """Those picked into TAGGED collections."""
+        return self._describe("tag")
+
+    @cached_property
+    def validity(self) -> sa.Table:
+        """Those certified for ranges of time."""
+        return self._describe("validity")
 
     def all(self) -> list[sa.Table]:
         """Return them, in the order in which they may be made."""
@@ -192,40 +212,50 @@ class Schema:
             return [sa.Index(f"{name}_by_{u}", link(u), group) for u in leaves[1:]]
 
         first, rest = [link(u) for u in leaves[:1]], [link(u) for u in leaves[1:]]
-        data, tag, validity = f"dataset_{type_id}", f"tag_{type_id}", f"validity_{type_id}"
-        data_table = self._table(
-            data,
-            sa.Column("id", _Id, primary_key=True),
-            _refers("run_id", "collection.id", index=bool(leaves)),
-            *columns(),
-            sa.Column("identity", sa.LargeBinary(16), nullable=False),
-            _text("location"),
-            sa.Column("size", sa.BigInteger, nullable=False),
-            _text("checksum"),
-            sa.UniqueConstraint(*first, "run_id", *rest),
-            *indices(data, "run_id"),
-            sqlite_autoincrement=True,
-        )
-        tag_table = self._table(
-            tag,
-            sa.Column("id", _Id, primary_key=True),
-            _refers("collection_id", "collection.id", index=bool(leaves)),
-            *columns(),
-            _refers("dataset_id", f"{data}.id", index=True),
-            sa.UniqueConstraint(*first, "collection_id", *rest),
-            *indices(tag, "collection_id"),
-        )
-        validity_table = self._table(
-            validity,
-            sa.Column("id", _Id, primary_key=True),
-            _refers("collection_id", "collection.id", index=True),
-            *columns(),
-            _refers("dataset_id", f"{data}.id", index=True),
-            sa.Column("begin", sa.BigInteger, nullable=False),
-            sa.Column("end", sa.BigInteger, nullable=False),
-            *(sa.Index(f"{validity}_by_{u}", link(u), "collection_id") for u in leaves),
-        )
-        return DatasetTables(data_table, tag_table, validity_table)
+        dataset = f"dataset_{type_id}"
+
+        def data() -> sa.Table:
+            return self._table(
+                dataset,
+                sa.Column("id", _Id, primary_key=True),
+                _refers("run_id", "collection.id", index=bool(leaves)),
+                *columns(),
+                sa.Column("identity", sa.LargeBinary(16), nullable=False),
+                _text("location"),
+                sa.Column("size", sa.BigInteger, nullable=False),
+                _text("checksum"),
+                sa.UniqueConstraint(*first, "run_id", *rest),
+                *indices(dataset, "run_id"),
+                sqlite_autoincrement=True,
+            )
+
+        def tag() -> sa.Table:
+            name = f"tag_{type_id}"
+            return self._table(
+                name,
+                sa.Column("id", _Id, primary_key=True),
+                _refers("collection_id", "collection.id", index=bool(leaves)),
+                *columns(),
+                _refers("dataset_id", f"{dataset}.id", index=True),
+                sa.UniqueConstraint(*first, "collection_id", *rest),
+                *indices(name, "collection_id"),
+            )
+
+        def validity() -> sa.Table:
+            name = f"validity_{type_id}"
+            return self._table(
+                name,
+                sa.Column("id", _Id, primary_key=True),
+                _refers("collection_id", "collection.id", index=True),
+                *columns(),
+                _refers("dataset_id", f"{dataset}.id", index=True),
+                sa.Column("begin", sa.BigInteger, nullable=False),
+                sa.Column("end", sa.BigInteger, nullable=False),
+                *(sa.Index(f"{name}_by_{u}", link(u), "collection_id") for u in leaves),
+            )
+
+        describe = {"data": data, "tag": tag, "validity": validity}
+        return DatasetTables(lambda which: describe[which]())
 
 
 def _text(name: str, *, unique: bool = False) -> sa.Column[str]:

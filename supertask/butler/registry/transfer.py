@@ -63,7 +63,7 @@ def copy_all(source: Backend, target: Backend, schema: Schema) -> dict[str, int]
                 source.lock_catalog(old, schema.meta)
             _check_version(old, schema, source)
             for entry in Catalog(schema, source).current(old).types.values():
-                schema.dataset_tables(entry.id, entry.leaves)  # makes them known to the schema
+                schema.dataset_tables(entry.id, entry.leaves).all()  # makes them known to the schema
             target.prepare(new)
             schema.metadata.create_all(new, checkfirst=False)
             for table in schema.metadata.sorted_tables:
