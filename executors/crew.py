@@ -275,6 +275,8 @@ class Crew:
             member.journal = Path(message["journal"])
             member.seen = _first_line(member.journal)
             member.header = attrs.evolve(member.header, pid=message["pid"])
+        elif said == "progress":
+            self._driver.progressed(message["index"], message["fraction"], message["message"])
         elif said == "returned":
             member.asked = not message["quanta"]
             for q in message["quanta"]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from executors.driver import Driver
 from executors.fusion import Fusion, Readings
+from executors.jobfolders import folded, job_folders
 from executors.limits import Guard
 from executors.outcome import Attempt, QuantumStatus
 from executors.overheads import Overheads
@@ -16,6 +17,7 @@ from executors.performer import Performer
 from executors.port import ExecutionFramework
 from executors.processes import children, end_children
 from executors.runner import QuantumRunner
+from executors.surroundings import Surroundings
 from executors.workplace import Workplace
 
 __all__ = ["InProcessFramework"]
@@ -48,17 +50,20 @@ class InProcessFramework(ExecutionFramework):
             driver.pulse()
 
         guard = Guard(driver.retrying.limits, alarm=True)
+        surroundings = Surroundings(driver.surroundings, driver.progressed if driver.events else None)
         keep_log = driver.journal.write_log
         overheads = Overheads(OverheadStore(driver.workplace.overhead_memory), guard.paused)
         with (
             driver.beating(),
             Workplace(driver.datastore, driver.workplace) as workplace,
             QuantumRunner(
-                driver.plan, workplace, driver.tasks, keep_log, guard, overheads=overheads
+                driver.plan, workplace, driver.tasks, keep_log, guard, surroundings, overheads
             ) as runner,
         ):
             fusion = Fusion(driver.plan, workplace, Readings(driver.plan)) if driver.workplace.elide else None
-            performer = Performer(runner, driver.journal, started, ended, fusion)
+            folders = job_folders(driver.surroundings, driver.plan, driver.header.plan, own_process=False)
+            note = folders.noting(ended) if folders is not None else ended
+            performer = folded(Performer(runner, driver.journal, started, note, fusion), folders)
             while not driver.over:
                 work = driver.take(_CHUNK)
                 if work is None:

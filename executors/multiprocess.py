@@ -78,7 +78,15 @@ class MultiprocessFramework(ExecutionFramework):
         workplace = driver.workplace
         if workplace.overhead_memory is None:
             workplace = attrs.evolve(workplace, overhead_memory=default_limit(self.processes))
-        return WorkerSpec(driver.folder.root, plan_file, header, driver.init_inputs, memory, workplace)
+        return WorkerSpec(
+            driver.folder.root,
+            plan_file,
+            header,
+            driver.init_inputs,
+            memory,
+            workplace,
+            driver.surroundings,
+        )
 
     @staticmethod
     def _feed(driver: Driver, crew: Crew) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 import attrs
 
 from executors.fusion import Fusion, Readings
+from executors.jobfolders import folded, job_folders
 from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.outcome import Attempt
@@ -38,6 +39,7 @@ from executors.processes import become_reaper, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
 from executors.schedule import Work
+from executors.surroundings import Surroundings, SurroundingsSpec
 from executors.taskset import TaskSet
 from executors.workplace import Workplace, WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
@@ -65,6 +67,8 @@ class WorkerSpec:
     """Task label → bytes that its quanta, or those of each variant, may hold; see `executors.limits`."""
     workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
     """Where quanta work."""
+    surroundings: SurroundingsSpec | None = None
+    """Of each call."""
     inherited: tuple[int, ...] = ()
     """Of a forked worker: the driver's open files, which would keep its locks and pipes alive after it."""
     parent: int = 0
@@ -143,12 +147,13 @@ class _Worker:
         overheads = Overheads(OverheadStore(spec.workplace.overhead_memory), self._paused)
         self.workplace = Workplace(datastore, spec.workplace)
         fusion = Fusion(self._plan, self.workplace, Readings(self._plan)) if spec.workplace.elide else None
-        self._runner = QuantumRunner(
-            self._plan, self.workplace, tasks, self.journal.write_log, guard, overheads=overheads
-        )
-        self._performer = Performer(
-            self._runner, self.journal, self._started, self._ended, fusion, self._keep_line
-        )
+        around = Surroundings(spec.surroundings, self._progressed) if spec.surroundings is not None else None
+        keep_log = self.journal.write_log
+        self._runner = QuantumRunner(self._plan, self.workplace, tasks, keep_log, guard, around, overheads)
+        folders = job_folders(spec.surroundings, self._plan, header.plan, own_process=True)
+        ended = folders.noting(self._ended) if folders is not None else self._ended
+        performer = Performer(self._runner, self.journal, self._started, ended, fusion, self._keep_line)
+        self._performer = folded(performer, folders)
         self._lines: list[bytes] = []
 
     def say(self, message: dict[str, Any]) -> None:
@@ -161,6 +166,9 @@ class _Worker:
                 self._pipe.send_bytes(data)
         except OSError:  # the driver is gone; its next session reads the journal
             os._exit(1)
+
+    def _progressed(self, index: int, fraction: float, message: str) -> None:
+        self.say({"say": "progress", "index": index, "fraction": fraction, "message": message})
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
