@@ -19,16 +19,9 @@ import numpy as np
 import pytest
 
 from executors.events import (
-    BundleEnded,
-    BundleStarted,
-    Event,
-    QuantaBlocked,
-    QuantumEnded,
-    QuantumStarted,
-    Registered,
-    RunFinished,
+    BundleEnded, BundleStarted, Event, QuantaBlocked, QuantumEnded, QuantumStarted, Registered, RunFinished,
     RunStarted,
-)
+)  # fmt: skip
 from executors.inprocess import InProcessFramework
 from executors.journal import decode_attempt
 from executors.outcome import QuantumStatus
