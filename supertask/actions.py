@@ -4,9 +4,10 @@
         @action("Write the weights as a table.")
         def export(self, butler, run, path: str, digits: int = 3): ...
 
-``supertask act REPO RUN`` lists what the tasks of a run offer, and ``supertask act REPO RUN learn.export --set
-path=weights.csv`` does it: the task is made with the configuration that the run had, and gets a Butler that reads
-the run first. The arguments that follow are the action's own.
+``supertask act REPO RUN`` lists what the tasks of a run offer, and
+``supertask act REPO RUN learn.export --set path=weights.csv`` does it: the task is made with the
+configuration that the run had, and gets a Butler that reads the run first. The arguments that follow are the
+action's own.
 """
 
 from __future__ import annotations

@@ -19,7 +19,14 @@ import numpy as np
 import pytest
 
 from executors.events import (
-    BundleEnded, BundleStarted, Event, QuantaBlocked, QuantumEnded, QuantumStarted, Registered, RunFinished,
+    BundleEnded,
+    BundleStarted,
+    Event,
+    QuantaBlocked,
+    QuantumEnded,
+    QuantumStarted,
+    Registered,
+    RunFinished,
     RunStarted,
 )  # fmt: skip
 from executors.inprocess import InProcessFramework
@@ -29,7 +36,7 @@ from executors.port import ExecutionFramework
 from executors.replay import replay
 from executors.report import Report, status
 from executors.runfolder import RunFolder
-from executors.testing.survey import RUN, Survey
+from executors.testing.survey import DRIVE, RUN, Survey
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
@@ -42,17 +49,6 @@ SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED = (
     QuantumStatus.CANCELLED,
 )  # fmt: skip
 _AT_ONCE = {"*": {"delay": 0.0}}
-_DRIVE = """
-import importlib, sys
-from pathlib import Path
-from executors.testing.survey import Survey
-from supertask.butler.repository import Butler
-module, name, tmp_path, folder = sys.argv[1:]
-contract = getattr(importlib.import_module(module), name)()
-survey = Survey(Path(folder))
-with Butler(survey.root) as butler:
-    sys.exit(contract.make(Path(tmp_path)).execute(survey.plan(butler), butler).exit_code)
-"""
 
 
 class FrameworkContract:
@@ -448,7 +444,7 @@ class FrameworkContract:
         words = [type(self).__module__, type(self).__qualname__, str(tmp_path), str(survey.folder)]
         paths = os.pathsep.join([*sys.path, os.getcwd()])
         child = subprocess.Popen(
-            [sys.executable, "-c", _DRIVE, *words], env={**os.environ, "PYTHONPATH": paths}
+            [sys.executable, "-c", DRIVE, *words], env={**os.environ, "PYTHONPATH": paths}
         )
         until = time.monotonic() + self.patience
         while begun not in survey.calls():

@@ -19,10 +19,23 @@ from supertask.datasets import Dataset
 from supertask.pipeline import Pipeline
 from supertask.rows import FileRecord
 
-__all__ = ["RUN", "Survey"]
+__all__ = ["DRIVE", "RUN", "Survey"]
 
 RUN = "u/contract/run"
 _RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
+
+DRIVE = """
+import importlib, sys
+from pathlib import Path
+from executors.testing.survey import Survey
+from supertask.butler.repository import Butler
+module, name, tmp_path, folder = sys.argv[1:]
+contract = getattr(importlib.import_module(module), name)()
+survey = Survey(Path(folder))
+with Butler(survey.root) as butler:
+    sys.exit(contract.make(Path(tmp_path)).execute(survey.plan(butler), butler).exit_code)
+"""
+"""Program of a driver in an interpreter of its own: module and name of the contract, two folders."""
 
 
 @attrs.define

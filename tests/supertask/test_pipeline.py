@@ -359,8 +359,10 @@ def test_all_bad_overrides_are_named_at_once_and_none_is_applied():
         f"override 'isrr:level=2': the pipeline has no task 'isrr' (did you mean 'isr'?); {THREE}",
         "override 'isr:level': override 'level' has no '=': write it as field=value",
         "override 'nothing' names no task: write it as label:field=value",
-        "isr:levl: IsrConfig has no such field (did you mean 'level'?); "
-        "it has raw, flat, image, level, policy",
+        (
+            "isr:levl: IsrConfig has no such field (did you mean 'level'?); "
+            "it has raw, flat, image, level, policy"
+        ),
         "isr:level: must be at least 0, got -1.0",
         "detect:sub.level: must be a float, got 'x' (str)",
     ]
