@@ -318,13 +318,13 @@ class Crew:
             self._deaths = 0
             self._learn(member, attempt)
             driver.ended(attempt)
-            if member.left and attempt.status is not QuantumStatus.SUCCEEDED:
+            # Only behind a failure is anything left out; to look each time would cost all that is handed out.
+            if member.left and attempt.status is QuantumStatus.FAILED:
                 self._drop_left_out(member)
 
     def _drop_left_out(self, member: _Member) -> None:
         """Forget what the worker leaves out behind a failure in its bundle."""
-        runs = QuantumStatus.RUNNING
-        for q in [q for q in member.left if self._driver.schedule.status(q) is not runs]:
+        for q in self._driver.schedule.not_running(member.left):
             del member.left[q]
 
     def _learn(self, member: _Member, attempt: Attempt) -> None:

@@ -468,6 +468,11 @@ class Schedule:
 
     # -- how things stand ---------------------------------------------------------------------
 
+    def not_running(self, quanta: Iterable[int]) -> list[int]:
+        """Return those of some quanta that are not handed out."""
+        statuses = self._status
+        return [q for q in quanta if statuses[q] != _RUNNING]
+
     def status(self, quantum: int) -> QuantumStatus:
         """Return where a quantum stands."""
         return QuantumStatus.from_code(self._status[quantum])
