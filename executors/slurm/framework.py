@@ -37,6 +37,7 @@ _WHY = {
     "BOOT_FAIL": ("the node of its job failed", FailureClass.TRANSIENT),
     "PREEMPTED": ("its job was preempted", FailureClass.TRANSIENT),
 }
+_HELD = {"launch failed requeued held", "job requeued in held state"}
 _FOLDER = ".slurm"
 
 
@@ -188,5 +189,6 @@ def _state(known: Known | None) -> JobState:
     if known is None:
         return JobState.GONE
     if known.state in _WAITING:
-        return JobState.WAITING
+        # One that could not be launched waits for an administrator; what it was to do goes into another.
+        return JobState.GONE if known.reason in _HELD else JobState.WAITING
     return JobState.RUNNING if known.state in _RUNNING else JobState.GONE

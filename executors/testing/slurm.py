@@ -108,8 +108,11 @@ class Cluster:
         return "\n".join(found)
 
     def restart_controller(self) -> None:
-        """End the controller as if its machine had failed, and start it again; it finds its state."""
-        _end(Path(self.folder, "slurmctld.pid"), signal.SIGKILL)
+        """End the controller and start it again; it finds its state, which it saves when it is told to end.
+
+        Killed outright it may forget a job that has just begun, begin it anew, and drain the node for it.
+        """
+        _end(Path(self.folder, "slurmctld.pid"), signal.SIGTERM)
         self.start("slurmctld")
         self.wait()
 

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, status
-from executors.slurm.controller import Controller, SlurmRefusedError
+from executors.batch import Job, JobState
+from executors.slurm.controller import Controller, Known, SlurmRefusedError
 from executors.slurm.framework import SlurmFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
@@ -269,3 +270,25 @@ def test_mistakes_in_a_sites_file_are_named(tmp_path: Path, text: str, said: str
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):
         SlurmSite.load(file)
+
+
+class Holding(Controller):
+    """A cluster that takes jobs and cannot launch them."""
+
+    taken: ClassVar[list[str]] = []
+
+    def submit(self, arguments: Sequence[str], script: str) -> str:
+        self.taken[:] = [word.partition("=")[2] for word in arguments if word.startswith("--job-name=")]
+        return "1"
+
+    def known(self, names: Iterable[str]) -> list[Known]:
+        return [Known(self.taken[0], 0, "1_0", "PENDING", "launch failed requeued held")]
+
+
+def test_a_job_that_slurm_cannot_launch_is_not_waited_for(tmp_path: Path) -> None:
+    run = SlurmFramework(controller=Holding())
+    job = Job(
+        name="b0-1", folder=tmp_path / "b0-1", command=("true", str(tmp_path / "b0-1")), quanta=1, labels=()
+    )
+    run.submit([job])
+    assert run.states(["b0-1"]) == {"b0-1": JobState.GONE}
