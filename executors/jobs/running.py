@@ -90,6 +90,7 @@ def run_job(
     if any(map(is_held, job.journals())):
         return JobEnd(ExitCode.AGAIN, f"another process works on {job.path}")
     keep_files()
+    before = set(children())
     become_reaper(job.path)
     run = _Job(
         job, plan, WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
@@ -97,8 +98,9 @@ def run_job(
     try:
         end = run.perform(grace, late)
     finally:
-        if children():  # ending them takes an import
-            end_children()
+        if children() - before:  # ending them takes an import
+            # In a process that had children before, a notebook's say, these are not the job's.
+            end_children(but=before)
         run.close()
     said = {"exit": int(end.code), "why": end.why, "counts": end.counts, "time": time.time_ns()}
     write_whole(job.done, json.dumps(said).encode())
