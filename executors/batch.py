@@ -306,8 +306,7 @@ class _Round:
 
     def _drop_left_out(self, active: _Active) -> None:
         """Forget what the job leaves out behind a failure in its bundle."""
-        runs = QuantumStatus.RUNNING
-        for q in [q for q in active.left if self._driver.schedule.status(q) is not runs]:
+        for q in self._driver.schedule.not_running(active.left):
             del active.left[q]
 
     def _is_lost(self, active: _Active, state: JobState) -> bool:
