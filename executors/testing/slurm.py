@@ -12,7 +12,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+
+from supertask.testing.ports import free_port
 
 __all__ = ["Cluster", "cluster", "why_not"]
 
@@ -196,8 +197,8 @@ def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
             Path(folder, name).mkdir()
         Path(folder, "slurm.conf").write_text(
             _CONF.format(
-                controller=_free_port(),
-                daemon=_free_port(),
+                controller=free_port(),
+                daemon=free_port(),
                 user=getpass.getuser(),
                 folder=folder,
                 cpus=cpus,
@@ -239,10 +240,3 @@ def _end(pid_file: Path, how: signal.Signals) -> None:
             break
         time.sleep(0.02)
     pid_file.unlink(missing_ok=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-    return port

@@ -11,7 +11,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+
+from supertask.testing.ports import free_port
 
 __all__ = ["Server", "find_programs", "server", "why_not"]
 
@@ -96,7 +97,7 @@ def server() -> Iterator[Server]:
     if programs is None:
         raise RuntimeError(why_not())
     folder = tempfile.mkdtemp(prefix="supertask-postgres-")
-    started = Server(f"postgresql://supertask@127.0.0.1:{_free_port()}/postgres", folder, programs)
+    started = Server(f"postgresql://supertask@127.0.0.1:{free_port()}/postgres", folder, programs)
     try:
         user = _user()
         if user is not None:
@@ -112,7 +113,7 @@ def server() -> Iterator[Server]:
                     raise
                 # Somebody else took the port meanwhile.
                 time.sleep(0.2)
-                started.url = f"postgresql://supertask@127.0.0.1:{_free_port()}/postgres"
+                started.url = f"postgresql://supertask@127.0.0.1:{free_port()}/postgres"
         try:
             yield started
         finally:
@@ -161,10 +162,3 @@ def _user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise RuntimeError(f"PostgreSQL does not run as root, and there is no user {' or '.join(_USERS)}")
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-    return port
