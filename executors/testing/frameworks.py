@@ -247,13 +247,13 @@ class FrameworkContract:
 
     def test_what_takes_too_long_is_ended(self, run: Any, survey: Survey) -> None:
         survey.order("merge-1", "hang")
-        report = run(policies={"merge": {"timeout": 1.0}})
+        report = run(policies={"merge": {"timeout": 4.0}})
         assert report.counts == {SUCCEEDED: survey.n_quanta - 2, FAILED: 1, BLOCKED: 1}
         assert report.failures[0].kind == "timeout"
 
     def test_what_took_too_long_is_tried_again_where_its_task_says_so(self, run: Any, survey: Survey) -> None:
         survey.order("merge-1", "1 times hang")
-        report = run(policies={"merge": {"timeout": 1.0, "retries.timeout": 1, "delay": 0.0}})
+        report = run(policies={"merge": {"timeout": 4.0, "retries.timeout": 1, "delay": 0.0}})
         assert report.exit_code == 0
 
     def test_memory_that_a_task_cannot_get_is_a_failure_of_that_class(self, run: Any, survey: Survey) -> None:

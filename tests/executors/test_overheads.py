@@ -263,7 +263,7 @@ def test_a_killed_worker_leaves_what_had_ended_and_it_is_not_redone(butler, plan
 
 @pytest.mark.parametrize("task", [FitTask, VectorisedTask])
 def test_a_timeout_is_that_of_a_quantum_and_overheads_do_not_count(framework, butler, plan, tmp_path, task):
-    policies = {"fit": {"timeout": 1.0}}
+    policies = {"fit": {"timeout": 4.0}}
     report = framework.execute(plan(task, trouble="hang 2"), butler, policies=policies)
     assert counts(report) == {"succeeded": N - 1, "failed": 1}
 

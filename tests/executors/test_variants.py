@@ -108,8 +108,8 @@ def test_a_run_is_not_gone_on_with_under_other_overrides(here, butler):
 
 
 def test_a_crowded_field_may_take_longer_than_others(framework, butler):
-    made = Pipeline().add("sky", SkyTask, {"policy.timeout": 0.5, "pause": 1.5, "policy.delay": 0.0})
-    made.add_override("sky", {"band": "r"}, {"policy.timeout": 60.0})
+    made = Pipeline().add("sky", SkyTask, {"policy.timeout": 5.0, "pause": 60.0, "policy.delay": 0.0})
+    made.add_override("sky", {"band": "r"}, {"policy.timeout": 600.0, "pause": 6.0})
     made.add_override("sky", {"visit": 1}, {"pause": 0.0})
     dag = plan(butler, made, where="visit > 0 AND detector = 0")
     report = framework.execute(dag, butler)
@@ -137,7 +137,7 @@ def test_how_much_memory_data_may_take_and_how_often_they_are_tried_is_told_by_o
 
 def test_a_policy_that_data_select_needs_nothing_run_again(butler):
     was = plan(butler, Pipeline().add("sky", SkyTask))
-    made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.timeout": 60.0})
+    made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.timeout": 600.0, "pause": 6.0})
     now = plan(butler, made)
     assert [now.record(i).identity for i in range(8)] == [was.record(i).identity for i in range(8)]
 
