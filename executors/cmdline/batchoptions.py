@@ -29,24 +29,33 @@ class BatchOptions:
     """Whether jobs cannot see the repository."""
     slots: int = 1000
     """How many jobs are submitted at most at once."""
+    pilots: int | None = None
+    """How many long jobs with warm workers."""
 
-    def framework(self) -> ExecutionFramework | None:
+    def framework(self, processes: int = 1) -> ExecutionFramework | None:
         """Return the framework of the engine, or None for this machine.
+
+        Parameters
+        ----------
+        processes : int, optional
+            How many processes run quanta, for an engine that is started for this run alone.
 
         Raises
         ------
         ConfigError
-            The site's file is not valid.
+            The site's file is not valid, or the engine has no such options.
+        ExecutionError
+            There is no such engine, or what it needs is not installed.
         """
         if self.engine is None:
-            if self.site is not None or self.jobs is not None or self.staged:
-                raise click.UsageError("--site, --jobs and --staged are for a batch system: give --engine")
+            if self.site is not None or self.jobs is not None or self.staged or self.pilots is not None:
+                raise click.UsageError(
+                    "--site, --jobs, --staged and --pilots are for a batch system: give --engine"
+                )
             return None
-        from executors.slurm.framework import SlurmFramework
-        from executors.slurm.site import SlurmSite
+        from executors.engines import EngineOptions, make_framework
 
-        site = SlurmSite() if self.site is None else SlurmSite.load(self.site)
-        return SlurmFramework(self.jobs, site=site, staged=self.staged, slots=self.slots)
+        return make_framework(EngineOptions(**attrs.asdict(self), processes=processes))
 
 
 def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,14 +63,22 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(
-        *, engine: str | None, site: Path | None, jobs: Path | None, staged: bool, slots: int, **rest: Any
+        *,
+        engine: str | None,
+        site: Path | None,
+        jobs: Path | None,
+        staged: bool,
+        slots: int,
+        pilots: int | None,
+        **rest: Any,
     ) -> Any:
-        where = BatchOptions(engine=engine, site=site, jobs=jobs, staged=staged, slots=slots)
+        where = BatchOptions(engine=engine, site=site, jobs=jobs, staged=staged, slots=slots, pilots=pilots)
         return function(where_to=where, **rest)
 
     options = [
-        click.option("--engine", type=click.Choice(["slurm"]), default=None,
-                     help="Run bundles as jobs of a batch system."),
+        click.option("--engine", default=None, metavar="NAME",
+                     help="Run bundles on an engine: slurm, slurm-pilot, condor, parsl, dask, or "
+                     "one that another package brings."),
         click.option("--site", type=click.Path(path_type=Path), default=None, metavar="FILE",
                      help="What the site wants said with each job: partition, account, set-up."),
         click.option("--jobs", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
@@ -69,6 +86,8 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--staged", is_flag=True, help="Nodes cannot see the repository: send inputs along."),
         click.option("--slots", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
                      help="Submit at most so many jobs at once."),
+        click.option("--pilots", type=click.IntRange(min=1), default=None, metavar="N",
+                     help="Let N long jobs with warm workers take one bundle after another."),
     ]  # fmt: skip
     for option in reversed(options):
         wrapped = option(wrapped)

@@ -91,7 +91,7 @@ def command(
     from executors.listeners.progressfile import ProgressFile
     from supertask.butler.repository import Butler
 
-    framework = CmdLineFramework(processes, where_to.framework())
+    framework = CmdLineFramework(processes, where_to.framework(processes))
     plan: Path | ScienceDag = target
     with Butler(target if planning is not None else repo or _home(target)) as butler:
         if planning is not None:

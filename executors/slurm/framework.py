@@ -12,11 +12,13 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import attrs
 
 from executors.batch import BatchFramework, Job, JobState
 from executors.driver import Driver
+from executors.engines import EngineOptions
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for
 from executors.slurm.controller import Controller, Known
@@ -86,6 +88,12 @@ class SlurmFramework(BatchFramework):
         self.controller = controller or Controller()
         self._places: dict[str, _Place] = {}
         self._known: dict[_Place, Known] = {}
+
+    @classmethod
+    def from_options(cls, options: EngineOptions) -> Self:
+        """Make one as a command line says it."""
+        site = options.site_as(SlurmSite)
+        return cls(options.jobs, site=site, staged=options.staged, slots=options.slots)
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made, and end those that have not ended."""
