@@ -151,6 +151,10 @@ class BatchFramework(ExecutionFramework):
         """Say why a job ended without saying so itself, and what that means for trying again."""
         return "its job was ended from outside", FailureClass.KILLED
 
+    def wait(self, seconds: float) -> None:
+        """Wait between two looks; an engine that hears of jobs that end may return before."""
+        time.sleep(seconds)
+
     # -- what is the same for all -------------------------------------------------------------
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
@@ -226,7 +230,7 @@ class _Round:
             moved = self._listen()
             driver.pulse()
             pause = _ROUND if moved else min(_SLOW, 1.5 * pause)
-            time.sleep(pause)
+            self._engine.wait(pause)
         driver.collector.problems += self._gatherer.problems
 
     # -- handing out --------------------------------------------------------------------------
