@@ -3,10 +3,12 @@
     work = recreate(butler, "u/me/run1", bundle=3)
     work.quanta[0].parameters
     work.task().runQuantum(work.quanta[0], work.butler())   # raises what the task raises
-    work.run()                                              # all, one after another
+    work.run()                                              # all, as their run runs them
+    work.times()                                            # where the time went
 
-What they write goes into a folder of its own, where what they read of each other is found again; the
-repository and the run's journal are only read.
+What they write goes into a folder of its own, where what they read of each other is found again, with a
+journal of its own; the repository and the run's journal are only read. They run by the one way that there is
+to run a piece of work (`Performer`): with `runBundle` and stages where a task has them, sharing overheads.
 """
 
 from __future__ import annotations
@@ -20,11 +22,16 @@ from typing import Any
 import numpy as np
 
 from executors.bundlerecords import plan_of_run
+from executors.journal import Header, Journal
 from executors.outcome import Attempt
 from executors.overheads import Overheads
 from executors.overheadstore import OverheadStore
+from executors.performer import Performer
+from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
+from executors.schedule import Work
 from executors.taskset import TaskSet, outside_init_inputs
+from executors.times import Times, times_of
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore
@@ -81,6 +88,8 @@ class Recreated:
         The quanta, in order.
     folder : path, optional
         Where outputs are written; a new temporary folder unless given.
+    bundle : int, optional
+        Number of the bundle that they are; -1 where they are none.
     """
 
     def __init__(
@@ -89,14 +98,17 @@ class Recreated:
         butler: AbstractButler,
         indices: Iterable[int],
         folder: str | Path | None = None,
+        *,
+        bundle: int = -1,
     ) -> None:
         self.plan = plan
+        self.bundle = bundle
         self.indices = tuple(indices)
         self.records: tuple[QuantumRecord, ...] = tuple(plan.records(self.indices))
         self.folder = Path(tempfile.mkdtemp(prefix="supertask-aside-") if folder is None else folder)
         """Where outputs are."""
         self.attempts: list[Attempt] = []
-        """What came of them when they were run here."""
+        """What came of them when they were last run here."""
         self._datastore = _Aside(Datastore.open(_root_of(butler)), str(self.folder))
         self._tasks = TaskSet(plan.tasks, _outside(plan, butler, self._datastore))
         self._overheads = Overheads(OverheadStore())
@@ -139,21 +151,54 @@ class Recreated:
         return LimitedButler(self._datastore, self.plan.model, known, {}, label=record.label).get(dataset)
 
     def run(self, *, told: Callable[[Attempt], object] | None = None) -> list[Attempt]:
-        """Run them one after another and return what came of each; failures do not stop it.
+        """Run them as their run does, and return what came of each.
+
+        A bundle runs as one: by its task's `runBundle` and stages, and what waits for a quantum of it that
+        fails is left out. Quanta that are no bundle run one after another.
 
         Parameters
         ----------
         told : callable, optional
             Called with each attempt as it ends.
+
+        Raises
+        ------
+        ExecutionError
+            The folder cannot be written.
         """
-        self.attempts = []
-        with self._overheads.bundle():
-            for record in self.records:
-                attempt = self._runner.run(record)
-                self.attempts.append(attempt)
-                if told is not None:
-                    told(attempt)
-        return self.attempts
+        attempts = self.attempts = []
+        plan = self.plan
+        for location in self._datastore.ours:
+            # Of an earlier run here; what the run itself wrote lies elsewhere.
+            Path(self._datastore.path(location)).unlink(missing_ok=True)
+
+        def ended(attempt: Attempt, _: bytes) -> None:
+            attempts.append(attempt)
+            if told is not None:
+                told(attempt)
+
+        home = RunFolder(str(self.folder), plan.meta.output_run)
+        home.make()
+        tasks = tuple((t.label, t.first, t.count) for t in plan.tasks)
+        header = Header(run=home.run, plan="", quanta=plan.n_quanta, tasks=tasks, role="aside")
+        journal = Journal(home, header)
+        try:
+            performer = Performer(self._runner, journal, lambda *_: None, ended)
+            performer.perform(Work(self.indices, self.bundle))
+        finally:
+            journal.close()
+        attempts.sort(key=lambda attempt: self.indices.index(attempt.index))  # they may end in another order
+        return attempts
+
+    def times(self) -> list[Times]:
+        """Return where the time of all runs here went, with what was shared dealt out; see `executors.times`.
+
+        Raises
+        ------
+        ExecutionError
+            Nothing ran here yet.
+        """
+        return times_of(self.folder, self.plan.meta.output_run)
 
     def close(self) -> None:
         """Leave loggers as they were found. What was written stays in `folder`."""
@@ -209,7 +254,7 @@ def recreate(
         raise ExecutionError(
             f"there is no bundle {bundle}: {chosen.name!r} has {len(chosen):,}, numbered from 0"
         )
-    return Recreated(plan, butler, np.asarray(chosen[bundle]).tolist(), folder)
+    return Recreated(plan, butler, np.asarray(chosen[bundle]).tolist(), folder, bundle=bundle)
 
 
 def _root_of(butler: AbstractButler) -> str:

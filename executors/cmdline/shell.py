@@ -25,7 +25,8 @@ work                              {work}
 work.quanta[0]                    a quantum; its parameters are attributes of .parameters
 work.butler(0).get(dataset)       read what it reads
 work.task(0).runQuantum(work.quanta[0], work.butler(0))   raises what the task raises
-work.run()                        run all, one after another; what is written stays in work.folder
+work.run()                        run all as their run does; what is written stays in work.folder
+work.times()                      where the time went
 plan, butler                      the plan, and the repository (read only)"""
 
 
@@ -85,10 +86,13 @@ def _run(work: Recreated) -> int:
             for a in attempts
         ],
     )  # fmt: skip
+    left_out = len(work.indices) - len(attempts)
+    if left_out:
+        terminal.line(f"{left_out} were left out: what they wait for failed")
     for text in dict.fromkeys(a.failure.traceback for a in attempts if a.failure is not None):
         terminal.line(text.rstrip())
     terminal.line(f"outputs in {work.folder}")
-    return int(any(not a.status.finished for a in attempts))
+    return int(left_out > 0 or any(not a.status.finished for a in attempts))
 
 
 def _why(attempt: Attempt) -> str:

@@ -15,6 +15,7 @@ from executors.inprocess import InProcessFramework
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
 from executors.overheadstore import Kept, OverheadStore, size_of
+from executors.recreation import recreate
 from executors.report import status
 from executors.times import times_of
 from graphbuilder import GraphBuilder, QuantumBatcher
@@ -349,3 +350,40 @@ def test_no_time_is_counted_twice_or_lost(butler, plan):
     assert {round(r.time_execute_bundle_overhead, 4) for r in rows} == {
         round(rows[0].time_execute_bundle_overhead, 4)
     }
+
+
+# -- recreated --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [FitTask, VectorisedTask, StagedTask])
+def test_a_recreated_bundle_runs_as_its_run_ran_it(butler, plan, tmp_path, task):
+    """It has `runBundle`, stages and shared overheads there, too, and says where the time went."""
+    dag = plan(task, size=3, trouble="raise 3")
+    InProcessFramework().execute(dag, butler)
+    before, times = calls(tmp_path), times_of(butler.root, RUN)
+    for b in range(2):
+        (tmp_path / "calls").unlink()
+        work = recreate(butler, RUN, bundle=b)
+        attempts = work.run()
+        assert [a.index for a in attempts] == list(work.indices)
+        assert [a.status for a in attempts] == [
+            QuantumStatus.FAILED if q.dataId["visit"] == 3 else QuantumStatus.SUCCEEDED for q in work.quanta
+        ]
+        assert calls(tmp_path)["bundle"] == before["bundle"] / 2
+        assert calls(tmp_path)["model"] == 1
+        rows = work.times()
+        assert sum(r.time_execute_bundle_overhead for r in rows) >= 0.05
+        for name in ("time_pre_execute_bundle_overhead", "time_post_execute_bundle_overhead"):
+            assert all((getattr(r, name) > 0) == (getattr(times[0], name) > 0) for r in rows)
+        work.close()
+    assert times_of(butler.root, RUN) == times  # the run is only read
+
+
+def test_a_recreated_quantum_of_a_vectorised_task_runs_by_itself(butler, plan, tmp_path):
+    dag = plan(VectorisedTask)
+    InProcessFramework().execute(dag, butler)
+    work = recreate(butler, dag, quantum=2)
+    for _ in range(2):
+        assert [a.status for a in work.run()] == [QuantumStatus.SUCCEEDED]
+    assert calls(tmp_path)["model"] == 2  # by the run, and once here
+    work.close()
