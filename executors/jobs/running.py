@@ -21,6 +21,7 @@ import attrs
 from executors.jobs.bundlefile import BundlePlan, read_bundle
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.store import JobStore
+from executors.jobs.warmth import Warmth
 from executors.journal import Header, Journal
 from executors.limits import Guard, Limits
 from executors.locks import is_held
@@ -29,15 +30,12 @@ from executors.performer import Performer
 from executors.processes import become_reaper, children, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
-from executors.taskset import TaskSet
 from executors.workplace import Workplace, WorkplaceSpec
 from supertask.butler.datastore import Datastore
-from supertask.butler.limited import LimitedButler
 from supertask.butler.templates import PathTemplate
-from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
 
-__all__ = ["JobEnd", "run_job"]
+__all__ = ["JobEnd", "Stop", "run_job"]
 
 _GRACE = 20.0
 _LATE = 30.0
@@ -63,6 +61,8 @@ def run_job(
     late: float = _LATE,
     scratch: str = "",
     scratch_size: int | None = None,
+    stop: Stop | None = None,
+    warmth: Warmth | None = None,
 ) -> JobEnd:
     """Run the job in a folder, or what is left of it.
 
@@ -76,6 +76,10 @@ def run_job(
         Seconds to wait for inputs that a shared file system may show late.
     scratch, scratch_size : optional
         As for `ExecutionFramework.execute`.
+    stop : Stop, optional
+        By which the job is asked to end, besides signals.
+    warmth : Warmth, optional
+        What this process keeps from one job to the next.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def run_job(
         job, plan, WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
     )
     try:
-        end = run.perform(grace, late)
+        end = run.perform(stop or Stop(grace), late, warmth or Warmth())
     finally:
         if children() - before:  # ending them takes an import
             # In a process that had children before, a notebook's say, these are not the job's.
@@ -147,7 +151,7 @@ class _Job:
             )
         return Datastore(said["root"], templates)
 
-    def perform(self, grace: float, late: float) -> JobEnd:
+    def perform(self, stop: Stop, late: float, warmth: Warmth) -> JobEnd:
         """Run what is left; say what came of it."""
         # Whoever takes a job back deletes this file first and then looks for our lock.
         if not self._job.bundle.exists():
@@ -159,10 +163,9 @@ class _Job:
                 "ended, or the file system shows them late",
                 again=True,
             )
-        stop = _Stop(grace)
         with stop.heeding():
             try:
-                self._run(stop)
+                self._run(stop, warmth)
             except ExecutionError as error:  # the journal cannot be written, say
                 return self._end(str(error), again=True)
         self._store.sync_folders(self._locations)
@@ -171,10 +174,9 @@ class _Job:
             return self._end(f"it was stopped before {len(left)} quanta had ended", again=True)
         return self._end()
 
-    def _run(self, stop: _Stop) -> None:
+    def _run(self, stop: Stop, warmth: Warmth) -> None:
         plan, said = self._plan, self._plan.said
-        inputs = {Dataset.subclass(name, (), storage)(): where for name, storage, where in said["init"]}
-        tasks = TaskSet(plan.tasks, LimitedButler(self._store, plan.model, inputs, {}))
+        tasks = warmth.tasks(plan, self._store)
         limits = {label: tuple(Limits(*one) for one in each) for label, each in said["limits"].items()}
         fusion = None
         if self._workplace.spec.elide:
@@ -182,7 +184,9 @@ class _Job:
 
             fusion = Fusion(plan, self._workplace, plan.readings)
         guard = Guard(limits, alarm=True)
-        with QuantumRunner(plan, self._workplace, tasks, self._journal.write_log, guard) as runner:
+        overheads = warmth.overheads(guard)
+        keep_log = self._journal.write_log
+        with QuantumRunner(plan, self._workplace, tasks, keep_log, guard, None, overheads) as runner:
             performer = Performer(runner, self._journal, lambda *_: None, self._ended, fusion)
             performer.perform(
                 self._work,
@@ -236,12 +240,33 @@ class _Job:
         return JobEnd(ExitCode.SUCCEEDED, "", counts)
 
 
-class _Stop:
-    """Heeds signals: what runs may finish within the grace, then it is broken off."""
+class Stop:
+    """Asks a job to end: what runs may finish within the grace, then it is broken off.
 
-    def __init__(self, grace: float) -> None:
+    Parameters
+    ----------
+    grace : float
+        Seconds.
+    patient : bool, optional
+        Whether a second signal changes nothing: where several may send one, and all mean the same.
+    """
+
+    def __init__(self, grace: float, *, patient: bool = False) -> None:
         self.stopped = False
-        self._grace = grace
+        self._patient = patient
+        self._over = False
+        self._timer = threading.Timer(grace, self._break_off)
+        self._timer.daemon = True
+
+    def ask(self) -> None:
+        """Ask, from whichever thread."""
+        if not self.stopped:
+            self.stopped = True
+            self._timer.start()
+
+    def _break_off(self) -> None:
+        self._over = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
@@ -249,20 +274,17 @@ class _Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        timer = threading.Timer(self._grace, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.daemon = True
 
         def heed(_: int, __: FrameType | None) -> None:
-            if self.stopped:
+            if self._over or (self.stopped and not self._patient):
                 raise KeyboardInterrupt
-            self.stopped = True
-            timer.start()
+            self.ask()
 
         before = {s: signal.signal(s, heed) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            timer.cancel()
+            self._timer.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
