@@ -20,7 +20,6 @@ from __future__ import annotations
 import abc
 import enum
 import math
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,8 @@ from pathlib import Path
 import attrs
 
 from executors.driver import Driver
-from executors.jobs.gathering import Begun, Gatherer
+from executors.jobfolders import job_folders
+from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.packing import Packer
 from executors.jobs.pieces import Piece
 from executors.jobs.settling import folder_for, settle
@@ -202,6 +202,8 @@ class _Round:
             datastore=driver.datastore,
             header=driver.header,
             init_inputs=driver.init_inputs,
+            surroundings=driver.surroundings,
+            folders=job_folders(driver.surroundings, driver.plan, driver.header.plan, own_process=True),
             limits={
                 label: [(one.timeout, one.memory) for one in each]
                 for label, each in driver.retrying.limits.items()
@@ -292,8 +294,11 @@ class _Round:
                 self._close(active)
         return moved
 
-    def _note(self, active: _Active, each: Begun | Attempt) -> None:
+    def _note(self, active: _Active, each: Begun | Progressed | Attempt) -> None:
         driver = self._driver
+        if isinstance(each, Progressed):
+            driver.progressed(each.index, each.fraction, each.message)
+            return
         if isinstance(each, Begun):
             active.current = each
             driver.started(each.index, each.number, each.host, each.pid, each.time)
@@ -337,7 +342,7 @@ class _Round:
             self._deaths += 1
         driver.give_back(active.left)
         driver.sync()
-        shutil.rmtree(job.folder, ignore_errors=True)
+        self._gatherer.clear_away(active.piece.job)
         if self._deaths >= _DEATHS:
             raise ExecutionError(
                 f"{self._deaths} jobs in a row ended before they ran anything, the last one {job.name}: does "

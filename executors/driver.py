@@ -97,8 +97,8 @@ class Options:
     """Where quanta work. What may be elided follows from `retention`."""
     tags: Mapping[str, Any] = attrs.field(factory=dict)
     """Of this run, besides those that earlier sessions gave it."""
-    tokens: Mapping[str, int] = attrs.field(factory=dict)
-    """Name → how many tokens there are."""
+    tokens: Mapping[str, int] | None = attrs.field(factory=dict)
+    """Name → how many tokens there are; None where nothing is run, so that they need not be counted."""
     token_folder: str = ""
     """Where they are shared with other runs."""
     job_folders: bool = False
@@ -192,10 +192,13 @@ class Driver:
         outside = LimitedButler(self.datastore, plan.model, {t(): where for t, where in init}, {})
         self.tasks = TaskSet(nodes, outside)
         self.jobs = job_requests(nodes, self.tasks)
-        changed = policies_of(nodes, self.tasks, options.policies, self.jobs)
-        self.retrying = Retrying(plan, changed, found.memory)
+        self.retrying = Retrying(
+            plan, policies_of(nodes, self.tasks, options.policies, self.jobs), found.memory
+        )
         tags = opening.run_tags(self._butler, run, options.tags)
-        around = surroundings_of(plan, self.tasks, self.jobs, self.folder.root, tags)
+        around = surroundings_of(
+            plan, self.tasks, self.jobs, self.folder.root, tags, options.tokens, options.token_folder
+        )
         self.surroundings = attrs.evolve(around, job_folders=options.job_folders)
         self._use = token_use(nodes, self.tasks, options.tokens, options.token_folder)
         opening.prepare_repository(plan, self._butler, self.datastore, self.tasks, tags)
@@ -480,12 +483,8 @@ class Driver:
 
     def _blocked(self, attempt: Attempt, quanta: Sequence[int]) -> None:
         identities = self.plan.identities
-        said = {
-            "event": "blocked",
-            "by": attempt.index,
-            "quanta": [identities[q].tobytes().hex() for q in quanta],
-            "indices": quanta,
-        }
+        digests = [identities[q].tobytes().hex() for q in quanta]
+        said = {"event": "blocked", "by": attempt.index, "quanta": digests, "indices": quanta}
         self.journal.write(json.dumps(said, separators=(",", ":")))
         if self.events:
             counts: dict[str, int] = {}

@@ -15,20 +15,15 @@ a run. They are made on demand (``execute(…, job_folders=True)``): five files 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shlex
-import socket
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from executors.outcome import Attempt
+from executors.attemptfolders import AttemptKeeper, Ended, write_json
 from executors.performer import Performer
 from executors.runfolder import RunFolder
 from executors.schedule import Work
@@ -37,8 +32,6 @@ from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 
 __all__ = ["FoldedPerformer", "JobFolders", "folded", "job_folders"]
-
-Ended = Callable[[Attempt, bytes], object]
 
 
 class JobFolders:
@@ -63,17 +56,11 @@ class JobFolders:
         self._plan = plan
         self._folder = RunFolder(spec.root, spec.run)
         self._plan_file = self._folder.plans / f"{plan_identity}.h5"
-        self._own_process = own_process
-        self._statuses: dict[str, str] = {}
+        self._keeper = AttemptKeeper(own_process=own_process)
 
     def noting(self, ended: Ended) -> Ended:
         """Return what takes note of attempts that ended, before `ended` does."""
-
-        def note(attempt: Attempt, line: bytes) -> object:
-            self._statuses[str(attempt.index)] = attempt.status.value
-            return ended(attempt, line)
-
-        return note
+        return self._keeper.noting(ended)
 
     @contextlib.contextmanager
     def job(self, work: Work, numbers: Mapping[int, int]) -> Iterator[Path]:
@@ -84,20 +71,25 @@ class JobFolders:
         ExecutionError
             It cannot be made.
         """
+        folder = self.reserve(work, numbers)
+        with self._keeper.keeping(folder):
+            yield folder
+
+    def reserve(self, work: Work, numbers: Mapping[int, int]) -> Path:
+        """Make the folder of one job that nobody runs yet.
+
+        Raises
+        ------
+        ExecutionError
+            It cannot be made.
+        """
         try:
             folder = self._make(work)
             self._describe(folder, work, numbers)
+            write_json(folder / "status.json", {"state": "waiting"})
         except OSError as error:
             raise ExecutionError(f"the folder of a job cannot be made: {error}") from error
-        began = {"host": socket.gethostname(), "pid": os.getpid(), "began": _now()}
-        self._statuses.clear()
-        _write(folder / "status.json", {"state": "running", **began})
-        try:
-            with _files(folder) if self._own_process else _prints(folder):
-                yield folder
-        finally:
-            ended = {"state": "ended", **began, "ended": _now(), "quanta": dict(self._statuses)}
-            _write(folder / "status.json", ended)
+        return folder
 
     def _make(self, work: Work) -> Path:
         first = work.quanta[0]
@@ -134,8 +126,7 @@ class JobFolders:
             )
         environ: dict[str, str] = {}
         for q in quanta:
-            if q["label"] in spec.environ:
-                environ |= spec.environ[q["label"]][q["variant"]]
+            environ |= spec.variables(q["label"], q["variant"])
         described = {
             "run": spec.run,
             "repository": spec.root,
@@ -144,8 +135,10 @@ class JobFolders:
             "quanta": quanta,
             "tags": {label: dict(spec.tags.get(label, {})) for label in sorted(labels)},
             "environ": environ,
+            "tokens": dict(spec.tokens),
+            "token_folder": spec.token_folder,
         }
-        _write(folder / "parameters.json", described)
+        write_json(folder / "parameters.json", described)
         script = folder / "job.sh"
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environ.items())
         words = shlex.join([sys.executable, "-m", "executors.cmdline", "rerun", str(folder)])
@@ -195,63 +188,3 @@ def job_folders(
 def folded(performer: Performer, folders: JobFolders | None) -> Performer | FoldedPerformer:
     """Return a performer whose works have folders, where `folders` makes any."""
     return performer if folders is None else FoldedPerformer(performer, folders)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _write(path: Path, value: Any) -> None:
-    """Write JSON whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _files(folder: Path) -> Iterator[None]:
-    """Let the process's own output, and that of all it starts, go to the folder."""
-    kept = []
-    for fd, stream, name in ((1, sys.stdout, "stdout"), (2, sys.stderr, "stderr")):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-        kept.append((fd, stream, os.dup(fd)))
-        opened = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        os.dup2(opened, fd)
-        os.close(opened)
-    try:
-        yield
-    finally:
-        for fd, stream, before in kept:
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-            os.dup2(before, fd)
-            os.close(before)
-
-
-@contextlib.contextmanager
-def _prints(folder: Path) -> Iterator[None]:
-    """Let what this thread prints go to the folder; others, such as progress bars, keep their streams."""
-    before = sys.stdout, sys.stderr
-    with (
-        (folder / "stdout").open("a", encoding="utf-8") as out,
-        (folder / "stderr").open("a", encoding="utf-8") as err,
-    ):
-        streams: tuple[Any, Any] = (_OfThread(out, before[0]), _OfThread(err, before[1]))
-        sys.stdout, sys.stderr = streams
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
-
-
-class _OfThread:
-    """A stream that is one file for the thread that made it, and another for all else."""
-
-    def __init__(self, own: Any, others: Any) -> None:
-        self._own = own
-        self._others = others
-        self._thread = threading.get_ident()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._own if threading.get_ident() == self._thread else self._others, name)

@@ -9,6 +9,7 @@ from executors.surroundings import SurroundingsSpec
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode
+from supertask.caching import cache_folders
 from supertask.fields import SuperTaskConfig
 from supertask.hooks import JobRequest, hooks_of, requested
 from supertask.policy import FailurePolicy
@@ -67,12 +68,19 @@ def task_tags(plan: ScienceDag, tasks: TaskSet) -> dict[str, dict[str, Any]]:
     return inherited_tags(own, upstream)
 
 
+def _cached(node: TaskNode, tasks: TaskSet) -> tuple[str, ...]:
+    variants = [tasks.variant(node.label, n) for n in range(max(1, len(node.variants)))]
+    return tuple(dict.fromkeys(name for t in variants for name in cache_folders(type(t), t.config)))
+
+
 def surroundings_of(
     plan: ScienceDag,
     tasks: TaskSet,
     jobs: JobRequests,
     root: str,
     tags: Mapping[str, Any],
+    tokens: Mapping[str, int] | None = None,
+    token_folder: str = "",
 ) -> SurroundingsSpec:
     """Return what surrounds the calls of a run.
 
@@ -88,6 +96,8 @@ def surroundings_of(
         Folder of the repository.
     tags : Mapping
         Of the run.
+    tokens, token_folder : optional
+        As of `SurroundingsSpec`.
 
     Raises
     ------
@@ -100,4 +110,7 @@ def surroundings_of(
         run=plan.meta.output_run,
         tags={label: {**of_run, **of_task} for label, of_task in task_tags(plan, tasks).items()},
         environ={label: tuple(job.environ for job in each) for label, each in jobs.items()},
+        caches={node.label: found for node in plan.tasks if (found := _cached(node, tasks))},
+        tokens=tokens or {},
+        token_folder=token_folder,
     )

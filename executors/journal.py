@@ -282,6 +282,14 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
     return f"{line},{_encode(more)[1:]}" if more else line + "}"
 
 
+def encode_progress(index: int, identity: str, fraction: float, message: str) -> str:
+    """Return the line that says how far a quantum is, where nobody listens but by reading the journal."""
+    said = {
+        "event": "progress", "quantum": identity, "index": index, "fraction": fraction, "message": message
+    }  # fmt: skip
+    return _encode(said)
+
+
 def encode_retry(attempt: Attempt, delay: float | None, memory: int | None) -> str:
     """Return the line that says what is done about an attempt that failed.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,14 @@ from supertask.initsteps import Restored, Step, init_steps
 from supertask.quanta import Quantum
 from supertask.supertask import SuperTask
 
-__all__ = ["ProgressTold", "Surroundings", "SurroundingsSpec", "quantum_folder"]
+__all__ = [
+    "ProgressTold",
+    "Surroundings",
+    "SurroundingsSpec",
+    "cache_folder",
+    "environment_with",
+    "quantum_folder",
+]
 
 ProgressTold = Callable[[int, float, str], object]
 """Takes the index of a quantum, the fraction of it that is done, and what is being done."""
@@ -40,13 +48,29 @@ class SurroundingsSpec:
     """Task label → tags of run and task."""
     environ: Mapping[str, Sequence[Mapping[str, str]]] = attrs.field(factory=dict)
     """Task label → variables that submit hooks set, for each of its variants; only tasks that have any."""
+    caches: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    """Task label → folders, below that of caches, of what it and its subtasks cache; only tasks that do."""
     job_folders: bool = False
     """Whether each job has a folder, see `executors.jobfolders`."""
+
+    tokens: Mapping[str, int] = attrs.field(factory=dict)
+    """How many there are, for who runs a job again; the schedule counts them."""
+    token_folder: str = ""
+    """Where they are shared with other runs."""
+
+    def variables(self, label: str, variant: int) -> Mapping[str, str]:
+        """Return the variables that submit hooks set for a task's variant."""
+        return self.environ[label][variant] if label in self.environ else _NOTHING
 
 
 def quantum_folder(root: str, run: str, label: str, identity: bytes) -> Path:
     """Return the folder of a quantum, whether it is there or not."""
     return RunFolder(root, run).path / "quanta" / label / identity.hex()
+
+
+def cache_folder(root: str) -> Path:
+    """Return the folder of what tasks cache, in a repository or in a job."""
+    return Path(root) / ".supertask" / "cache"
 
 
 class Surroundings:
@@ -63,7 +87,7 @@ class Surroundings:
     def __init__(self, spec: SurroundingsSpec, tell: ProgressTold | None = None) -> None:
         self._spec = spec
         self._tell = tell
-        self._cache = Path(spec.root) / ".supertask" / "cache"
+        self._cache = cache_folder(spec.root)
         self._restored = Restored()
 
     def around(
@@ -98,9 +122,7 @@ class Surroundings:
             self._cache,
             number=number,
         )
-        variables: Mapping[str, str] = _NOTHING
-        if label in spec.environ:
-            variables = spec.environ[label][record.variant]
+        variables = spec.variables(label, record.variant)
         restore = None
         if init_steps(task):
 
@@ -133,6 +155,21 @@ def _tell_nobody(_: float, __: str) -> None:
     """Nobody listens."""
 
 
+@contextmanager
+def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have variables set in the environment within the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class _Around:
     """The surroundings of one call."""
 
@@ -144,16 +181,13 @@ class _Around:
     ) -> None:
         self._call = call
         self._opened = opened_call(call)
-        self._variables = variables
-        self._before: dict[str, str | None] = {}
+        self._environ = environment_with(variables)
         self._restore = restore
 
     def __enter__(self) -> Self:
         self._opened.__enter__()
+        self._environ.__enter__()
         try:
-            for name, value in self._variables.items():
-                self._before[name] = os.environ.get(name)
-                os.environ[name] = value
             if self._restore is not None:
                 self._call.restored = self._restore()
         except BaseException:
@@ -164,9 +198,5 @@ class _Around:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        self._environ.__exit__(None, None, None)
         self._opened.__exit__(None, None, None)

@@ -168,7 +168,7 @@ class TokenUse:
 
 
 def token_use(
-    nodes: Iterable[TaskNode], tasks: TaskSet, limits: Mapping[str, int], folder: str = ""
+    nodes: Iterable[TaskNode], tasks: TaskSet, limits: Mapping[str, int] | None, folder: str = ""
 ) -> TokenUse | None:
     """Return how tokens are used in a run; None where no task needs any.
 
@@ -178,8 +178,8 @@ def token_use(
         The plan's tasks, in order.
     tasks : TaskSet
         Makes them.
-    limits : Mapping
-        Name → how many tokens there are.
+    limits : Mapping, optional
+        Name → how many tokens there are; None where nobody counts them.
     folder : str, optional
         Where tokens are shared with other runs; unless given, they are this run's own.
 
@@ -190,6 +190,8 @@ def token_use(
     ConfigError
         Something is no count.
     """
+    if limits is None:
+        return None
     limits = check_tokens(limits, "this run")
     problems = Problems("tokens of this run")
     stops, needs = [], []

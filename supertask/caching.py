@@ -33,6 +33,8 @@ import attrs
 from supertask.calls import current_call
 from supertask.canonical import canonical as canonical_plain
 from supertask.classpath import class_path
+from supertask.config import Config
+from supertask.configfields import Configurable
 from supertask.errors import ConfigError, StorageError
 from supertask.formats.find import find_format
 from supertask.formats.port import StorageFormat
@@ -40,13 +42,14 @@ from supertask.identities import canonical, digest, identity_path, task_key
 from supertask.policy import parse_size
 from supertask.task import Task
 
-__all__ = ["cache", "clear_cache"]
+__all__ = ["cache", "cache_folders", "clear_cache", "is_result"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _FORMATS = {"ndarray": "numpy", "Table": "ecsv", "str": "text"}
 _JSON = ("bool", "int", "float", "dict", "list", "None", "NoneType")
 _TEMPORARY = ".new-"
+_MARK = "supertask_cached"
 
 
 def cache(format: str = "", *, size: str = "1 GB") -> Callable[[Callable[P, R]], Callable[P, R]]:  # noqa: A002 - as elsewhere
@@ -84,6 +87,7 @@ def cache(format: str = "", *, size: str = "1 GB") -> Callable[[Callable[P, R]],
             entry = _Entry.of(task, method, arguments, kept)
             return cast("R", entry.get(lambda: method(*args, **kwargs), room))
 
+        vars(wrapper)[_MARK] = True
         return wrapper
 
     return decorate
@@ -127,6 +131,29 @@ def clear_cache(root: str | Path) -> int:
     return count
 
 
+def cache_folders(task: type, config: Config) -> list[str]:
+    """Return the folders, below the root of caches, of what a task and its subtasks keep; for most, none."""
+    found = [_folder_of(task)] if _has_cached(task) else []
+    for name in config.config_fields:
+        value = getattr(config, name)
+        if isinstance(value, Configurable):
+            found += cache_folders(value.target, value.config)
+    return list(dict.fromkeys(found))
+
+
+def _has_cached(kind: type) -> bool:
+    return any(hasattr(method, _MARK) for base in kind.__mro__ for method in vars(base).values())
+
+
+def _folder_of(kind: type) -> str:
+    return class_path(kind).replace(":", ".").replace("<", "").replace(">", "")
+
+
+def is_result(path: Path) -> bool:
+    """Tell whether a file under the root of caches is a result, and whole."""
+    return path.suffix != ".lock" and not path.name.startswith((_TEMPORARY, "."))
+
+
 @attrs.frozen
 class _Entry:
     """One result."""
@@ -147,8 +174,7 @@ class _Entry:
             canonical(arguments),
             kept.name.encode(),
         )
-        folder = class_path(kind).replace(":", ".").replace("<", "").replace(">", "")
-        path = cache_root() / folder / method.__name__ / f"{key.hex()}{kept.extension}"
+        path = cache_root() / _folder_of(kind) / method.__name__ / f"{key.hex()}{kept.extension}"
         return cls(path, kept, f"cached {method.__qualname__}")
 
     def get(self, compute: Callable[[], Any], room: int) -> Any:

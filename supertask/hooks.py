@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import attrs
 
@@ -97,6 +97,7 @@ def _attributes(hook: SubmitHook) -> dict[str, Any]:
     return dict(vars(hook))
 
 
+@dataclass_transform(frozen_default=True)
 def submit_hook(cls: T) -> T:
     """Make a frozen attrs class of a hook, so that its annotated names are what it is made with."""
     return attrs.frozen(cls)

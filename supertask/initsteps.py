@@ -53,7 +53,7 @@ class InitStep(Task):
     ConfigClass: ClassVar[type[Config]] = InitStepConfig
     _DefaultName = "initStep"
 
-    def restore(self, **inputs: Any) -> Any:
+    def restore(self, *args: Any, **inputs: Any) -> Any:
         """Return what is restored; to be written by subclasses, with input fields as parameters."""
         raise NotImplementedError(f"{type(self).__name__} does not define restore")
 

@@ -58,6 +58,11 @@ def command(
             terminal.line(f"bundle {bundle}: {job.path}")
         if not packed:
             terminal.note("nothing to pack: every bundle has ended, or waits for another")
+    if packed and packer.counted:
+        terminal.note(
+            f"tokens are not counted where bundles are run by hand: see to it yourself that no more of "
+            f"them run at once than there are of {', '.join(map(repr, packer.counted))}"
+        )
     for bundle in sorted(left):
         terminal.note(f"bundle {bundle} {'has ended' if packer.is_done(bundle) else 'waits for another'}")
     return 1 if any(not packer.is_done(bundle) for bundle in left) else 0

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from executors.cmdline.options import command as define
 from executors.cmdline.options import see_local_modules
+from supertask.classpath import load_class
 from supertask.errors import ExecutionError
+from supertask.supertask import SuperTask
+from supertask.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from graphbuilder.dag.dag import ScienceDag
 
 __all__ = ["command"]
 
@@ -30,10 +37,22 @@ def command(*, folder: Path) -> int:
         told = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
         plan, root = told["plan"], told["repository"]
         identities = [quantum["identity"] for quantum in told["quanta"]]
+        tokens, shared = dict(told.get("tokens", {})), told.get("token_folder") or None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExecutionError(f"{folder} is not the folder of a job: {error}") from error
     see_local_modules()
+    dag = ScienceDag.load(plan).subset(identities=identities)
+    needed = _tokens_of(dag)
+    counted = {name: n for name, n in tokens.items() if name in needed}
     with Butler(root) as butler:
-        report = InProcessFramework().execute(ScienceDag.load(plan).subset(identities=identities), butler)
+        report = InProcessFramework().execute(dag, butler, tokens=counted, token_folder=shared)
     show_report(report, "", tracebacks=True)
     return report.exit_code
+
+
+def _tokens_of(dag: ScienceDag) -> set[str]:
+    found: set[str] = set()
+    for node in dag.tasks:
+        cls = load_class(node.class_path, SuperTask)
+        found |= tokens_of(cls, cls.ConfigClass.from_dict(node.config, f"task {node.label!r}")).keys()
+    return found

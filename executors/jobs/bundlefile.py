@@ -31,7 +31,9 @@ from supertask.units import UnitModel
 
 __all__ = ["FORMAT", "BundlePlan", "read_bundle", "write_bundle"]
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
+"""Bundles of version 1 say nothing of what surrounds calls; capsules may hold such."""
 
 
 @attrs.frozen
@@ -85,6 +87,12 @@ class BundlePlan:
     def memory(self) -> dict[int, int]:
         """Quantum → bytes that it was granted since it ran out of what it had."""
         return {int(q): m for q, m in self.said["memory"].items()}
+
+    @cached_property
+    def around(self) -> Mapping[str, Any] | None:
+        """What surrounds each call, where anything does: tags, environment, and the folder to be kept."""
+        found: Mapping[str, Any] | None = self.said.get("around")
+        return found
 
     def record(self, index: int) -> QuantumRecord:
         """Return all that a runner needs to run a quantum."""
@@ -213,9 +221,9 @@ def read_bundle(path: Path) -> BundlePlan:
         raise ExecutionError(f"{path} cannot be read: {error}; pack the bundle again") from None
     if not isinstance(said, dict) or "supertask-bundle" not in said:
         raise ExecutionError(f"{path} is not a bundle that `supertask pack` made")
-    if said["supertask-bundle"] != FORMAT:
+    if said["supertask-bundle"] not in _READ:
         raise ExecutionError(
-            f"{path} is of format {said['supertask-bundle']}, and this SuperTask reads {FORMAT}; use "
+            f"{path} is of format {said['supertask-bundle']}, and this SuperTask reads {FORMAT} at most; use "
             "the same version where bundles are packed and where they run"
         )
     if said.get("seal") != zlib.crc32(body):

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from executors.jobs.belongings import bring_all_home, bring_quantum_home
+from executors.jobs.folder import JobFolder
 from executors.jobs.pieces import Line, Piece
 from executors.journal import Journal, decode_attempt, encode_attempt, read_log
 from executors.outcome import Attempt, QuantumStatus
@@ -25,7 +27,7 @@ from supertask.butler.datastore import TEMPORARY_PREFIX, Datastore
 from supertask.errors import PreflightError, StorageError
 from supertask.rows import FileRecord
 
-__all__ = ["Begun", "Gatherer"]
+__all__ = ["Begun", "Gatherer", "Progressed"]
 
 _LATE = 30.0
 
@@ -40,6 +42,15 @@ class Begun:
     pid: int
     time: int
     """UTC, ns since 1970."""
+
+
+@attrs.frozen
+class Progressed:
+    """How far a quantum is, as its task says."""
+
+    index: int
+    fraction: float
+    message: str
 
 
 class Gatherer:
@@ -78,12 +89,24 @@ class Gatherer:
         self._waiting: dict[Piece, tuple[float, list[Line]]] = {}
         """Pieces with outputs that are not seen yet → since when, and their lines from there on."""
 
+    def clear_away(self, job: JobFolder) -> None:
+        """Delete the folder of a job that has ended, once all that it has beside its outputs is brought home.
+
+        Raises
+        ------
+        StorageError
+            The repository does not take it.
+        """
+        with _storing(self._datastore.root):
+            bring_all_home(job, self._datastore.root, self._plan.meta.output_run)
+        shutil.rmtree(job.path, ignore_errors=True)
+
     def is_waiting(self, piece: Piece) -> bool:
         """Tell whether a piece speaks of outputs that are not seen yet."""
         return piece in self._waiting
 
-    def take(self, piece: Piece) -> Iterator[Begun | Attempt]:
-        """Give what is new in a piece: attempts that began, and that ended and are in the journal now.
+    def take(self, piece: Piece) -> Iterator[Begun | Progressed | Attempt]:
+        """Give what is new in a piece: attempts that began, that go on, or that ended and are in the journal.
 
         Raises
         ------
@@ -96,10 +119,13 @@ class Gatherer:
         lines = [*held, *piece.read()]
         self._collect_problems(piece)
         for at, line in enumerate(lines):
-            if line.said["event"] not in {"start", "end"}:
+            if line.said["event"] not in {"start", "progress", "end"}:
                 continue
             index = self._index(line)
             if index is None:
+                continue
+            if line.said["event"] == "progress":
+                yield Progressed(index, line.said["fraction"], line.said["message"])
                 continue
             if line.said["event"] == "start":
                 if line.said["attempt"] > self._known(index):
@@ -157,6 +183,10 @@ class Gatherer:
     # -- outputs ------------------------------------------------------------------------------
 
     def _bring_home(self, piece: Piece, attempt: Attempt) -> None:
+        root, run = self._datastore.root, self._plan.meta.output_run
+        label = self._plan.task_of(attempt.index).label
+        with _storing(root):
+            bring_quantum_home(piece.job, root, run, label, attempt.identity)
         for record in attempt.records:
             source = str(piece.job.path / record.location)
             final = self._datastore.path(record.location)
@@ -164,6 +194,14 @@ class Gatherer:
                 _place(source, final, record)
             elif not _is_there(final, record):
                 raise _NotSeenError(f"its output {record.location} is not to be found in {piece.job.path}")
+
+
+@contextlib.contextmanager
+def _storing(root: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{root} cannot be written: {error}") from error
 
 
 class _NotSeenError(Exception):

@@ -11,11 +11,14 @@ from typing import Any
 
 import attrs
 
+from executors.jobfolders import JobFolders
+from executors.jobs.belongings import send_along
 from executors.jobs.bundlefile import write_bundle
 from executors.jobs.folder import JobFolder
 from executors.journal import Header
 from executors.retention import consumers_of
 from executors.schedule import Work
+from executors.surroundings import SurroundingsSpec
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import parameter_values
 from graphbuilder.dag.values import QuantumRecord, TaskNode
@@ -43,6 +46,10 @@ class Packer:
     """Task label → seconds and bytes that its quanta may use: one for all, or one for each variant."""
     elide: tuple[str, ...] = ()
     """Names of dataset types that need not leave a bundle whose quanta alone read them."""
+    surroundings: SurroundingsSpec | None = None
+    """Of each call."""
+    folders: JobFolders | None = None
+    """Makes the folders for people to look into, if these are wanted."""
     staged: bool = True
     """Whether the inputs are sent along and the outputs come back in the folder; else the job works in the
     repository, which it must see under the same path."""
@@ -79,6 +86,7 @@ class Packer:
         try:
             folder.mkdir(parents=True)
             files = self._send(work, folder) if self.staged else {}
+            around = self._around(work, folder, numbers or {})
         except FileExistsError:
             raise ExecutionError(f"{folder} is there already; a job needs a folder of its own") from None
         except OSError as error:
@@ -91,6 +99,7 @@ class Packer:
             "missing": {q: [m.hex() for m in left] for q, left in (missing or {}).items()},
             "memory": dict(memory or {}),
             "files": files,
+            "around": around,
         }
         write_bundle(job.bundle, said)
         return job
@@ -147,6 +156,25 @@ class Packer:
             counts = np.bincount(consumers_of(self.plan, dataset_type)[0], minlength=self.plan.n_quanta)
             found[dataset_type.name] = {r.index: int(counts[r.index]) for r in records}
         return found
+
+    def _around(self, work: Work, folder: Path, numbers: Mapping[int, int]) -> dict[str, Any] | None:
+        spec = self.surroundings
+        if spec is None:
+            return None
+        labels = {self.plan.task_of(q).label for q in work.quanta}
+        kept = self.folders.reserve(work, numbers) if self.folders is not None else None
+        if self.staged:
+            send_along(folder, spec, self.plan.records(work.quanta))
+            if kept is not None:
+                # What is written there comes home to the one that was made here.
+                here = folder / kept.relative_to(spec.root)
+                here.mkdir(parents=True)
+                kept = here.relative_to(folder)
+        return {
+            "tags": {label: dict(spec.tags.get(label, {})) for label in labels},
+            "environ": {label: list(map(dict, spec.environ[label])) for label in labels & set(spec.environ)},
+            "folder": "" if kept is None else str(kept),
+        }
 
     # -- what is sent along -------------------------------------------------------------------
 

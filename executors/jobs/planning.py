@@ -8,11 +8,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from executors.jobrequests import job_requests, surroundings_of
 from executors.jobs.folder import JobFolder
 from executors.jobs.packing import Packer
 from executors.journal import Header
 from executors.leftovers import Presence
-from executors.opening import check_repository, plan_identity
+from executors.opening import check_repository, plan_identity, run_tags
 from executors.outcome import QuantumStatus
 from executors.quorum import Quorums
 from executors.replay import Replay, replay
@@ -25,6 +26,7 @@ from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
+from supertask.tokens import tokens_of
 
 __all__ = ["HandPacker"]
 
@@ -82,7 +84,9 @@ class HandPacker:
         tasks = TaskSet(
             plan.tasks, LimitedButler(datastore, plan.model, {t(): where for t, where in init}, {})
         )
-        retrying = Retrying(plan, policies_of(plan.tasks, tasks, {}), found.memory)
+        jobs = job_requests(plan.tasks, tasks)
+        retrying = Retrying(plan, policies_of(plan.tasks, tasks, {}, jobs), found.memory)
+        around = surroundings_of(plan, tasks, jobs, root, run_tags(butler, folder.run, {}))
         header = Header(
             run=folder.run,
             plan=plan_identity(plan),
@@ -101,8 +105,13 @@ class HandPacker:
                 for label, each in retrying.limits.items()
                 if any(each)
             },
+            surroundings=around,
             staged=staged,
         )
+        self.counted = sorted(
+            {name for t in plan.tasks for name in tokens_of(type(tasks[t.label]), tasks[t.label].config)}
+        )
+        """Tokens that tasks need, and that nobody counts for what is packed by hand."""
         succeeded = found.statuses == QuantumStatus.SUCCEEDED.code
         schedule = Schedule(
             plan.successors(),

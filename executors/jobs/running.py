@@ -12,17 +12,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import attrs
 
+from executors.attemptfolders import AttemptKeeper
 from executors.jobs.bundlefile import BundlePlan, read_bundle
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.store import JobStore
 from executors.jobs.warmth import Warmth
-from executors.journal import Header, Journal
+from executors.journal import Header, Journal, encode_progress
 from executors.limits import Guard, Limits
 from executors.locks import is_held
 from executors.outcome import Attempt, QuantumStatus
@@ -30,6 +31,7 @@ from executors.performer import Performer
 from executors.processes import become_reaper, children, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
+from executors.surroundings import Surroundings, SurroundingsSpec, environment_with
 from executors.workplace import Workplace, WorkplaceSpec
 from supertask.butler.datastore import Datastore
 from supertask.butler.templates import PathTemplate
@@ -185,9 +187,16 @@ class _Job:
             fusion = Fusion(plan, self._workplace, plan.readings)
         guard = Guard(limits, alarm=True)
         overheads = warmth.overheads(guard)
+        around = self._surroundings()
         keep_log = self._journal.write_log
-        with QuantumRunner(plan, self._workplace, tasks, keep_log, guard, None, overheads) as runner:
-            performer = Performer(runner, self._journal, lambda *_: None, self._ended, fusion)
+        keeper = AttemptKeeper(own_process=threading.current_thread() is threading.main_thread())
+        with (
+            environment_with(self._common()),
+            self._keeping(keeper),
+            QuantumRunner(plan, self._workplace, tasks, keep_log, guard, around, overheads) as runner,
+        ):
+            ended = keeper.noting(self._ended)
+            performer = Performer(runner, self._journal, lambda *_: None, ended, fusion)
             performer.perform(
                 self._work,
                 stop.until_stopped(self._work.quanta),
@@ -195,6 +204,44 @@ class _Job:
                 missing=self._missing,
                 memory=plan.memory,
             )
+
+    # -- what surrounds calls -----------------------------------------------------------------
+
+    def _surroundings(self) -> Surroundings | None:
+        plan = self._plan
+        if plan.around is None:
+            return None
+        spec = SurroundingsSpec(
+            root=plan.said["root"] or str(self._job.path),
+            run=plan.meta.output_run,
+            tags=plan.around["tags"],
+            environ=plan.around["environ"],
+        )
+        return Surroundings(spec, self._progressed)
+
+    def _progressed(self, index: int, fraction: float, message: str) -> None:
+        identity = self._plan.record(index).identity.hex()
+        self._journal.write(encode_progress(index, identity, fraction, message))
+
+    def _common(self) -> Mapping[str, str]:
+        """Return variables that all quanta have: libraries see them when they are imported."""
+        if self._plan.around is None or not self._work.quanta:
+            return {}
+        environ = self._plan.around["environ"]
+        each = [
+            environ[record.label][record.variant].items() if record.label in environ else ()
+            for record in self._plan.records(self._work.quanta)
+        ]
+        return dict(set.intersection(*map(set, each)))
+
+    def _keeping(self, keeper: AttemptKeeper) -> AbstractContextManager[None]:
+        """Keep the folder that people look into, if the run wants any."""
+        around = self._plan.around
+        if around is None or not around["folder"]:
+            return nullcontext()
+        folder = self._job.path / around["folder"]
+        folder.mkdir(parents=True, exist_ok=True)
+        return keeper.keeping(folder)
 
     def _ended(self, attempt: Attempt, _: bytes) -> None:
         self._statuses[attempt.index] = attempt.status

@@ -6,7 +6,6 @@ run meanwhile: who settles holds its lock.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import attrs
 import numpy as np
 
 from executors.jobs.folder import JobFolder
-from executors.jobs.gathering import Begun, Gatherer
+from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.pieces import Piece
 from executors.journal import Header, Journal, encode_attempt
 from executors.opening import check_repository, plan_identity
@@ -156,6 +155,8 @@ class _Settling:
                 if isinstance(each, Begun):
                     begun[each.index] = each
                     continue
+                if isinstance(each, Progressed):
+                    continue
                 begun.pop(each.index, None)
                 self._brought += (r.location for r in each.records)
                 settled.attempts += 1
@@ -172,7 +173,7 @@ class _Settling:
         if not self._gatherer.problems:
             self._datastore.sync_folders(self._brought)
             self._journal.sync()
-            shutil.rmtree(job.path, ignore_errors=True)
+            self._gatherer.clear_away(job)
 
     def _lost(self, begun: Begun) -> None:
         attempt = Attempt(

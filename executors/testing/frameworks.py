@@ -36,6 +36,7 @@ from executors.port import ExecutionFramework
 from executors.replay import replay
 from executors.report import Report, status
 from executors.runfolder import RunFolder
+from executors.testing.around import SurroundingsContract
 from executors.testing.survey import DRIVE, RUN, Survey
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling
@@ -51,7 +52,7 @@ SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED = (
 _AT_ONCE = {"*": {"delay": 0.0}}
 
 
-class FrameworkContract:
+class FrameworkContract(SurroundingsContract):
     """What every framework must master."""
 
     survives_killed_workers = True

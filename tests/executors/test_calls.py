@@ -187,6 +187,20 @@ def test_each_job_leaves_a_folder_and_no_attempt_writes_over_another(pool, butle
     assert done.returncode == 0, done.stderr
 
 
+def test_the_script_of_a_job_folder_runs_quanta_that_need_tokens_too(here, butler, root, tmp_path):
+    report = here.execute(
+        plan(butler), butler, tokens={"gpu": 1}, token_folder=tmp_path / "tokens", job_folders=True
+    )
+    assert report.exit_code == 0
+    (folder, *_) = (root / ".supertask/runs" / frames.RUN / "jobs").glob("learn-*/attempt-001")
+    told = json.loads((folder / "parameters.json").read_text())
+    assert (told["tokens"], told["token_folder"]) == ({"gpu": 1}, str(tmp_path / "tokens"))
+    done = subprocess.run(
+        [folder / "job.sh"], check=False, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_state_is_restored_once_for_all_quanta_that_need_the_same(here, butler, capsys):
     here.execute(plan(butler), butler, tokens={"gpu": 1})
     assert capsys.readouterr().out.count("restored") == 3  # one for each detector, twelve quanta

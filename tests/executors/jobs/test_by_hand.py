@@ -16,8 +16,12 @@ from executors import InProcessFramework, QuantumStatus, status
 from executors.cmdline.main import main
 from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
+from executors.testing.around import _by_visit
+from executors.testing.calling import ApplyTask, LearnTask
 from executors.testing.frameworks import _bundled
 from executors.testing.survey import RUN, Survey
+from graphbuilder import GraphBuilder
+from supertask import Pipeline
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 
@@ -244,6 +248,26 @@ def test_a_job_that_was_taken_back_does_not_begin(plan, tmp_path, capsys):
     JobFolder(first).bundle.unlink()
     assert main(["run-bundle", str(first)]) == 2
     assert "taken back" in capsys.readouterr().err
+
+
+def test_bundles_that_are_packed_by_hand_have_what_hooks_say_and_nobody_counts_tokens(
+    survey, tmp_path, capsys
+):
+    with Butler(survey.root) as butler:
+        pipeline = (
+            Pipeline().add("learn", LearnTask).add("apply", ApplyTask, {"calls": str(tmp_path / "noted")})
+        )
+        made = GraphBuilder(pipeline, butler, RUN, collections=["raw"]).makeGraph()
+        InProcessFramework().execute(made.subset(labels=["learn"]), butler)
+        _by_visit(made).save(tmp_path / "plan.h5")
+    folders = packed(str(tmp_path / "plan.h5"), tmp_path / "sent")
+    assert "no more of them run at once than there are of 'licence'" in capsys.readouterr().err
+    assert [run(folder) for folder in folders] == [0, 0]
+    assert main(["collect", str(tmp_path / "plan.h5"), "--from", str(tmp_path / "sent")]) == 0
+    with Butler(survey.root) as butler:
+        result = butler.get("result", instrument="Cam", visit=1, detector=1)
+    assert (result["licence"], result["tags"]["order"]) == ("host:27000", 2)
+    assert len(list((survey.root / ".supertask/runs" / RUN / "quanta/apply").rglob("run.txt"))) == 4
 
 
 def test_a_plan_without_bundles_says_how_to_make_some(survey, tmp_path, capsys):
