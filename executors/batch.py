@@ -22,7 +22,7 @@ import enum
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -39,6 +39,7 @@ from executors.schedule import Work
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
+from supertask.hooks import JobRequest
 from supertask.policy import FailureClass
 
 __all__ = ["BatchFramework", "Job", "JobState"]
@@ -79,6 +80,10 @@ class Job:
     """Bytes that it needs, where a limit is known."""
     seconds: float | None = None
     """That it may take at most, where limits are known for all of its quanta."""
+    cores: int = 1
+    """Processor cores that its tasks' submit hooks ask for."""
+    precedence: int = 0
+    """0 where its tasks have the greatest priority of all in the run, as submit hooks say; else below 0."""
 
 
 @attrs.define(eq=False)
@@ -214,6 +219,9 @@ class _Round:
         )
         scratch = driver.workplace.scratch
         self._words = ("--scratch", scratch) if scratch else ()
+        self._greatest = max(
+            (r.priority for r in self._requests(t.label for t in driver.plan.tasks)), default=0
+        )
         self._count = 0
         self._session = f"{time.time_ns():x}"
         self._stopping = False
@@ -263,6 +271,7 @@ class _Round:
         )
         labels = tuple(dict.fromkeys(driver.plan.task_of(q).label for q in work.quanta))
         limits = [driver.retrying.limits_of(q, driver.plan.task_of(q).label) for q in work.quanta]
+        requests = self._requests(labels)
         memory = [one.memory for one in limits if one.memory is not None]
         seconds = [one.timeout for one in limits if one.timeout is not None]
         made = Job(
@@ -273,9 +282,15 @@ class _Round:
             labels=labels,
             memory=max(memory, default=None),
             seconds=math.fsum(seconds) if len(seconds) == len(limits) else None,
+            cores=max(r.cores for r in requests),
+            precedence=max(r.priority for r in requests) - self._greatest,
         )
         self._active[name] = _Active(made, Piece(job), dict.fromkeys(work.quanta))
         return made
+
+    def _requests(self, labels: Iterable[str]) -> list[JobRequest]:
+        """Return what submit hooks ask for, of tasks with all of their variants."""
+        return [r for label in labels for r in self._driver.jobs.get(label) or [JobRequest(label=label)]]
 
     # -- hearing ------------------------------------------------------------------------------
 

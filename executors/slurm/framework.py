@@ -115,13 +115,13 @@ class SlurmFramework(BatchFramework):
         ExecutionError
             Slurm is not there, or refuses them.
         """
-        alike: dict[tuple[int, int], list[Job]] = {}
+        alike: dict[tuple[str, ...], list[Job]] = {}
         for job in jobs:
-            alike.setdefault(self.site.request(job.memory, job.seconds), []).append(job)
-        for (megabytes, minutes), members in alike.items():
-            self._submit(members, megabytes, minutes)
+            alike.setdefault(tuple(self.site.asked(job)), []).append(job)
+        for asked, members in alike.items():
+            self._submit(members, asked)
 
-    def _submit(self, jobs: Sequence[Job], megabytes: int, minutes: int) -> None:
+    def _submit(self, jobs: Sequence[Job], asked: Sequence[str]) -> None:
         array = f"supertask-{secrets.token_hex(6)}"
         place = jobs[0].folder.parent / _FOLDER
         place.mkdir(parents=True, exist_ok=True)
@@ -133,8 +133,7 @@ class SlurmFramework(BatchFramework):
             [
                 f"--job-name={array}",
                 f"--array=0-{len(jobs) - 1}{throttle}",
-                f"--mem={megabytes}M",
-                f"--time={minutes}",
+                *asked,
                 f"--output={place / array}/%a.log",
                 f"--chdir={place}",
                 "--requeue",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from executors.batch import Job
 from supertask.config import Config, field
 from supertask.errors import ConfigError
 
@@ -26,7 +27,7 @@ class SlurmSite(Config):
     base_memory: int = field(
         200, doc="Megabytes beside what quanta may use: Python and its libraries.", min=0
     )
-    cpus: int = field(1, doc="CPUs of a job.", min=1)
+    cpus: int = field(1, doc="CPUs of a job; more where a submit hook asks for more.", min=1)
     throttle: int = field(
         0, doc="Jobs of one array that may run at once; 0 for as many as the site lets.", min=0
     )
@@ -58,8 +59,16 @@ class SlurmSite(Config):
         minutes = self.minutes if seconds is None else math.ceil(self.spare * seconds / 60)
         return megabytes, minutes + self.overhead
 
+    def asked(self, job: Job) -> list[str]:
+        """Return the options of sbatch that say what a job may use."""
+        megabytes, minutes = self.request(job.memory, job.seconds)
+        cores = max(self.cpus, job.cores)
+        # Whoever is not an administrator can lower priorities, and no more.
+        nice = [f"--nice={-job.precedence}"] if job.precedence else []
+        return [f"--mem={megabytes}M", f"--time={minutes}", f"--cpus-per-task={cores}", *nice]
+
     def arguments(self) -> list[str]:
         """Return options of sbatch."""
         named = [("partition", self.partition), ("account", self.account), ("qos", self.qos)]
         said = [f"--{name}={value}" for name, value in named if value]
-        return [*said, f"--cpus-per-task={self.cpus}", *self.options]
+        return [*said, *self.options]

@@ -13,6 +13,7 @@ import pytest
 
 from executors.events import QuantumProgressed
 from executors.surroundings import quantum_folder
+from executors.testing.blind import BlindFramework
 from graphbuilder.builder import GraphBuilder
 from supertask import (
     ConfigurableField,
@@ -109,6 +110,19 @@ class ApplyTask(SuperTask):
         )
 
 
+@submit_hook
+class Greed(SubmitHook):
+    cores: int
+
+    def process(self, job: JobRequest) -> JobRequest:
+        return job.replace(cores=self.cores, priority=5, memory="1 GiB")
+
+
+@needs(Greed(3))
+class GreedyTask(ApplyTask):
+    """Has the hook of its base class, and one of its own."""
+
+
 class PublishConfig(SuperTaskConfig):
     quantum_units = ("detector",)
     result = DependencyField(units=UNITS, storage="json", doc="All results must be there first.")
@@ -199,6 +213,22 @@ def test_the_script_of_a_job_folder_runs_quanta_that_need_tokens_too(here, butle
         [folder / "job.sh"], check=False, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_engines_are_told_what_hooks_ask_for(butler, tmp_path):
+    asked = {}
+
+    class Noting(BlindFramework):
+        def submit(self, jobs):
+            asked.update({label: job for job in jobs for label in job.labels})
+            super().submit(jobs)
+
+    pipeline = Pipeline().add("learn", LearnTask).add("apply", GreedyTask).add("publish", PublishTask)
+    dag = GraphBuilder(pipeline, butler, frames.RUN, collections=["raw"]).makeGraph()
+    assert Noting(tmp_path / "jobs").execute(dag, butler, tokens={"gpu": 1}).exit_code == 0
+    greedy, plain = asked["apply"], asked["learn"]
+    assert (greedy.cores, greedy.precedence, greedy.memory) == (3, 0, 2**30)
+    assert (plain.cores, plain.precedence, plain.memory) == (1, -5, None)
 
 
 def test_state_is_restored_once_for_all_quanta_that_need_the_same(here, butler, capsys):

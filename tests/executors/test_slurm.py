@@ -251,9 +251,17 @@ def test_a_site_says_what_each_job_asks_for(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("partition: long\naccount: survey\nminutes: 30\nsetup: [module load python]\n")
     site = SlurmSite.load(file)
-    assert site.arguments() == ["--partition=long", "--account=survey", "--cpus-per-task=1"]
+    assert site.arguments() == ["--partition=long", "--account=survey"]
     assert site.request(None, None) == (2048, 35)
     assert site.request(2**30, 600.0) == (1024 + 200, 12 + 5)
+
+
+def test_slurm_is_asked_for_what_submit_hooks_want(tmp_path: Path) -> None:
+    job = Job(name="b0", folder=tmp_path, command=("true",), quanta=1, labels=(), cores=4, precedence=-20)
+    asked = ["--mem=2048M", "--time=65", "--cpus-per-task=4", "--nice=20"]
+    assert SlurmSite().asked(job) == asked
+    plain = Job(name="b1", folder=tmp_path, command=("true",), quanta=1, labels=())
+    assert SlurmSite(cpus=2).asked(plain) == [*asked[:2], "--cpus-per-task=2"]
 
 
 @pytest.mark.parametrize(
