@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FileColumn", "StringColumn"]
+__all__ = ["FileColumn", "StringColumn", "texts"]
 
 _SHORT = 1 << 12
 _SPAN = 1 << 16
 
 
+def texts(rows: Any) -> Any:
+    """Return rows of UTF-8 as an object array of str; one row as a str."""
+    if not isinstance(rows, np.ndarray):
+        return rows.decode()
+    decoded = np.empty(rows.shape, object)
+    decoded[:] = [row.decode() for row in rows.tolist()]
+    return decoded
+
+
 class FileColumn:
-    """A column of an HDF5 file that is opened and read when it is first asked for.
+    """A column of a file that is opened and read when it is first asked for.
 
     It answers slices and arrays of indices as a numpy array does. h5py's own fancy indexing wants
     ascending distinct indices and takes each by itself; rows that belong together lie together
@@ -24,17 +32,14 @@ class FileColumn:
 
     Parameters
     ----------
-    file : h5py.File
-        The file, kept open by its columns.
-    name : str
-        Path of the column in it.
+    open_column : callable
+        Gives the HDF5 dataset, or an array where it is read at once.
     text : bool, optional
         Whether it holds UTF-8 strings; they are given as an object array of str.
     """
 
-    def __init__(self, file: Any, name: str, *, text: bool = False) -> None:
-        self._file = file
-        self._name = name
+    def __init__(self, open_column: Callable[[], Any], *, text: bool = False) -> None:
+        self._open = open_column
         self._text = text
         self._opened: Any = None
 
@@ -42,15 +47,12 @@ class FileColumn:
     def _data(self) -> Any:
         if self._opened is None:
             data = self._open()
-            self._opened = self._decoded(data[:]) if data.shape[0] <= _SHORT else data
+            short = isinstance(data, np.ndarray) or data.shape[0] <= _SHORT
+            self._opened = self._decoded(data[:]) if short else data
         return self._opened
 
-    def _open(self) -> Any:
-        # The low-level call: the mapping interface of h5py costs several times as much.
-        return h5py.Dataset(h5py.h5d.open(self._file.id, self._name.encode()))
-
-    def _decoded(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.char.decode(array, "utf-8").astype(object) if self._text else array
+    def _decoded(self, rows: Any) -> Any:
+        return texts(rows) if self._text else rows
 
     @property
     def shape(self) -> tuple[int, ...]:

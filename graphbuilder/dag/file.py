@@ -1,30 +1,28 @@
 """The plan file: one HDF5 file, written whole, sealed, and read in part.
 
-Columns are chunked, compressed and carry a checksum for each chunk (Fletcher-32), HDF5's own
-structures theirs (file format 1.10), and a seal over all contents stands in the root. The file is
-written beside its place and renamed into it, so a reader sees the old plan or the new one, never
-half of one. Nothing in it is pickled; readers take no locks, so thousands may read at once.
+Columns are compressed and carry checksums (`graphbuilder.dag.columnfile`), HDF5's own structures theirs
+(file format 1.10), and a seal over all contents stands in the root. The file is written beside its place
+and renamed into it, so a reader sees the old plan or the new one, never half of one. Nothing in it is
+pickled; readers take no locks, so thousands may read at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import secrets
+import zlib
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import h5py
 import numpy as np
-import numpy.typing as npt
-from h5py import h5d, h5p, h5s, h5t
 
-from graphbuilder.dag.columns import FileColumn, StringColumn
+from graphbuilder.dag.columnfile import ColumnReader, ColumnWriter
+from graphbuilder.dag.columns import StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
 from graphbuilder.dag.reused import Replaced, Reused
 from graphbuilder.dag.topology import Producers
@@ -58,65 +56,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "VERSION", "read", "save"]
 
 FORMAT = "supertask-science-dag"
-VERSION = 2
-READABLE = (1, 2)
-"""1 had no variants of tasks; it is read as a plan that has none."""
-
-_CHUNK = 1 << 14
-_COMPACT = 1 << 12
-"""Bytes; shorter columns lie in the object header."""
-
-
-class _Writer:
-    """Writes columns and gathers their digests for the seal."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
-        self._seal = blake2b(digest_size=32)
-        self._links = h5p.create(h5p.LINK_CREATE)
-        self._links.set_create_intermediate_group(True)
-
-    def column(self, name: str, values: Any) -> None:
-        array = np.ascontiguousarray(values)
-        _stamp(self._seal, name, array)
-        # The low-level calls: a plan of a few quanta has as many columns as one of millions, and
-        # create_dataset costs several times what writing a short column does.
-        place = h5d.create(
-            self._file.id,
-            name.encode(),
-            h5t.py_create(array.dtype),
-            h5s.create_simple(array.shape),
-            _layout(array),
-            self._links,
-        )
-        if array.size:
-            place.write(h5s.ALL, h5s.ALL, array)
-
-    def text(self, name: str, value: Any) -> None:
-        self.column(name, np.frombuffer(json.dumps(value).encode(), np.uint8))
-
-    def finish(self) -> None:
-        self._file.attrs["seal"] = self._seal.hexdigest()
-
-
-def _layout(array: npt.NDArray[Any]) -> h5p.PropDCID:
-    layout = h5p.create(h5p.DATASET_CREATE)
-    layout.set_fill_time(h5d.FILL_TIME_NEVER)
-    if array.nbytes <= _COMPACT:
-        layout.set_layout(h5d.COMPACT)  # the header has a checksum of its own
-        return layout
-    layout.set_chunk((min(len(array), _CHUNK if array.ndim == 1 else _CHUNK // 4), *array.shape[1:]))
-    if array.ndim == 1:
-        # Digests do not compress; trying costs more time than all else together.
-        layout.set_shuffle()
-        layout.set_deflate(1)
-    layout.set_fletcher32()
-    return layout
-
-
-def _stamp(seal: Any, name: str, array: npt.NDArray[Any]) -> None:
-    seal.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-    seal.update(array.view(np.uint8).data if array.size else b"")
+VERSION = 3
+READABLE = (1, 2, 3)
+"""1 had no variants of tasks; it is read as a plan that has none. Up to 2 every column was a dataset."""
 
 
 def save(dag: Plan, path: Path) -> None:
@@ -155,13 +97,13 @@ def _image(dag: Plan) -> memoryview:
     with h5py.File(image, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
-        writer = _Writer(file)
+        writer = ColumnWriter(file)
         _write(dag, writer)
         writer.finish()
     return image.getbuffer()
 
 
-def _write(dag: Plan, writer: _Writer) -> None:
+def _write(dag: Plan, writer: ColumnWriter) -> None:
     outline = {
         "meta": attrs.asdict(dag.meta),
         "units": {u: _write_units(writer, u, t) for u, t in dag.space.tables.items()},
@@ -189,11 +131,11 @@ def _write(dag: Plan, writer: _Writer) -> None:
     writer.text("outline", outline)
 
 
-def _write_units(writer: _Writer, unit: str, table: UnitTable) -> dict[str, Any]:
+def _write_units(writer: ColumnWriter, unit: str, table: UnitTable) -> dict[str, Any]:
     keys = np.asarray(table.keys)
     text = keys.dtype.kind not in "iu"
     if text:
-        keys = np.char.encode(keys.astype(str), "utf-8") if len(keys) else np.empty(0, "S1")
+        keys = np.array([str(key).encode() for key in keys.tolist()]) if len(keys) else np.empty(0, "S1")
     writer.column(f"units/{unit}/keys", keys)
     for link, codes in table.links.items():
         writer.column(f"units/{unit}/to_{link}", codes)
@@ -201,7 +143,7 @@ def _write_units(writer: _Writer, unit: str, table: UnitTable) -> dict[str, Any]
 
 
 def _write_datasets(
-    writer: _Writer, where: str, table: DatasetTable, producers: Producers | None
+    writer: ColumnWriter, where: str, table: DatasetTable, producers: Producers | None
 ) -> dict[str, Any]:
     for unit, codes in table.columns.items():
         writer.column(f"{where}/by_{unit}", codes)
@@ -229,7 +171,7 @@ def _write_datasets(
 
 
 def _write_task(
-    writer: _Writer, where: str, node: TaskNode, table: QuantumTable, types: list[type[Dataset]]
+    writer: ColumnWriter, where: str, node: TaskNode, table: QuantumTable, types: list[type[Dataset]]
 ) -> dict[str, Any]:
     for unit, codes in table.columns.items():
         writer.column(f"{where}/by_{unit}", codes)
@@ -257,39 +199,13 @@ def _write_task(
     }
 
 
-def _write_strings(writer: _Writer, where: str, strings: StringColumn) -> None:
+def _write_strings(writer: ColumnWriter, where: str, strings: StringColumn) -> None:
     writer.column(f"{where}_ends", strings.ends)
     writer.column(f"{where}_heap", strings.heap)
 
 
 def _as_strings(strings: StringColumn | TextColumn) -> StringColumn:
     return strings if isinstance(strings, StringColumn) else StringColumn(*strings.packed())
-
-
-class _Reader:
-    """Reads columns, whole and stamped or left in the file."""
-
-    def __init__(self, file: h5py.File, *, lazy: bool) -> None:
-        self._file = file
-        self._lazy = lazy
-        self._seal = None if lazy else blake2b(digest_size=32)
-
-    def column(self, name: str, *, text: bool = False) -> Any:
-        if self._lazy:
-            return FileColumn(self._file, name, text=text)
-        array = self._file[name][:]
-        _stamp(self._seal, name, array)
-        return np.char.decode(array, "utf-8").astype(object) if text else array
-
-    def text(self, name: str) -> Any:
-        return json.loads(self._file[name][:].tobytes())
-
-    def check_seal(self) -> None:
-        if self._seal is None:
-            return
-        _stamp(self._seal, "outline", self._file["outline"][:])
-        if self._seal.hexdigest() != self._file.attrs.get("seal"):
-            raise DagFileError("its contents do not match its seal: it was altered")
 
 
 def read(path: Path, *, lazy: bool) -> dict[str, Any]:
@@ -316,13 +232,13 @@ def read(path: Path, *, lazy: bool) -> dict[str, Any]:
         raise DagFileError(f"{path} {what}: make the plan again with preflight ({error})") from error
     try:
         _check_format(file)
-        reader = _Reader(file, lazy=lazy)
+        reader = ColumnReader(file, lazy=lazy)
         parts = _parts(reader)
-        reader.check_seal()
+        reader.check_seal("outline")
     except DagFileError as error:
         file.close()
         raise DagFileError(f"{path}: {error}") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SuperTaskError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zlib.error, SuperTaskError) as error:
         file.close()
         raise DagFileError(
             f"{path} was altered or is incomplete: make the plan again with preflight "
@@ -346,7 +262,7 @@ def _check_format(file: h5py.File) -> None:
         )
 
 
-def _parts(reader: _Reader) -> dict[str, Any]:
+def _parts(reader: ColumnReader) -> dict[str, Any]:
     outline = reader.text("outline")
     said = outline["meta"]
     meta = DagMeta(
@@ -404,7 +320,7 @@ def _parts(reader: _Reader) -> dict[str, Any]:
     }
 
 
-def _datasets(reader: _Reader, where: str, said: Mapping[str, Any], space: UnitSpace) -> DatasetTable:
+def _datasets(reader: ColumnReader, where: str, said: Mapping[str, Any], space: UnitSpace) -> DatasetTable:
     dataset_type = Dataset.subclass(said["name"], said["units"], said["storage"], said["doc"])
     columns = {u: reader.column(f"{where}/by_{u}") for u in said["columns"]}
     identities = reader.column(f"{where}/identities") if said["identities"] else None
@@ -414,7 +330,7 @@ def _datasets(reader: _Reader, where: str, said: Mapping[str, Any], space: UnitS
 
 
 def _task(
-    reader: _Reader,
+    reader: ColumnReader,
     where: str,
     said: dict[str, Any],
     tables: list[DatasetTable],
@@ -459,5 +375,5 @@ def _overhead(said: Mapping[str, Any]) -> OverheadNames:
     return OverheadNames(**lists, declared=said.get("declared", False))
 
 
-def _strings(reader: _Reader, where: str) -> StringColumn:
+def _strings(reader: ColumnReader, where: str) -> StringColumn:
     return StringColumn(reader.column(f"{where}_ends"), reader.column(f"{where}_heap"))

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graphbuilder import GraphBuilder, QuantumBatcher, ScienceDag
-from graphbuilder.dag.file import VERSION
 from graphbuilder.dag.merge import merge
 from graphbuilder.explain import explain
 from graphbuilder.shards import Shard
@@ -196,17 +195,6 @@ def test_variants_stand_in_the_plan_file_and_in_its_parts(survey, pipeline, tmp_
         assert again.task("isr").variants == dag.task("isr").variants
         part = again.subset(["isr"], dataId={"detector": 1})
         assert levels(part) == {k: v for k, v in levels(dag).items() if k[1] == 1}
-
-
-def test_plans_of_the_version_before_are_still_read(survey, pipeline, tmp_path):
-    import h5py
-
-    dag = plan(survey, pipeline)
-    dag.save(tmp_path / "plan.h5")
-    with h5py.File(tmp_path / "plan.h5", "r+") as file:
-        assert file.attrs["version"] == VERSION == 2
-        file.attrs["version"] = 1
-    assert ScienceDag.load(tmp_path / "plan.h5").n_quanta == dag.n_quanta
 
 
 def test_bundles_never_mix_variants(survey, pipeline):
