@@ -17,6 +17,7 @@ from executors.performer import Performer
 from executors.port import ExecutionFramework
 from executors.processes import children, end_children
 from executors.runner import QuantumRunner
+from executors.sharedobjects import SharedObjects
 from executors.surroundings import Surroundings
 from executors.workplace import Workplace
 
@@ -52,7 +53,8 @@ class InProcessFramework(ExecutionFramework):
         guard = Guard(driver.retrying.limits, alarm=True)
         surroundings = Surroundings(driver.surroundings, driver.progressed if driver.events else None)
         keep_log = driver.journal.write_log
-        overheads = Overheads(OverheadStore(driver.workplace.overhead_memory), guard.paused)
+        machine = SharedObjects(driver.datastore.root, driver.header.run, driver.header.plan)
+        overheads = Overheads(OverheadStore(driver.workplace.overhead_memory), guard.paused, machine)
         with (
             driver.beating(),
             Workplace(driver.datastore, driver.workplace) as workplace,

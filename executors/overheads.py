@@ -22,6 +22,7 @@ import attrs
 
 from executors.outcome import Making
 from executors.overheadstore import Kept, OverheadStore, freeze, resident, size_of
+from executors.sharedobjects import SharedObjects
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.port import DatasetSource
 from supertask.classpath import class_path
@@ -73,14 +74,18 @@ class Overheads:
         Keeps objects.
     pause : callable, optional
         Gives a context manager within which the clock of the quantum's timeout stands still.
+    machine : SharedObjects, optional
+        What processes hold once, of methods that are ``shared``; unless given, this one has its own.
     """
 
     def __init__(
         self,
         store: OverheadStore,
         pause: Callable[[], AbstractContextManager[object]] = nullcontext,
+        machine: SharedObjects | None = None,
     ) -> None:
         self.store = store
+        self.machine = machine
         self._pause = pause
         self._turn: _Turn | None = None
         self._frames: list[_Frame] = []
@@ -170,7 +175,15 @@ class Overheads:
             *(self._identities(fields[name]) for name in sorted(inputs) if name in fields),
         )
         maker = task if whole else _bounded(task, config, method)
-        return self._get(key, frame, method.name, lambda: method.function(maker, **self._own(method, fields)))
+
+        def make() -> Any:
+            return method.function(maker, **self._own(method, fields))
+
+        machine = self.machine if method.shared else None
+        if machine is None:
+            return self._get(key, frame, method.name, make)
+        who = f"overhead method {type(task).__name__}.{method.name}"
+        return self._get(key, frame, method.name, lambda: machine.get(key, who, make))
 
     # -- making -------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from executors.processes import become_reaper, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
 from executors.schedule import Work
+from executors.sharedobjects import SharedObjects
 from executors.surroundings import Surroundings, SurroundingsSpec
 from executors.taskset import TaskSet
 from executors.workplace import Workplace, WorkplaceSpec
@@ -144,7 +145,8 @@ class _Worker:
         held = {label: tuple(Limits(memory=one) for one in each) for label, each in spec.memory.items()}
         guard = Guard(held)
         self._guard = guard
-        overheads = Overheads(OverheadStore(spec.workplace.overhead_memory), self._paused)
+        machine = SharedObjects(spec.root, header.run, header.plan)
+        overheads = Overheads(OverheadStore(spec.workplace.overhead_memory), self._paused, machine)
         self.workplace = Workplace(datastore, spec.workplace)
         fusion = Fusion(self._plan, self.workplace, Readings(self._plan)) if spec.workplace.elide else None
         around = Surroundings(spec.surroundings, self._progressed) if spec.surroundings is not None else None

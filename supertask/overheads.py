@@ -80,6 +80,8 @@ class OverheadMethod:
     parameters: tuple[str, ...] | None
     inputs: tuple[str, ...] | None
     """Names of fields."""
+    shared: bool = False
+    """Whether the processes of a machine are to hold what it makes once."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -181,6 +183,7 @@ def overhead(
     config: Iterable[str] | None = None,
     parameters: Iterable[str] | None = None,
     inputs: Iterable[str] | None = None,
+    shared: bool = False,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 def overhead(
     method: Any = None,
@@ -189,6 +192,7 @@ def overhead(
     config: Iterable[str] | None = None,
     parameters: Iterable[str] | None = None,
     inputs: Iterable[str] | None = None,
+    shared: bool = False,
 ) -> Any:
     """Mark a method of a SuperTask that makes what quanta share.
 
@@ -200,10 +204,15 @@ def overhead(
         Parameters of quanta that it depends on; likewise.
     inputs : iterable of str, optional
         Fields of inputs that it depends on; likewise.
+    shared : bool, optional
+        The processes of a run on one machine hold what it makes once: one makes it, the others map the same
+        memory. For arrays, and mappings, lists, tuples and attrs classes of them.
     """
 
     def mark(function: Callable[..., Any]) -> Any:
-        said = OverheadMethod(function.__name__, function, _names(config), _names(parameters), _names(inputs))
+        said = OverheadMethod(
+            function.__name__, function, _names(config), _names(parameters), _names(inputs), shared
+        )
 
         @functools.wraps(function)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -31,6 +31,7 @@ from executors.performer import Performer
 from executors.processes import become_reaper, children, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
+from executors.sharedobjects import SharedObjects
 from executors.surroundings import Surroundings, SurroundingsSpec, environment_with
 from executors.workplace import Workplace, WorkplaceSpec
 from supertask.butler.datastore import Datastore
@@ -187,6 +188,9 @@ class _Job:
             fusion = Fusion(plan, self._workplace, plan.readings)
         guard = Guard(limits, alarm=True)
         overheads = warmth.overheads(guard)
+        overheads.machine = SharedObjects(
+            self._store.root, self._journal.header.run, self._journal.header.plan
+        )
         around = self._surroundings()
         keep_log = self._journal.write_log
         keeper = AttemptKeeper(own_process=threading.current_thread() is threading.main_thread())
