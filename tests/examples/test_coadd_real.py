@@ -23,6 +23,8 @@ from graphbuilder import GraphBuilder
 from supertask import Butler, Pipeline
 from supertask.sky.skymap import SkyMap
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sky_map():
@@ -50,7 +52,6 @@ def whole(butler, sky_map, name):
     return mosaic(sky_map, 0, {d["patch"]: butler.get(d) for d in butler.query(name)})
 
 
-@pytest.mark.slow
 def test_hatp32_grid_is_the_known_one(sky_map):
     wcs = sky_map.tract_wcs(0)
     assert sky_map.tract(0).shape == (620, 960)
@@ -58,7 +59,6 @@ def test_hatp32_grid_is_the_known_one(sky_map):
     assert (float(x), float(y)) == pytest.approx((480.0, 310.0), abs=0.002)
 
 
-@pytest.mark.slow
 def test_hatp32_coverage(field, sky_map):
     depth = whole(field, sky_map, "coadd_depth").data
     assert 100 * (depth == 0).mean() == pytest.approx(14.5, abs=0.05)
@@ -71,7 +71,6 @@ def test_hatp32_coverage(field, sky_map):
     assert deepest == [18, 24, 24, 19, 17, 24, 24, 19]
 
 
-@pytest.mark.slow
 def test_hatp32_noise_goes_down(field, sky_map):
     coadd, depth = whole(field, sky_map, "coadd"), whole(field, sky_map, "coadd_depth").data
     assert str(coadd.unit) == "adu"
@@ -80,7 +79,6 @@ def test_hatp32_noise_goes_down(field, sky_map):
     assert box_noise(first.data) == pytest.approx(1.20, abs=0.02)
 
 
-@pytest.mark.slow
 def test_hatp32_transit_is_where_it_was_published(field):
     found = field.get("transit", skymap="hatp32", tract=0)
     assert found["n_frames"] == 24
@@ -93,7 +91,6 @@ def test_hatp32_transit_is_where_it_was_published(field):
     assert 0.001 < found["depth_error"] < 0.004
 
 
-@pytest.mark.slow
 def test_hatp32_stars_are_as_far_from_tycho_as_each_plate_solution_says(field, shared_data):
     """Eight arcsec are a pixel and a half: with more, chance neighbours are taken for reference stars."""
     stated = {

@@ -11,6 +11,8 @@ from examples.isr.correct import subtract_master_dark
 from examples.isr.readout import assemble
 from examples.isr.tasks import FlatTask, IsrConfig, IsrTask, TransferConfig, TransferTask
 
+pytestmark = pytest.mark.slow
+
 BIASES, FLATS, SATURATED = (14, 15, 16, 17, 18), (3, 4, 5, 6), 2
 HALVES = (slice(0, 1024), slice(1024, 2048))
 FIRST = {"detector": 0}

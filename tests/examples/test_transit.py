@@ -21,6 +21,8 @@ from examples.hatp32.transit import (
 )
 from supertask import NoWork
 
+pytestmark = pytest.mark.slow
+
 NIGHT = 2458107.57 + np.arange(40) * 0.3 / 40
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from executors import InProcessFramework, MultiprocessFramework
 from executors.testing.blind import BlindFramework
 from executors.testing.frameworks import FrameworkContract
@@ -14,11 +16,13 @@ class TestInProcess(FrameworkContract):
         return InProcessFramework()
 
 
+@pytest.mark.slow
 class TestMultiprocess(FrameworkContract):
     def make(self, tmp_path):
         return MultiprocessFramework(2)
 
 
+@pytest.mark.slow
 class TestBlind(FrameworkContract):
     def make(self, tmp_path):
         return BlindFramework(tmp_path / "jobs")

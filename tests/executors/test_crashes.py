@@ -22,6 +22,8 @@ from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 from tests.executors.frames import RUN, make_repository, outputs, plan, ran
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SUCCEEDED, FAILED, BLOCKED, LOST = (
     QuantumStatus.SUCCEEDED, QuantumStatus.FAILED, QuantumStatus.BLOCKED, QuantumStatus.LOST,
@@ -238,7 +240,6 @@ def undisturbed(tmp_path, visits, detectors):
     return outputs(root)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_is_killed_when_the_run_ends_as_if_nothing_had_happened(tmp_path, seed):
     """Drivers and workers are killed at random; what is left is run again, by one framework or the other."""

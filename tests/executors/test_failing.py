@@ -20,6 +20,8 @@ from graphbuilder import QuantumBatcher
 from supertask.errors import ExecutionError
 from tests.executors.frames import RUN, family, outputs, plan, ran
 
+pytestmark = pytest.mark.slow
+
 SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED = (
     QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK, QuantumStatus.FAILED, QuantumStatus.BLOCKED,
     QuantumStatus.CANCELLED,
