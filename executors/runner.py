@@ -12,18 +12,20 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Self
 
 import attrs
 
 from executors.leftovers import sweep
-from executors.limits import Guard, Limits
+from executors.limits import Guard
 from executors.logs import LogCapture
 from executors.outcome import Attempt, QuantumStatus, Stage
 from executors.overheads import Overheads
 from executors.overheadstore import OverheadStore
+from executors.places import Places
 from executors.planview import PlanView
 from executors.resources import Meter
 from executors.surroundings import Surroundings
@@ -35,7 +37,7 @@ from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, NoWork, SuperTaskError
 from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.metadata import collect_metadata
+from supertask.metadata import Metadata, collect_metadata
 from supertask.overheads import declared_overhead, sharing
 from supertask.quanta import Quantum
 from supertask.supertask import SuperTask, takes_bundles
@@ -43,7 +45,6 @@ from supertask.supertask import SuperTask, takes_bundles
 __all__ = ["QuantumRunner", "failure_of"]
 
 _SHOWN = 5
-_FREE: AbstractContextManager[object] = nullcontext()
 
 
 class QuantumRunner:
@@ -91,6 +92,8 @@ class QuantumRunner:
         self._minimums: dict[int, Mapping[type[Dataset], int] | None] = {}
         self._meter = Meter()
         self._host, self._pid = socket.gethostname(), os.getpid()
+        run, place = self.run_name, datastore.location_for
+        self._find: Callable[[Dataset], str] = lambda d: place(type(d), d.dataId, run)
 
     def __enter__(self) -> Self:
         return self
@@ -138,8 +141,12 @@ class QuantumRunner:
             record, number=number, absent=absent, missing=missing, lost=lost, behind=behind, memory=memory
         )
         if not trial.over:
-            with self.working(trial) as (task, quantum, butler):
-                task.runQuantum(quantum, butler)
+            try:
+                with self.working(trial) as (task, quantum, butler):
+                    task.runQuantum(quantum, butler)
+            except BaseException:
+                if not trial.over:  # else it could not be begun, and says so
+                    raise
         return self.conclude(trial)
 
     def open(
@@ -154,7 +161,7 @@ class QuantumRunner:
         memory: int | None = None,
     ) -> Trial:
         """Make ready to run a quantum, see `run`; what cannot be run is over."""
-        trial = Trial(record, self.locations(record), number)
+        trial = Trial(record, self._find, number)
         trial.start = time.time_ns()
         try:
             task = trial.task = self._tasks.variant(record.label, record.variant)
@@ -162,7 +169,7 @@ class QuantumRunner:
             if capture is None:
                 capture = self._captures[record.label] = LogCapture(task.log)
             if number > 1:
-                sweep(self._datastore, (trial.locations[d] for d in trial.outputs()))
+                sweep(self._datastore, trial.places.values())
             quantum = record.quantum
             if absent or lost:
                 quantum = self._trimmed(trial, absent, missing or {}, lost)
@@ -175,31 +182,12 @@ class QuantumRunner:
             trial.take(error)
         return trial
 
-    @contextmanager
-    def working(
-        self, trial: Trial, stage: Stage = Stage.EXECUTE
-    ) -> Iterator[tuple[SuperTask, Quantum, LimitedButler]]:
-        """Let a task work on a quantum in the block; no error of the task's comes out of here."""
-        task, quantum, butler = trial.task, trial.quantum, trial.butler
-        assert task is not None and quantum is not None and butler is not None  # noqa: PT018, S101 - else it is over
-        record, capture, shares = trial.record, self._captures[trial.record.label], self._shares(task)
-        capture.begin(record.quantum.dataId or "")
-        self._meter.start()
-        if shares:
-            self.overheads.begin(task, record, quantum, butler)
-        try:
-            with (
-                collect_metadata() as metadata,
-                sharing(self.overheads) if shares else _FREE,
-                self._holding(trial.limits),
-                self._around(task, record, quantum, butler, trial.number),
-            ):
-                yield task, quantum, butler
-        except BaseException as error:  # noqa: BLE001 - sys.exit() and MemoryError fail their quantum alone
-            trial.take(error)
-        if shares:
-            trial.share(*self.overheads.end(), stage)
-        trial.worked(self._meter.stop(), stage, metadata.to_dict(), capture.text)
+    def working(self, trial: Trial, stage: Stage = Stage.EXECUTE) -> _Working:
+        """Let a task work on a quantum in a ``with`` block; no error of the task's comes out of it.
+
+        What hinders it from beginning comes out, and is the trial's failure, too.
+        """
+        return _Working(self, trial, stage)
 
     def conclude(self, trial: Trial) -> Attempt:
         """Return what came of a quantum, and delete what it wrote if it did not succeed."""
@@ -239,26 +227,10 @@ class QuantumRunner:
             self._sharing[id(task)] = known
         return known
 
-    def _holding(self, limits: Limits | None) -> AbstractContextManager[object]:
-        return _FREE if self._guard is None or limits is None else self._guard.holding(limits)
-
-    def _around(
-        self, task: SuperTask, record: QuantumRecord, quantum: Quantum, butler: LimitedButler, number: int
-    ) -> AbstractContextManager[object]:
-        if self._surroundings is None:
-            return _FREE
-        return self._surroundings.around(task, record, quantum, butler, number)
-
     def locations(self, record: QuantumRecord) -> dict[Dataset, str]:
         """Return where each dataset of a quantum lies, or will."""
-        locations = dict(record.locations)
-        place, run = self._datastore.location_for, self.run_name
-        for side in (record.quantum.inputs, record.quantum.outputs):
-            for dataset_type, datasets in side.items():
-                for dataset in datasets:
-                    if dataset not in locations:
-                        locations[dataset] = place(dataset_type, dataset.dataId, run)
-        return locations
+        sides = (record.quantum.inputs, record.quantum.outputs)
+        return {d: place for side in sides for d, place in Places(side, record.locations, self._find).items()}
 
     def _trimmed(
         self,
@@ -332,7 +304,7 @@ class QuantumRunner:
         """Delete what a quantum wrote that did not succeed."""
         try:
             for dataset in run.written():
-                self._datastore.remove(run.locations[dataset])
+                self._datastore.remove(run.places[dataset])
         except SuperTaskError as error:
             note = f"and what it wrote cannot be deleted: {error}"
             if run.failure is None:
@@ -347,6 +319,8 @@ class QuantumRunner:
         span = self._keep_log(trial.log) if trial.log and self._keep_log is not None else None
         records = tuple(trial.butler.records) if succeeded and trial.butler is not None else ()
         bytes_read, unread = trial.reading(self._datastore)
+        if trial.status is QuantumStatus.NO_WORK:
+            unread = ()  # of what was made it says what it was made of, and nothing was
         trial.say_limits(trial.peak_memory)
         return Attempt(
             index=record.index,
@@ -379,3 +353,64 @@ class QuantumRunner:
             uses=tuple(trial.uses),
             stages=trial.stages,
         )
+
+
+class _Working:
+    """The block in which a task works on a quantum."""
+
+    # Not a generator: this is entered for every quantum, and most have no need of most of it.
+    __slots__ = ("_entered", "_metadata", "_runner", "_shares", "_stage", "_trial")
+
+    def __init__(self, runner: QuantumRunner, trial: Trial, stage: Stage) -> None:
+        self._runner = runner
+        self._trial = trial
+        self._stage = stage
+        self._shares = False
+        self._entered: list[AbstractContextManager[object]] = []
+        self._metadata = Metadata()
+
+    def __enter__(self) -> tuple[SuperTask, Quantum, LimitedButler]:
+        runner, trial, entered = self._runner, self._trial, self._entered
+        task, quantum, butler, record = trial.task, trial.quantum, trial.butler, trial.record
+        assert task is not None and quantum is not None and butler is not None  # noqa: PT018, S101 - else it is over
+        runner._captures[record.label].begin(record.quantum.dataId or "")
+        runner._meter.start()
+        self._shares = runner._shares(task)
+        try:
+            collecting = collect_metadata()
+            self._metadata = collecting.__enter__()
+            entered.append(collecting)
+            if self._shares:
+                runner.overheads.begin(task, record, quantum, butler)
+                self._enter(sharing(runner.overheads))
+            if trial.limits is not None and runner._guard is not None:
+                self._enter(runner._guard.holding(trial.limits))
+            if runner._surroundings is not None:
+                self._enter(runner._surroundings.around(task, record, quantum, butler, trial.number))
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return task, quantum, butler
+
+    def _enter(self, context: AbstractContextManager[object]) -> None:
+        context.__enter__()
+        self._entered.append(context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        runner, trial = self._runner, self._trial
+        while self._entered:
+            context = self._entered.pop()
+            try:
+                if context.__exit__(kind, error, trace):
+                    kind = error = trace = None
+            except BaseException as raised:  # noqa: BLE001 - an alarm of a limit, say: it is the quantum's
+                kind, error, trace = type(raised), raised, raised.__traceback__
+        if error is not None:  # sys.exit() and MemoryError, too, fail their quantum alone
+            trial.take(error)
+        if self._shares:
+            trial.share(*runner.overheads.end(), self._stage)
+        text = runner._captures[trial.record.label].text
+        trial.worked(runner._meter.stop(), self._stage, self._metadata.to_dict(), text)
+        return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from executors.limits import Limits
 from executors.outcome import Failure, Making, QuantumStatus, Stage
+from executors.places import Places
 from executors.planview import PlanView
 from executors.policy import classify
 from executors.resources import Usage
@@ -34,9 +35,9 @@ _OURS = frozenset({"executors.runner", "executors.bundlerun", "supertask.bundles
 class Trial:
     """What is known of the attempt under way."""
 
-    def __init__(self, record: QuantumRecord, locations: dict[Dataset, str], number: int = 1) -> None:
+    def __init__(self, record: QuantumRecord, find: Callable[[Dataset], str], number: int = 1) -> None:
         self.record = record
-        self.locations = locations
+        self._find = find
         self.number = number
         self.task: SuperTask | None = None
         self.quantum: Quantum | None = None
@@ -59,7 +60,7 @@ class Trial:
         self.makings: list[Making] = []
         self.uses: dict[int, None] = {}
         self.stages: dict[Stage, tuple[float, float]] = {}
-        self._inputs: dict[Dataset, str] = {}
+        self._inputs: Mapping[Dataset, str] = {}
 
     def take(self, error: BaseException) -> None:
         """End with what was raised."""
@@ -90,6 +91,11 @@ class Trial:
         self.makings += [m if m.stage is stage else attrs.evolve(m, stage=stage) for m in makings]
         self.uses |= dict.fromkeys(uses)
 
+    @property
+    def places(self) -> Places:
+        """Where its outputs lie, or will."""
+        return Places(self.record.quantum.outputs, self.record.locations, self._find)
+
     def outputs(self) -> list[Dataset]:
         """Return what it is to write."""
         return [d for datasets in self.record.quantum.outputs.values() for d in datasets]
@@ -97,12 +103,12 @@ class Trial:
     def offer(self, quantum: Quantum, datastore: Datastore, plan: PlanView) -> LimitedButler:
         """Make the Butler of the attempt."""
         self.quantum = quantum
-        self._inputs = {d: self.locations[d] for datasets in quantum.inputs.values() for d in datasets}
+        self._inputs = Places(quantum.inputs, self.record.locations, self._find)
         self.butler = LimitedButler(
             datastore,
             plan.model,
             self._inputs,
-            {d: self.locations[d] for d in self.outputs()},
+            self.places,
             identities=self.record.identities if self.whole else self._identities(plan.meta.output_run),
             label=self.record.label,
         )
@@ -164,16 +170,14 @@ class Trial:
         """Return how many bytes the inputs have that were read, and identities of those that were not."""
         if self.butler is None:
             return 0, ()
-        size, unread = 0, []
-        for dataset, location in self._inputs.items():
-            if dataset in self.butler.reads:
-                try:
-                    size += os.stat(datastore.path(location)).st_size
-                except OSError:
-                    continue
-            else:
-                unread.append(self.record.identities[dataset])
-        return size, tuple(unread)
+        size, reads = 0, self.butler.reads
+        for dataset in reads:
+            try:
+                size += os.stat(datastore.path(self._inputs[dataset])).st_size
+            except OSError:
+                continue
+        identities = self.record.identities
+        return size, tuple([identities[d] for d in self._inputs if d not in reads])
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -7,7 +7,7 @@ calling context, so that threads and workers that share a task do not mix.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -113,18 +113,26 @@ def current_metadata() -> Metadata:
     return found
 
 
-@contextmanager
-def collect_metadata() -> Iterator[Metadata]:
+def collect_metadata() -> AbstractContextManager[Metadata]:
     """Collect what tasks note within the block.
 
-    Yields
-    ------
-    Metadata
-        Task name → what it noted; subtasks are nested in their parents.
+    Returns
+    -------
+    AbstractContextManager
+        Gives task name → what it noted; subtasks are nested in their parents.
     """
-    collected = Metadata()
-    token = _open.set(collected)
-    try:
-        yield collected
-    finally:
-        _open.reset(token)
+    return _Collecting()
+
+
+class _Collecting:
+    """A block of which the metadata is collected; entered once for every quantum, so not a generator."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> Metadata:
+        collected = Metadata()
+        self._token = _open.set(collected)
+        return collected
+
+    def __exit__(self, *_: object) -> None:
+        _open.reset(self._token)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -46,6 +47,7 @@ def check_run_name(name: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096, typed=True)
 def _safe(value: Key) -> str:
     text = str(value)
     if _SAFE.match(text):
@@ -143,26 +145,25 @@ class PathTemplate:
         extension : str
             Of the storage format, with its dot.
         """
-        values = {unit: _safe(value) for unit, value in dataId.items()}
-        special: dict[str, Callable[[], str]] = {
-            "run": lambda: run,
-            "type": lambda: type_name,
-            "folders": lambda: "/".join(list(values.values())[:-1]),
-            "dataId": lambda: "_".join(values.values()),
-            "ext": lambda: extension,
-        }
+        units = tuple(dataId)
+        values = [_safe(dataId[unit]) for unit in units]
         out = []
         for literal, word, width in self._parts:
             out.append(literal)
-            if not word:
-                continue
-            make = special.get(word)
-            if make is not None:
-                out.append(make())
+            if word == "run":
+                out.append(run)
+            elif word == "type":
+                out.append(type_name)
+            elif word == "folders":
+                out.append("/".join(values[:-1]))
+            elif word == "dataId":
+                out.append("_".join(values))
+            elif word == "ext":
+                out.append(extension)
             elif width and isinstance(dataId[word], int):
                 out.append(format(dataId[word], width if width.endswith("d") else f"{width}d"))
-            else:
-                out.append(values[word])
+            elif word:
+                out.append(values[units.index(word)])
         # An empty {folders} leaves two slashes, and a type without units a loose '_'.
-        path = "/".join(_cut(p) for p in "".join(out).split("/") if p)
+        path = "/".join([_cut(p) for p in "".join(out).split("/") if p])
         return path.replace(f"_{extension}", extension) if not values else path
