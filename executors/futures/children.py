@@ -1,0 +1,124 @@
+"""Warm children of an engine's worker: one for each job that it runs at once, kept for the next one.
+
+They are kept for one run alone, which may have been changed by the next, and end when nothing has come for
+them for a while: a worker that others share must not hold their overheads for good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+
+from executors.overheadstore import default_limit
+from executors.warm.child import WarmChild
+
+__all__ = ["Children", "Manner", "cores"]
+
+_IDLE = 60.0
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@attrs.frozen
+class Manner:
+    """How the jobs of one session of a run are run."""
+
+    session: str
+    """No other session has it."""
+    home: str = ""
+    """Folder to run in, where there is such a one; tasks may be found from there."""
+    python: str = ""
+    """Interpreter; the worker's own if empty."""
+    scratch: str = ""
+    """Folder on a local disk."""
+    memory: int | None = None
+    """Bytes of overheads that a child keeps; what is fair to the others on its machine if not given."""
+    late: float = 30.0
+    """Seconds to wait for inputs that a shared file system may show late."""
+
+    def to_text(self) -> str:
+        """Return it as `from_text` reads it."""
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Manner:
+        """Read what `to_text` returned."""
+        return cls(**json.loads(text))
+
+    def child(self) -> WarmChild:
+        """Make a child; it starts with its first job."""
+        return WarmChild(
+            self.python,
+            late=self.late,
+            scratch=self.scratch,
+            memory=self.memory or default_limit(cores()),
+            cwd=self.home if os.path.isdir(self.home) else None,
+        )
+
+
+class Children:
+    """Children of one process.
+
+    Parameters
+    ----------
+    idle : float, optional
+        Seconds after which one ends that has nothing to do.
+    """
+
+    def __init__(self, idle: float = _IDLE) -> None:
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Manner, WarmChild, threading.Timer]] = []
+
+    @contextmanager
+    def lent(self, manner: Manner) -> Iterator[WarmChild]:
+        """Lend a child for the block."""
+        child = self._take(manner) or manner.child()
+        try:
+            yield child
+        except BaseException:
+            child.stop()
+            raise
+        self._give_back(manner, child)
+
+    def _take(self, manner: Manner) -> WarmChild | None:
+        found, others = None, []
+        with self._lock:
+            for each in list(self._waiting):
+                if each[0] != manner:
+                    others.append(each)
+                elif found is None:
+                    found = each
+                else:
+                    continue
+                self._waiting.remove(each)
+        for _, child, timer in others:
+            timer.cancel()
+            child.stop()
+        if found is None:
+            return None
+        found[2].cancel()
+        return found[1]
+
+    def _give_back(self, manner: Manner, child: WarmChild) -> None:
+        timer = threading.Timer(self._idle, self._end, (child,))
+        timer.daemon = True
+        with self._lock:
+            self._waiting.append((manner, child, timer))
+        timer.start()
+
+    def _end(self, child: WarmChild) -> None:
+        with self._lock:
+            found = [each for each in self._waiting if each[1] is child]
+            for each in found:
+                self._waiting.remove(each)
+        if found:
+            child.stop()
