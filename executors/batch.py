@@ -110,6 +110,8 @@ class BatchFramework(ExecutionFramework):
         How many jobs are submitted at most at once.
     late : float, optional
         Seconds to wait for files that a shared file system may show late.
+    grace : float, optional
+        Seconds that what runs may take to finish once its job is asked to end.
     python : str, optional
         The interpreter on the workers; this one unless given.
     """
@@ -121,6 +123,7 @@ class BatchFramework(ExecutionFramework):
         staged: bool = False,
         slots: int = 1000,
         late: float = 30.0,
+        grace: float = 20.0,
         python: str | None = None,
     ) -> None:
         if slots < 1:
@@ -129,6 +132,7 @@ class BatchFramework(ExecutionFramework):
         self.staged = staged
         self.slots = slots
         self.late = late
+        self.grace = grace
         self.python = python or sys.executable
 
     # -- what an engine does ------------------------------------------------------------------
@@ -155,6 +159,13 @@ class BatchFramework(ExecutionFramework):
     def why_gone(self, name: str) -> tuple[str, FailureClass]:
         """Say why a job ended without saying so itself, and what that means for trying again."""
         return "its job was ended from outside", FailureClass.KILLED
+
+    def last_words(self, name: str) -> str:
+        """Return the end of what a job printed, where that is known."""
+        return ""
+
+    def forget(self, name: str) -> None:
+        """Take note that nothing more is asked about a job."""
 
     def wait(self, seconds: float) -> None:
         """Wait between two looks; an engine that hears of jobs that end may return before."""
@@ -218,7 +229,8 @@ class _Round:
             staged=framework.staged,
         )
         scratch = driver.workplace.scratch
-        self._words = ("--scratch", scratch) if scratch else ()
+        self._words: tuple[str, ...] = (f"--grace={framework.grace:g}", f"--late={framework.late:g}")
+        self._words += (f"--scratch={scratch}",) if scratch else ()
         self._greatest = max(
             (r.priority for r in self._requests(t.label for t in driver.plan.tasks)), default=0
         )
@@ -358,11 +370,14 @@ class _Round:
         driver.give_back(active.left)
         driver.sync()
         self._gatherer.clear_away(active.piece.job)
+        words = self._engine.last_words(job.name) if self._deaths >= _DEATHS else ""
+        self._engine.forget(job.name)
         if self._deaths >= _DEATHS:
             raise ExecutionError(
                 f"{self._deaths} jobs in a row ended before they ran anything, the last one {job.name}: does "
                 f"{self._engine.python} have what the plan needs where jobs run, and do they see "
-                f"{self._home}? What the engine keeps of their output may say why"
+                f"{self._home}? "
+                + (f"It said: {words}" if words else "What the engine keeps of their output may say why")
             )
 
     def _attempt_of_dead(self, name: str, begun: Begun) -> Attempt:

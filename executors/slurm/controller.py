@@ -16,6 +16,8 @@ from supertask.errors import ExecutionError
 __all__ = ["Controller", "Known", "SlurmRefusedError"]
 
 _UNREACHABLE = ("Unable to contact", "onnection refused", "ommunication", "Socket timed out", "timed out")
+_LARGEST = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
+_ASSUMED = 1000
 _ARRAY = re.compile(r"(\d+)(?:_(\d+))?")
 
 
@@ -51,6 +53,7 @@ class Controller:
 
     env: Mapping[str, str] = attrs.field(factory=dict)
     patience: float = 60.0
+    _limits: list[int] = attrs.field(factory=list, init=False, eq=False, repr=False)
 
     def submit(self, arguments: Sequence[str], script: str) -> str:
         """Submit a script; return the number of its job.
@@ -93,9 +96,54 @@ class Controller:
         try:
             said = self._run(["scontrol", "--oneliner", "show", "job", job])
         except ExecutionError:  # it is forgotten after a while
-            return {}
+            return self.accounted([job]).get(job, {})
         pairs = (word.partition("=") for word in said.split())
         return {name: value for name, equals, value in pairs if equals}
+
+    def accounted(self, jobs: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return what the accounting keeps of jobs, where the site has one: ``JobState`` and more.
+
+        Parameters
+        ----------
+        jobs : sequence of str
+            Numbers, of arrays too.
+
+        Returns
+        -------
+        dict
+            Number, ``12_3`` for one of an array → ``JobState``, ``ExitCode``, ``Elapsed`` and ``MaxRSS`` (as
+            Slurm writes these), ``NodeList``.
+        """
+        try:
+            said = self._run(
+                ["sacct", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}",
+                 "--format=JobID,State,ExitCode,Elapsed,MaxRSS,NodeList"]
+            )  # fmt: skip
+        except ExecutionError:  # there is none
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for line in said.splitlines():
+            number, state, code, elapsed, memory, nodes = line.split("|", 5)
+            job, dot, _ = number.partition(".")
+            if not dot:
+                # "CANCELLED by 1000"
+                found[job] = {"JobState": state.split()[0], "ExitCode": code, "Elapsed": elapsed,
+                              "NodeList": nodes}  # fmt: skip
+            elif memory and job in found:  # of a step: the job itself uses none
+                found[job]["MaxRSS"] = memory
+        return found
+
+    @property
+    def largest_array(self) -> int:
+        """How many jobs an array may have at most."""
+        if not self._limits:
+            try:
+                said = self._run(["scontrol", "show", "config"])
+            except SlurmRefusedError:
+                said = ""
+            match = _LARGEST.search(said)
+            self._limits.append(max(1, int(match[1])) if match is not None else _ASSUMED)
+        return self._limits[0]
 
     def _run(self, command: Sequence[str], text: str = "") -> str:
         path = shutil.which(command[0], path=self.env.get("PATH"))

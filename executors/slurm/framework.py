@@ -7,10 +7,13 @@ driver that comes later finds the jobs of one that went away, by the name of the
 
 from __future__ import annotations
 
+import math
+import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +30,7 @@ from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.policy import FailureClass
 
-__all__ = ["SlurmFramework"]
+__all__ = ["SlurmFramework", "ranges", "reason_of", "state_of", "submitted_in"]
 
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED", "SPECIAL_EXIT"}
 _RUNNING = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING"}
@@ -39,8 +42,13 @@ _WHY = {
     "BOOT_FAIL": ("the node of its job failed", FailureClass.TRANSIENT),
     "PREEMPTED": ("its job was preempted", FailureClass.TRANSIENT),
 }
-_HELD = {"launch failed requeued held", "job requeued in held state"}
+_HELD = {"launch failed requeued held", "job requeued in held state", "DependencyNeverSatisfied"}
 _FOLDER = ".slurm"
+_LOOK = 0.1
+"""Seconds between two looks at least."""
+_PATIENCE = 4.0
+"""The same, as a multiple of what a look takes."""
+_SHOWN = 500
 
 
 @attrs.frozen
@@ -66,6 +74,8 @@ class SlurmFramework(BatchFramework):
         How many jobs are submitted at most at once.
     late : float, optional
         Seconds to wait for files that a shared file system may show late.
+    grace : float, optional
+        Seconds that what runs may take to finish once its job is asked to end.
     python : str, optional
         The interpreter on the nodes; this one unless given.
     controller : Controller, optional
@@ -80,14 +90,21 @@ class SlurmFramework(BatchFramework):
         staged: bool = False,
         slots: int = 1000,
         late: float = 30.0,
+        grace: float = 20.0,
         python: str | None = None,
         controller: Controller | None = None,
     ) -> None:
-        super().__init__(jobs, staged=staged, slots=slots, late=late, python=python)
+        super().__init__(jobs, staged=staged, slots=slots, late=late, grace=grace, python=python)
         self.site = site or SlurmSite()
         self.controller = controller or Controller()
         self._places: dict[str, _Place] = {}
         self._known: dict[_Place, Known] = {}
+        self._place = Path(_FOLDER)
+        self._watched: set[str] = set()
+        self._since: dict[str, float] = {}
+        """Array → when it was submitted."""
+        self._looked = -math.inf
+        self._due = -math.inf
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Self:
@@ -102,10 +119,11 @@ class SlurmFramework(BatchFramework):
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
+        self._place = (self.jobs or driver.folder.path / "jobs") / _FOLDER
         super().walk(driver)
         if not driver.tally.failures():
             # Lists of arrays and what jobs printed: of use only where something went wrong.
-            shutil.rmtree((self.jobs or driver.folder.path / "jobs") / _FOLDER, ignore_errors=True)
+            shutil.rmtree(self._place, ignore_errors=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit jobs, those of equal requests as one array.
@@ -118,84 +136,168 @@ class SlurmFramework(BatchFramework):
         alike: dict[tuple[str, ...], list[Job]] = {}
         for job in jobs:
             alike.setdefault(tuple(self.site.asked(job)), []).append(job)
+        most = self.controller.largest_array
         for asked, members in alike.items():
-            self._submit(members, asked)
+            for first in range(0, len(members), most):
+                self.submit_jobs(dict(enumerate(members[first : first + most])), asked)
 
-    def _submit(self, jobs: Sequence[Job], asked: Sequence[str]) -> None:
-        array = f"supertask-{secrets.token_hex(6)}"
-        place = jobs[0].folder.parent / _FOLDER
-        place.mkdir(parents=True, exist_ok=True)
-        listed = place / f"{array}.txt"
-        write_whole(listed, "".join(f"{job.folder}\n" for job in jobs).encode())
-        (place / array).mkdir()
+    def submit_jobs(self, jobs: Mapping[int, Job], options: Sequence[str]) -> str:
+        """Submit jobs by their indices in an array; return its number."""
+        array = self.new_array()
+        self._place.mkdir(parents=True, exist_ok=True)
+        listed = "".join(f"{i} {job.folder}\n" for i, job in jobs.items())
+        write_whole(self._place / f"{array}.txt", listed.encode())
+        command = self._command(next(iter(jobs.values())), array)
+        number = self.submit_array(array, jobs, command, ["--requeue", *options])
+        self._places |= {job.name: _Place(array, i) for i, job in jobs.items()}
+        return number
+
+    def new_array(self) -> str:
+        """Return a name that no other array has."""
+        return f"supertask-{secrets.token_hex(6)}"
+
+    def submit_array(
+        self,
+        array: str,
+        indices: Collection[int],
+        command: str,
+        options: Sequence[str],
+    ) -> str:
+        """Submit one line of shell as the jobs of an array; return its number.
+
+        Raises
+        ------
+        ExecutionError
+            Slurm is not there, or refuses them.
+        """
+        (self._place / array).mkdir(parents=True, exist_ok=True)
         throttle = f"%{self.site.throttle}" if self.site.throttle else ""
-        self.controller.submit(
+        self._since[array] = math.inf
+        number = self.controller.submit(
             [
                 f"--job-name={array}",
-                f"--array=0-{len(jobs) - 1}{throttle}",
-                *asked,
-                f"--output={place / array}/%a.log",
-                f"--chdir={place}",
-                "--requeue",
+                f"--array={ranges(indices)}{throttle}",
+                f"--output={self._place / array}/%a.log",
+                f"--chdir={os.getcwd()}",
                 "--open-mode=append",
+                *options,
                 *self.site.arguments(),
             ],
-            self._script(jobs[0], listed),
+            "\n".join(["#!/bin/sh", *self.site.setup, command, ""]),
         )
-        self._places |= {job.name: _Place(array, i) for i, job in enumerate(jobs)}
+        self._since[array] = time.monotonic()
+        return number
 
-    def _script(self, job: Job, listed: Path) -> str:
+    def _command(self, job: Job, array: str) -> str:
+        listed = shlex.quote(str(self._place / f"{array}.txt"))
         # Commands differ in the folder alone.
         words = ['"$folder"' if word == str(job.folder) else shlex.quote(word) for word in job.command]
-        return "\n".join(
-            [
-                "#!/bin/sh",
-                *self.site.setup,
-                f'folder=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(listed))})',
-                f"exec {' '.join(words)}",
-                "",
-            ]
-        )
+        return f'folder=$(sed -n "s/^$SLURM_ARRAY_TASK_ID //p" {listed})\nexec {" ".join(words)}'
+
+    # -- what Slurm knows ---------------------------------------------------------------------
 
     def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
         """Say where jobs stand, from Slurm's own list of them."""
-        places = {name: self._places[name] for name in names if name in self._places}
-        self._known = {
-            _Place(k.name, k.index): k for k in self.controller.known({p.array for p in places.values()})
-        }
-        return {name: _state(self._known.get(place)) for name, place in places.items()}
+        self._watched = {self._places[name].array for name in names if name in self._places}
+        self._look()
+        return {name: self._state_at(self._places[name]) for name in names if name in self._places}
+
+    def _state_at(self, place: _Place) -> JobState:
+        known = self._known.get(place)
+        if known is None and self._since.get(place.array, -math.inf) > self._looked:
+            return JobState.WAITING  # submitted since
+        return state_of(known)
+
+    def _look(self, *, now: bool = False) -> None:
+        """Ask Slurm for its list, unless that was done lately: with many jobs it is long."""
+        begin = time.monotonic()
+        if not now and begin < self._due:
+            return
+        arrays = self._watched | self.watched()
+        self._known = {_Place(k.name, k.index): k for k in self.controller.known(sorted(arrays))}
+        self._looked = begin
+        self._due = time.monotonic() + max(_LOOK, _PATIENCE * (time.monotonic() - begin))
+
+    def watched(self) -> set[str]:
+        """Return arrays that are looked at besides those of bundles."""
+        return set()
+
+    def known_as(self, array: str, index: int) -> Known | None:
+        """Return what Slurm said of one job of an array when it was looked last."""
+        known = self._known.get(_Place(array, index))
+        if known is None and self._since.get(array, -math.inf) > self._looked:
+            return Known(array, index, "", "PENDING")
+        return known
 
     def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
         """End jobs: a waiting one never begins."""
-        self.states(names)
-        ids = [
-            known.id
-            for name in names
-            if (known := self._known.get(self._places.get(name, _Place("", 0)))) is not None
-            and _state(known) is not JobState.GONE
-        ]
+        places = [self._places[name] for name in names if name in self._places]
+        if not places:
+            return
+        self._watched |= {place.array for place in places}
+        self._look(now=True)
+        found = [known for place in places if (known := self._known.get(place)) is not None]
+        ids = [known.id for known in found if state_of(known) is not JobState.GONE]
         if ids:
             self.controller.cancel(ids, at_once=at_once)
+            self._due = 0.0
 
     def why_gone(self, name: str) -> tuple[str, FailureClass]:
         """Say what Slurm knows of a job's end."""
-        known = self._known.get(self._places.get(name, _Place("", 0)))
-        said = self.controller.why(known.id) if known is not None else {}
-        state = said.get("JobState", known.state if known is not None else "")
-        why, kind = _WHY.get(state, ("its job was ended from outside", FailureClass.KILLED))
-        return (f"{why} (Slurm's {state}, job {known.id})" if known is not None and state else why), kind
+        return reason_of(self.controller, self._known.get(self._places.get(name, _Place("", 0))))
+
+    def printed(self, array: str, index: int) -> str:
+        """Return the end of what a job printed, in one line."""
+        try:
+            data = (self._place / array / f"{index}.log").read_bytes()
+        except OSError:
+            return ""
+        return " ".join(data[-_SHOWN:].decode(errors="replace").split())
+
+    def last_words(self, name: str) -> str:
+        """Return the end of what a job printed."""
+        place = self._places.get(name)
+        return "" if place is None else self.printed(place.array, place.index)
 
     def _find(self, home: Path) -> None:
         """Find the jobs that an earlier driver submitted, in the folder of the jobs."""
-        for listed in sorted((home / _FOLDER).glob("supertask-*.txt")):
-            for i, line in enumerate(listed.read_text(encoding="utf-8").splitlines()):
-                self._places.setdefault(Path(line).name, _Place(listed.stem, i))
+        self._place = home / _FOLDER
+        self._places |= {Path(folder).name: _Place(array, i) for array, i, folder in submitted_in(home)}
 
 
-def _state(known: Known | None) -> JobState:
+def submitted_in(home: Path) -> Iterator[tuple[str, int, str]]:
+    """Give what was submitted for the jobs in a folder: array, index in it, folder of the job."""
+    for listed in sorted((home / _FOLDER).glob("supertask-*.txt")):
+        for line in listed.read_text(encoding="utf-8").splitlines():
+            index, _, folder = line.partition(" ")
+            yield listed.stem, int(index), folder
+
+
+def ranges(indices: Collection[int]) -> str:
+    """Return indices as ``--array`` takes them, such as ``0-3,7``."""
+    found: list[list[int]] = []
+    for i in sorted(indices):
+        if found and found[-1][1] == i - 1:
+            found[-1][1] = i
+        else:
+            found.append([i, i])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def state_of(known: Known | None) -> JobState:
+    """Return where a job stands, from what Slurm knows of it."""
     if known is None:
         return JobState.GONE
     if known.state in _WAITING:
-        # One that could not be launched waits for an administrator; what it was to do goes into another.
+        # One that could not be launched waits for an administrator, and one whose dependency failed for ever;
+        # what it was to do goes into another.
         return JobState.GONE if known.reason in _HELD else JobState.WAITING
     return JobState.RUNNING if known.state in _RUNNING else JobState.GONE
+
+
+def reason_of(controller: Controller, known: Known | None) -> tuple[str, FailureClass]:
+    """Return why a job ended that did not say so itself, and what that means for trying again."""
+    said = controller.why(known.id) if known is not None else {}
+    state = said.get("JobState", known.state if known is not None else "")
+    why, kind = _WHY.get(state, ("its job was ended from outside", FailureClass.KILLED))
+    return (f"{why} (Slurm's {state}, job {known.id})" if known is not None and state else why), kind

@@ -31,6 +31,9 @@ class SlurmSite(Config):
     throttle: int = field(
         0, doc="Jobs of one array that may run at once; 0 for as many as the site lets.", min=0
     )
+    workers: int = field(1, doc="Warm workers of a pilot, each with these CPUs and this memory.", min=1)
+    pilot_minutes: int = field(240, doc="Time limit of a pilot.", min=1)
+    pilot_idle: float = field(120.0, doc="Seconds without work after which a pilot ends by itself.", min=0)
     setup: list[str] = field(
         [],
         doc="Lines of shell before the job, such as module load …: the site's own, run as they are.",
@@ -66,6 +69,17 @@ class SlurmSite(Config):
         # Whoever is not an administrator can lower priorities, and no more.
         nice = [f"--nice={-job.precedence}"] if job.precedence else []
         return [f"--mem={megabytes}M", f"--time={minutes}", f"--cpus-per-task={cores}", *nice]
+
+    def asked_by_pilot(self) -> list[str]:
+        """Return the options of sbatch that say what a pilot may use."""
+        megabytes, cores = self.memory * self.workers, self.cpus * self.workers
+        return [f"--mem={megabytes}M", f"--time={self.pilot_minutes}", f"--cpus-per-task={cores}"]
+
+    def fits_a_pilot(self, job: Job) -> bool:
+        """Tell whether a job needs no more than a pilot has for each of its workers."""
+        megabytes, minutes = self.request(job.memory, job.seconds)
+        short = job.seconds is None or minutes <= self.pilot_minutes
+        return short and megabytes <= self.memory and job.cores <= self.cpus
 
     def arguments(self) -> list[str]:
         """Return options of sbatch."""

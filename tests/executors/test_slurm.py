@@ -17,6 +17,7 @@ from executors import InProcessFramework, MultiprocessFramework, status
 from executors.batch import Job, JobState
 from executors.slurm.controller import Controller, Known, SlurmRefusedError
 from executors.slurm.framework import SlurmFramework
+from executors.slurm.pilots import SlurmPilotFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
 from executors.testing.frameworks import FrameworkContract
@@ -63,7 +64,14 @@ class TestContract(FrameworkContract):
             monkeypatch.setenv(name, value)
 
     def make(self, tmp_path: Path) -> SlurmFramework:
-        return SlurmFramework(late=5.0)
+        return SlurmFramework(late=5.0, grace=3.0)
+
+
+class TestPilotContract(TestContract):
+    """The same, in pilot mode."""
+
+    def make(self, tmp_path: Path) -> SlurmFramework:
+        return SlurmPilotFramework(pilots=2, late=5.0, grace=3.0)
 
 
 class TestSlurm:
