@@ -1,0 +1,268 @@
+"""CondorFramework: bundles as jobs of HTCondor, submitted in clusters.
+
+What is ready is submitted at once, one cluster for each request of memory and time. How its jobs stand is
+read in the log that HTCondor writes of them, beside the folders of the jobs; the queue itself is asked now
+and then alone, for a log that has gone astray must not make a run wait for ever. Which job of a cluster
+runs which bundle stands in a file that is written before it is submitted; so a driver that comes later finds
+the jobs of one that went away.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from executors.batch import BatchFramework, Job, JobState
+from executors.condor.joblog import JobLog
+from executors.condor.queue import CondorRefusedError, Queue
+from executors.condor.site import CondorSite
+from executors.condor.standing import Standing
+from executors.condor.submitting import ARRAY, describe, refuse_odd, write_script
+from executors.driver import Driver
+from executors.engines import EngineOptions
+from executors.jobs.folder import write_whole
+from executors.jobs.settling import folder_for
+from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import AbstractButler
+from supertask.policy import FailureClass
+
+__all__ = ["CondorFramework"]
+
+_FOLDER = ".condor"
+_CHECK = 30.0
+"""Seconds between two questions to the queue whether what the log says is so."""
+
+
+@attrs.define(eq=False)
+class _Array:
+    """Jobs that were submitted together."""
+
+    name: str
+    jobs: list[str]
+    log: JobLog
+    cluster: int = 0
+    """Its number, 0 until that is known."""
+
+    def ids(self, standings: Mapping[str, Standing]) -> dict[str, str]:
+        """Return which jobs are not known to be gone: id → name."""
+        return {
+            f"{self.cluster}.{i}": name
+            for i, name in enumerate(self.jobs)
+            if standings[name].state is not JobState.GONE or standings[name].held
+        }
+
+
+class CondorFramework(BatchFramework):
+    """Runs bundles as jobs of HTCondor.
+
+    Parameters
+    ----------
+    jobs : path, optional
+        Folder for the folders of jobs, which machines see unless the site lets HTCondor carry them; in the
+        repository unless given.
+    site : CondorSite, optional
+        What is said with each job.
+    staged : bool, optional
+        Whether machines cannot see the repository. Where HTCondor carries folders, they are taken not to.
+    slots : int, optional
+        How many jobs are submitted at most at once.
+    late : float, optional
+        Seconds to wait for files that a shared file system may show late.
+    python : str, optional
+        The interpreter on the machines; what the site says, or this one, unless given.
+    queue : Queue, optional
+        How to reach HTCondor, where it is not as everywhere.
+    check : float, optional
+        Seconds between two questions to the queue, beside what is read in its log.
+    """
+
+    def __init__(
+        self,
+        jobs: str | Path | None = None,
+        *,
+        site: CondorSite | None = None,
+        staged: bool = False,
+        slots: int = 1000,
+        late: float = 30.0,
+        python: str | None = None,
+        queue: Queue | None = None,
+        check: float = _CHECK,
+    ) -> None:
+        self.site = site or CondorSite()
+        super().__init__(
+            jobs,
+            staged=staged or self.site.transfer,
+            slots=slots,
+            late=late,
+            python=python or self.site.python or None,
+        )
+        self.queue = queue or Queue()
+        self.check = check
+        self._arrays: dict[str, _Array] = {}
+        self._standings: dict[str, Standing] = {}
+        self._checked = time.monotonic()
+        self._machines: list[tuple[int, int]] | None = None
+
+    @classmethod
+    def from_options(cls, options: EngineOptions) -> Self:
+        """Make one as a command line says it."""
+        site = options.site_as(CondorSite)
+        return cls(options.jobs, site=site, staged=options.staged, slots=options.slots)
+
+    def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
+        """Take what jobs of an earlier driver made, and end those that have not ended."""
+        self._find(self.jobs or folder_for(plan, butler))
+        super().prepare(plan, butler)
+
+    def walk(self, driver: Driver) -> None:
+        """Run all that the driver hands out."""
+        super().walk(driver)
+        if not driver.tally.failures():
+            # Lists, logs and what jobs printed: of use only where something went wrong.
+            shutil.rmtree((self.jobs or driver.folder.path / "jobs") / _FOLDER, ignore_errors=True)
+
+    # -- submitting ---------------------------------------------------------------------------
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit jobs, those of equal requests as one cluster.
+
+        Raises
+        ------
+        ExecutionError
+            HTCondor is not there, or refuses them, or no machine of its can run them.
+        """
+        alike: dict[tuple[str, ...], list[Job]] = {}
+        for job in jobs:
+            alike.setdefault(tuple(self.site.asked(job)), []).append(job)
+        for asked, members in alike.items():
+            self._refuse_too_great(self.site.cores(members[0]), self.site.megabytes(members[0].memory))
+            self._submit(members, asked)
+
+    def _refuse_too_great(self, cpus: int, megabytes: int) -> None:
+        """Refuse what no machine can run: HTCondor would let it wait for ever."""
+        if self.site.elastic:
+            return
+        if self._machines is None:
+            self._machines = self.queue.machines()
+        greatest = max((m for m, c in self._machines if c >= cpus), default=0)
+        if self._machines and megabytes > greatest:
+            raise CondorRefusedError(
+                f"no machine of the pool can run a job of {cpus} CPUs and {megabytes} MB: the greatest with "
+                f"so many CPUs has {greatest} MB. Ask for less (memory, cpus in the site's file), or say "
+                "'elastic: true' there if machines come as they are asked for"
+            )
+
+    def _submit(self, jobs: Sequence[Job], asked: Sequence[str]) -> None:
+        name = f"supertask-{secrets.token_hex(6)}"
+        home = jobs[0].folder.parent
+        place = home / _FOLDER
+        refuse_odd([home])
+        place.mkdir(parents=True, exist_ok=True)
+        listed, script = place / f"{name}.txt", place / f"{name}.sh"
+        write_whole(listed, "".join(f"{job.folder.name}\n" for job in jobs).encode())
+        write_script(script, jobs[0], self.site)
+        (place / name).mkdir()
+        log = place / f"{name}.log"
+        lines = describe(
+            self.site,
+            script,
+            folder=f"{home}/$(folder)",
+            home=home,
+            log=log,
+            printed=f"{place}/{name}/$(Process)",
+            asked=asked,
+            more={ARRAY: f'"{name}"', "JobBatchName": '"supertask"'},
+        )
+        description = place / f"{name}.sub"
+        write_whole(description, "\n".join([*lines, f"queue folder from {listed}", ""]).encode())
+        array = _Array(name, [job.name for job in jobs], JobLog(log))
+        array.cluster = self.queue.submit(description)
+        self._add(array)
+
+    def _add(self, array: _Array) -> None:
+        self._arrays[array.name] = array
+        for i, name in enumerate(array.jobs):
+            known = f"{array.cluster}.{i}" if array.cluster else ""
+            self._standings[name] = Standing(id=known)
+
+    # -- how they stand -----------------------------------------------------------------------
+
+    def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
+        """Say where jobs stand, from the log that HTCondor writes of them."""
+        wanted = set(names)
+        for array in list(self._arrays.values()):
+            self._read(array)
+            if not wanted.intersection(array.jobs):
+                del self._arrays[array.name]
+        if time.monotonic() - self._checked > self.check:
+            self._look_again()
+        held = [s for n in names if (s := self._standings.get(n)) is not None and s.held]
+        if held:
+            # They would wait for an administrator; what they were to do goes into others.
+            self.queue.remove([s.id for s in held])
+            for standing in held:
+                standing.held = False
+        return {n: self._standings[n].state for n in names if n in self._standings}
+
+    def _read(self, array: _Array) -> None:
+        for event in array.log.read():
+            array.cluster = event.cluster
+            if event.process < len(array.jobs):
+                self._standings[array.jobs[event.process]].take(event)
+
+    def _look_again(self) -> None:
+        """Ask the queue which jobs it still has."""
+        self._checked = time.monotonic()
+        for array in self._arrays.values():
+            ids = array.ids(self._standings)
+            if not ids:
+                continue
+            there = self.queue.standing(f'{ARRAY} == "{array.name}"')
+            self._read(array)  # what ended while it was asked
+            for known, name in ids.items():
+                if known not in there:
+                    self._standings[name].lost()
+
+    def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
+        """End jobs: a waiting one never begins."""
+        alive = [n for n, state in self.states(names).items() if state is not JobState.GONE]
+        ids = [known for n in alive if (known := self._standings[n].id)]
+        if ids:
+            self.queue.remove(ids, at_once=at_once)
+
+    def why_gone(self, name: str) -> tuple[str, FailureClass]:
+        """Say what HTCondor knows of a job's end."""
+        standing = self._standings.get(name)
+        if standing is None or not standing.ours:
+            return super().why_gone(name)
+        return f"{standing.ours} (HTCondor's job {standing.id}: {standing.why})", standing.kind
+
+    def _find(self, home: Path) -> None:
+        """Find the jobs that an earlier driver submitted, in the folder of the jobs."""
+        found = []
+        for listed in sorted((home / _FOLDER).glob("supertask-*.txt")):
+            names = listed.read_text(encoding="utf-8").split("\n")[:-1]
+            array = _Array(listed.stem, names, JobLog(listed.with_suffix(".log")))
+            self._add(array)
+            self._read(array)
+            found.append(array)
+        if any(array.ids(self._standings) for array in found):
+            self._ask_for(found)
+
+    def _ask_for(self, arrays: Sequence[_Array]) -> None:
+        """Learn which of these jobs the queue has: not those that an earlier driver did not get submitted."""
+        there: dict[str, int] = {}
+        for array in arrays:
+            there |= self.queue.standing(f'{ARRAY} == "{array.name}"')
+        for array in arrays:
+            for i, name in enumerate(array.jobs):
+                standing = self._standings[name]
+                standing.id = standing.id or f"{array.cluster}.{i}"
+                if standing.state is not JobState.GONE and standing.id not in there:
+                    standing.lost()

@@ -1,0 +1,141 @@
+"""HTCondor's queue as its command line shows it: that is there wherever jobs are submitted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from supertask.errors import ExecutionError
+
+__all__ = ["CondorRefusedError", "Queue"]
+
+_UNREACHABLE = (
+    "Failed to connect", "Can't find address", "communication error", "Failed to fetch ads",
+    "unable to connect", "Can't connect", "Unable to connect", "Failed to end classad message", "timed out",
+)  # fmt: skip
+_CLUSTER = re.compile(r"(\d+)\.\d+ - (\d+)\.\d+")
+_SUBMITTED_DAG = re.compile(r"submitted to cluster (\d+)")
+_MOST = 500
+"""Jobs named on one command line."""
+
+
+class CondorRefusedError(ExecutionError):
+    """HTCondor is there and does not want it: a quota, a request that no machine can meet, an odd command."""
+
+
+@attrs.frozen
+class Queue:
+    """Asks and tells the queue of this host.
+
+    Parameters
+    ----------
+    env : Mapping, optional
+        Further environment variables, such as ``CONDOR_CONFIG``.
+    patience : float, optional
+        Seconds to wait for a queue that does not answer.
+    """
+
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    patience: float = 60.0
+
+    def submit(self, description: Path) -> int:
+        """Submit the jobs of a file; return the number of their cluster.
+
+        Raises
+        ------
+        CondorRefusedError
+            HTCondor does not take it; says why.
+        ExecutionError
+            It is not installed here, or cannot be reached.
+        """
+        said = self._run(["condor_submit", "-terse", str(description)])
+        found = _CLUSTER.search(said)
+        if found is None:
+            raise CondorRefusedError(f"HTCondor took no job of {description}: {' '.join(said.split())}")
+        return int(found[1])
+
+    def submit_dag(self, file: Path, *words: str) -> int:
+        """Submit a DAG; return the number of the cluster of its DAGMan.
+
+        Raises
+        ------
+        CondorRefusedError
+            HTCondor does not take it; says why.
+        ExecutionError
+            It is not installed here, or cannot be reached.
+        """
+        said = self._run(["condor_submit_dag", *words, str(file)])
+        found = _SUBMITTED_DAG.search(said)
+        if found is None:
+            raise CondorRefusedError(f"HTCondor did not take {file}: {' '.join(said.split())}")
+        return int(found[1])
+
+    def standing(self, constraint: str) -> dict[str, int]:
+        """Return which jobs are in the queue: id, ``cluster.process`` → HTCondor's number of their state."""
+        said = self._run(["condor_q", "-allusers", "-constraint", constraint, "-af:j", "JobStatus"])
+        pairs = (line.split() for line in said.splitlines())
+        return {words[0]: int(words[1]) for words in pairs if len(words) == 2 and words[1].isdigit()}
+
+    def remove(self, ids: Sequence[str], *, at_once: bool = False) -> None:
+        """Take jobs out of the queue; those that are not in it are passed over."""
+        for begin in range(0, len(ids), _MOST):
+            some = ids[begin : begin + _MOST]
+            if at_once:
+                self._run(["condor_vacate_job", "-fast", *some], passing=True)
+            self._run(["condor_rm", *some], passing=True)
+
+    def machines(self) -> list[tuple[int, int]]:
+        """Return megabytes and CPUs of each machine that is there now."""
+        said = self._run(
+            ["condor_status", "-startd", "-af", "TotalSlotMemory", "TotalSlotCpus"], passing=True
+        )
+        slots = [line.split() for line in said.splitlines()]
+        return [(int(s[0]), int(s[1])) for s in slots if len(s) == 2 and s[0].isdigit() and s[1].isdigit()]
+
+    def _run(self, command: Sequence[str], *, passing: bool = False) -> str:
+        path = shutil.which(command[0], path=self.env.get("PATH"))
+        if path is None:
+            raise ExecutionError(
+                f"{command[0]} was not found: HTCondor is not installed on this host; run the plan where "
+                "jobs are submitted (an access point), or in this process or a pool"
+            )
+        until, pause = time.monotonic() + self.patience, 0.1
+        while True:
+            try:
+                done = subprocess.run(
+                    [path, *command[1:]],
+                    env={**os.environ, **self.env},
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=max(self.patience, 1.0),
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise self._silent(f"no answer to {command[0]} within {self.patience:g} s") from None
+            if not done.returncode:
+                return done.stdout
+            said = " ".join(f"{done.stderr} {done.stdout}".split()) or f"exit code {done.returncode}"
+            if not any(word in said for word in _UNREACHABLE):
+                if passing:
+                    return done.stdout
+                raise CondorRefusedError(f"HTCondor refuses: {said}")
+            # A queue that is started anew is away for seconds.
+            if time.monotonic() + pause > until:
+                raise self._silent(said)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _silent(self, why: str) -> ExecutionError:
+        return ExecutionError(
+            f"HTCondor's queue cannot be reached: {why}; its jobs go on, and so does the run with the same "
+            "command later"
+        )
