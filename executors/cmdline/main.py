@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "identity": ("identity", "Tell in what two identities part."),
     "batch": ("batch", "Merge quanta of a plan into bundles that run together."),
     "bundles": ("bundles", "Show bundles: what they hold, and how they stand."),
+    "simulate": ("simulate", "Say what a plan would take somewhere, without running it."),
     "run": ("run", "Run a plan, or what is left of it."),
     "pack": ("pack", "Pack bundles of a plan that may run now, to be run by hand or by a batch system."),
     "run-bundle": ("run_bundle", "Run one bundle of a plan, as a job of a batch system does."),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from graphbuilder.sizing import Measured
     from supertask.butler.port import AbstractButler
 
-__all__ = ["finished_of", "measured_by", "measured_of"]
+__all__ = ["failing_in", "finished_of", "measured_by", "measured_of"]
 
 _RUNS = 5
 _MOST = 20_000
@@ -120,6 +120,28 @@ def _some(said: Replay) -> list[int]:
         own = done[(done >= first) & (done < first + count)]
         chosen += own[np.linspace(0, len(own) - 1, min(len(own), _MOST)).astype(np.int64)].tolist()
     return chosen
+
+
+def failing_in(root: str | Path, run: str) -> dict[str, float]:
+    """Return of each task of a run which share of its attempts did not end well.
+
+    Raises
+    ------
+    ExecutionError
+        Its journal cannot be read.
+    """
+    said = replay(RunFolder(str(root), run))
+    if not said.headers:
+        return {}
+    well = np.isin(said.statuses, [s.code for s in QuantumStatus if s.finished])
+    rates = {}
+    for label, first, count in said.headers[-1].tasks:
+        # The number of the last attempt is how many there were; it may be known only by its end.
+        own = well[first : first + count]
+        attempts = int(np.maximum(said.numbers[first : first + count], own).sum())
+        if attempts:
+            rates[label] = 1.0 - int(own.sum()) / attempts
+    return rates
 
 
 def finished_of(dag: ScienceDag, root: str | Path) -> npt.NDArray[np.bool_]:
