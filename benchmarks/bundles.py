@@ -3,6 +3,9 @@
 Batching is measured on a plan in columns, three steps of a million quanta in all: overheads differ by variant
 and by a parameter, weights by inputs, and the steps wait for each other in chains.
 
+Keys are measured by themselves, too, on a step whose quanta have seven parameters, a guess of their own among
+these: where one or four of them are overhead, where nothing is declared, and where one is meta.
+
 What sharing is worth is measured on two workers with a step that waits 10 ms for each star, and 1 s for a
 model: time over what is ideal (all fits shared by two, and one model each), and over loading the model for
 every star (measured on a few of them). It is scaled down unless ``--size`` is a million. The ideal takes no
@@ -27,7 +30,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.peers.luigi import batched_us_per_task
 
-__all__ = ["SIZES", "batching", "decide", "figures", "share"]
+__all__ = ["SIZES", "batching", "decide", "figures", "keys", "share"]
 
 SIZES = (100_000, 1_000_000)
 KEYS = 16
@@ -130,6 +133,48 @@ def batching(size: int) -> dict[str, float]:
     return found
 
 
+def keys(size: int) -> dict[str, float]:
+    """Find keys of quanta that have many parameters, each its own; return CPU seconds of each way."""
+    import attrs
+
+    from graphbuilder.batching.keys import overhead_keys
+    from supertask.overheads import OverheadNames
+
+    dag = plan_of(size, 1)
+    noise = np.random.default_rng(1)
+    guesses = noise.normal(5000.0, 300.0, (size, 3)).round(3).tolist()
+    columns = zip(guesses, noise.integers(0, KEYS, size).tolist(), noise.random(size).tolist(), strict=True)
+    texts = [
+        json.dumps(
+            {
+                "class": "bench:Fit",
+                "values": {
+                    "initial_guess": guess, "grid": f"/models/main/grid-{k:04d}.npz", "order": k % 3,
+                    "minimum_snr": snr, "scale": 1.5, "threads": k, "flags": None,
+                },
+            }
+        )
+        for guess, k, snr in columns
+    ]  # fmt: skip
+    table = _with_parameters(dag, texts)
+    ways = {
+        "declared": OverheadNames((), ("grid",), (), True, ("threads",)),
+        "declared_several": OverheadNames((), ("grid", "order", "scale", "flags"), (), True, ("threads",)),
+        "everything": OverheadNames(),
+        "but_meta": OverheadNames(meta=("threads",)),
+    }
+    found: dict[str, float] = {"quanta": dag.n_quanta}
+    for name, names in ways.items():
+        dag.tasks = (attrs.evolve(dag.tasks[0], overhead=names, variants=dag.tasks[0].variants[:1]),)
+        dag.quantum_tables = (table,)
+        begin = time.process_time()
+        codes = overhead_keys(dag)
+        found[name] = time.process_time() - begin
+        assert name != "declared" or int(codes.max()) < KEYS
+        assert name != "everything" or int(codes.max()) == size - 1
+    return found
+
+
 def decide(tasks: int, groups: int, most: int) -> float:
     """Group quanta, hand bundles out and take them back; return CPU seconds."""
     from executors.outcome import QuantumStatus
@@ -193,6 +238,10 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     ):
         cpu = statistics.median(r[name] for r in rounds)
         yield harness.Figure(f"bundles.{name}_us_per_quantum", quanta, cpu / quanta * 1e6, "us", limit)
+    rounds = [harness.fresh(keys, size).value for _ in range(repeat)]
+    for name in ("declared", "declared_several", "everything", "but_meta"):
+        cpu = statistics.median(r[name] for r in rounds)
+        yield harness.Figure(f"bundles.key_{name}_us_per_quantum", size, cpu / size * 1e6, "us", 1.0)
     whole = size >= 1_000_000
     stars, loading, fitting = (5000, 1.0, 0.01) if whole else (500, 0.4, 0.01)
     together = harness.fresh(share, stars, False, loading, fitting, WORKERS).value["wall"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbuilder.batching.texts import Texts
 from graphbuilder.dag.columns import StringColumn
 from supertask.repograph.columns import Edges, expand, group
 
@@ -15,8 +16,6 @@ __all__ = ["Codes", "combined", "edge_codes", "ranked", "text_codes"]
 
 Codes = npt.NDArray[np.int64]
 """Shape (n,): 0, 1, 2, … equal where the things are equal."""
-
-_WORD = 8
 
 
 def ranked(values: npt.NDArray[Any]) -> Codes:
@@ -54,30 +53,9 @@ def combined(columns: Sequence[npt.NDArray[Any]], n: int) -> Codes:
 
 
 def text_codes(strings: StringColumn) -> Codes:
-    """Return numbers of the distinct texts of a column, by comparing eight bytes at a time."""
-    ends = np.asarray(strings.ends, np.int64)
-    n = len(ends)
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if n else ends
-    # A number may be read at any byte; the last text needs room behind it.
-    heap = np.concatenate([np.asarray(strings.heap), np.zeros(_WORD, np.uint8)])
-    words = np.ndarray((len(heap) - _WORD + 1,), "<u8", heap.data, strides=(1,))
-    codes = np.zeros(n, np.int64)
-    first = 0
-    groups = group(ends - starts)
-    for k, length in enumerate(groups.keys.tolist()):
-        rows = slice(groups.indptr[k], groups.indptr[k + 1])
-        members = np.arange(n)[rows] if groups.rows is None else groups.rows[rows]
-        at = starts[members]
-        # The last word may overlap the one before; of a short text, what is behind it is cut off.
-        offsets = [
-            *range(0, max(length - _WORD, 0) + 1, _WORD),
-            *([length - _WORD] if length > _WORD else []),
-        ]
-        mask = np.uint64((1 << 8 * min(length, _WORD)) - 1)
-        own = combined([words[at + offset] & mask for offset in offsets], len(members))
-        codes[members] = own + first
-        first += int(own.max(initial=-1)) + 1
-    return codes
+    """Return numbers of the distinct texts of a column, in the order in which they first appear."""
+    texts = Texts(strings)
+    return texts.codes([(texts.starts, texts.stops)])
 
 
 def edge_codes(edges: Edges) -> Codes:

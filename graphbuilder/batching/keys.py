@@ -9,14 +9,13 @@ written in plans, so that 1, 1.0, True and "1" are four values.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphbuilder.batching.codes import Codes, combined, edge_codes, ranked, text_codes
-from graphbuilder.dag.columns import StringColumn
+from graphbuilder.batching.codes import Codes, combined, edge_codes, ranked
+from graphbuilder.batching.texts import Span, Texts
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import ParameterColumn, parameter_values
 from graphbuilder.dag.values import TaskNode
@@ -84,39 +83,55 @@ def _parameter_codes(parameters: Sequence[Any], names: OverheadNames) -> Codes:
     """Return numbers of the parameters of quanta, of those of them that count."""
     if not isinstance(parameters, ParameterColumn):
         return _numbered([_canonical(parameter_values(p), names) for p in parameters])
-    if names.declared:
-        plain = [_scalar_codes(parameters.strings, name) for name in ("class", *names.parameters)]
-        if all(each is not None for each in plain):
-            return combined([each for each in plain if each is not None], len(parameters))
-    codes = text_codes(parameters.strings)
-    if not names.declared and not names.meta:
-        return codes
+    texts = Texts(parameters.strings)
+    spans = _spans(texts, names)
+    if spans is not None:
+        return texts.codes(spans)
     # Distinct texts are read once each.
+    codes = texts.codes([(texts.starts, texts.stops)])
     first = np.full(int(codes.max(initial=-1)) + 1, len(codes))
     np.minimum.at(first, codes, np.arange(len(codes)))
     said = (json.loads(parameters.strings[i]) for i in first.tolist())
     return ranked(_numbered([_canonical(each, names) for each in said])[codes])
 
 
-def _scalar_codes(strings: StringColumn, name: str) -> Codes | None:
-    """Return numbers of the values of a field, as they are written; None where they are not all scalars.
+def _spans(texts: Texts, names: OverheadNames) -> list[Span] | None:
+    """Return what of the texts counts: equal there, byte by byte, are those of equal keys.
 
-    Where the name stands once in each text it is that of the field, which every text has: names in values
-    that are mappings would stand there besides, and quotes within texts are escaped.
+    None where that is not so: where they differ in form, or values are mappings, whose order means nothing.
     """
-    value = rb'("(?:[^"\\]|\\.)*"|[-+\w.]+)'
-    pattern = re.compile(rb"(?<!\\)" + re.escape(json.dumps(name).encode()) + rb": " + value)
-    known: dict[bytes, int] = {}
-    starts, numbers = [], []
-    for found in pattern.finditer(np.ascontiguousarray(strings.heap).data):
-        starts.append(found.start())
-        numbers.append(known.setdefault(found[1], len(known)))
-    ends = np.asarray(strings.ends)
-    if len(starts) != len(ends) or bool(
-        (np.searchsorted(ends, starts, side="right") != np.arange(len(ends))).any()
-    ):
+    if not len(texts):
         return None
-    return np.array(numbers, np.int64)
+    if texts.has(b"{", 2 * len(texts)):
+        return None
+    if names.declared:
+        # The class stands first, and mostly is one.
+        head = texts.heap[: int(texts.stops[0])].tobytes().partition(b', "values": ')[0]
+        return _all_of(
+            texts, names.parameters if texts.begin_alike(len(head)) else ("class", *names.parameters)
+        )
+    # All of them but for what is meta: what stands before, between and behind.
+    left_out = _all_of(texts, names.meta)
+    if left_out is None:
+        return None
+    cuts = sorted(left_out, key=lambda span: int(span[0][0]))
+    spans, begin = [], texts.starts
+    for starts, stops in cuts:
+        if bool((starts < begin).any()):
+            return None  # they stand in another order elsewhere
+        spans.append((begin, starts))
+        begin = stops
+    return [*spans, (begin, texts.stops)]
+
+
+def _all_of(texts: Texts, names: Iterable[str]) -> list[Span] | None:
+    found = []
+    for name in names:
+        span = texts.fields(name)
+        if span is None:
+            return None
+        found.append(span)
+    return found
 
 
 def _canonical(said: dict[str, Any] | None, names: OverheadNames) -> str:
