@@ -46,7 +46,8 @@ def sleeping_plan(folder: Path, widths: list[int], seconds: list[float], size: i
     for level, (width, each) in enumerate(zip(widths, seconds, strict=True)):
         own = tuple(f"l{level}-{i}" for i in range(width))
         jobs += [
-    """Make a workflow of levels that sleep, one after another; return repository and plan."""
+            Job(id=name, name=name, parents=before, program=f"level{level}", seconds=each,
+                writes=(f"{name}.out",))
             for name in own
         ]  # fmt: skip
         levels |= dict.fromkeys(own, level)
