@@ -19,6 +19,7 @@ from astropy.nddata import CCDData, VarianceUncertainty
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from reproject import reproject_interp
+from scipy.ndimage import binary_dilation
 
 from examples.coadd.measure import variance_of
 from examples.coadd.patches import PatchGrid
@@ -26,6 +27,8 @@ from examples.coadd.patches import PatchGrid
 __all__ = ["warp_images", "window_on"]
 
 Array = npt.NDArray[Any]
+_TOUCHED = 1e-6
+"""Share of a masked pixel from which on an interpolated value leans on it."""
 
 
 def warp_images(images: Sequence[CCDData], patch: PatchGrid, *, order: str = "bilinear") -> CCDData | None:
@@ -103,10 +106,19 @@ def _warp_one(
     target.wcs.crpix = [target.wcs.crpix[0] - columns.start, target.wcs.crpix[1] - rows.start]
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     planes = np.stack([np.asarray(image.data, dtype=float), variance_of(image)])
-    if image.mask is not None:
+    masked = image.mask is not None and bool(image.mask.any())
+    smooth = masked and order == "bicubic"
+    if smooth:
+        # A spline has all pixels in each: one that is not a number would leave none that is.
+        planes[:, image.mask] = np.nanmedian(planes[:, ~image.mask], axis=1)[:, None]
+    elif masked:
         planes[:, image.mask] = np.nan
     # Both planes share the costly part, from pixels of one frame to those of the other.
     warped = reproject_interp((planes, image.wcs), target, shape, order=order, return_footprint=False)
+    if smooth:
+        near = binary_dilation(image.mask, np.ones((3, 3))).astype(float)
+        share = reproject_interp((near, image.wcs), target, shape, order="bilinear", return_footprint=False)
+        warped[:, ~(share < _TOUCHED) | (warped[1] <= 0)] = np.nan
     # Of variance too: so many pixels fewer or more, each with so much more or less of the same photons.
     ratio = _pixel_area(target) / _pixel_area(image.wcs)
     return window, warped[0] * ratio, warped[1] * ratio

@@ -208,6 +208,26 @@ def test_variance_of_a_warp_is_right_for_apertures(make_image, make_wcs):
     assert np.std(warp.data[~warp.mask]) < 0.95 * np.sqrt(np.median(warp.uncertainty.array[~warp.mask]))
 
 
+@pytest.mark.parametrize("order", ["bilinear", "bicubic"])
+def test_a_masked_pixel_spoils_its_neighbours_and_nothing_else(make_image, make_wcs, order):
+    patch = grid()
+    wcs = make_wcs((300, 300), scale=0.5, turn=30.0)
+    where = SkyCoord(*patch.wcs.all_pix2world([40.3, 90.0], [50.0, 100.6], 0), unit="deg")
+    x, y = wcs.world_to_pixel(where)
+    image = make_image(x, y, [30000.0, 10000.0], shape=(300, 300), wcs=wcs, noise=0.0, fwhm=6.0)
+    image.uncertainty = VarianceUncertainty(np.ones(image.shape))
+    whole = warp_images([image], patch, order=order)
+    bad = wcs.world_to_pixel(SkyCoord(*patch.wcs.all_pix2world(65.0, 75.0, 0), unit="deg"))
+    image.mask[round(float(bad[1])), round(float(bad[0]))] = True
+    image.data[image.mask] = 1e6
+    warp = warp_images([image], patch, order=order)
+    spoilt = warp.mask & ~whole.mask
+    assert 1 <= spoilt.sum() <= 25
+    assert np.abs(warp.data - whole.data)[~spoilt].max() < 0.5
+    found = forced_fluxes(warp, Table({"ra": where.ra, "dec": where.dec}), radius=14.0)
+    assert found["flux"] == pytest.approx([30000, 10000], rel=0.006)
+
+
 def test_masked_pixels_and_what_is_beside_the_image_have_no_data(make_image, make_wcs):
     wcs = make_wcs((100, 100))
     image = make_image([], [], [], shape=(100, 100), wcs=wcs)
