@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from executors.lines import Lines
 from executors.outcome import Attempt, Making, QuantumStatus, Stage
 from executors.runner import QuantumRunner
 from executors.trial import Trial
+from graphbuilder.dag.values import QuantumRecord
 from supertask.bundles import Bundle, BundleItem
 from supertask.butler.port import DatasetSource
 from supertask.datasets import Dataset
@@ -32,25 +34,30 @@ class BundleRun:
     ----------
     runner : QuantumRunner
         Opens and concludes attempts.
-    trials : sequence of Trial
-        Those of the quanta, of one task and none of them over.
+    records : sequence of QuantumRecord
+        The quanta, of one task.
+    trials : Mapping
+        Position of a quantum → its attempt, opened and not over. The first quantum has one; that of any other
+        is opened when its task turns to it.
     began, ended : callable
         Called with each trial that begins, and with each attempt that ended.
-    spent : callable
-        Called with time that was spent after the last of them had ended.
+    lines : Lines
+        Writes time that was spent after the last of them had ended, and what ends together.
     """
 
     def __init__(
         self,
         runner: QuantumRunner,
-        trials: Sequence[Trial],
+        records: Sequence[QuantumRecord],
+        trials: Mapping[int, Trial],
         began: Callable[[Trial], object],
         ended: Callable[[Attempt], object],
-        spent: Callable[[Making], object],
+        lines: Lines,
     ) -> None:
         self._runner = runner
-        self._trials = trials
-        self._began, self._ended, self._spent = began, ended, spent
+        self._records = records
+        self._trials = dict(trials)
+        self._began, self._ended, self._lines = began, ended, lines
         self._stage = Stage.EXECUTE
         self._open: dict[int, AbstractContextManager[Any]] = {}
         self._begun: set[int] = set()
@@ -69,8 +76,9 @@ class BundleRun:
         """Run them; no error of the task's comes out of here."""
         task, first = self._task, self._trials[0]
         assert task is not None and first.quantum is not None  # noqa: PT018, S101 - else it is over
-        butlers = [t.butler for t in self._trials if t.butler is not None]
-        quanta = [t.quantum for t in self._trials if t.quantum is not None]
+        n = len(self._records)
+        butlers = _OnDemand(n, lambda i: self._opened(i).butler)
+        quanta = _OnDemand(n, lambda i: self._opened(i).quantum)
         self._uses[self._serial] = None
         self._begin(0)
         self._turn()
@@ -82,11 +90,21 @@ class BundleRun:
         except BaseException as raised:  # noqa: BLE001 - it fails quanta, as in QuantumRunner.working
             error = raised
         self._account()
-        for position in range(len(self._trials)):
-            if position not in self._closed:
-                self._close(position, error)
+        with self._lines.together():
+            for position in range(n):
+                if position not in self._closed:
+                    self._close(position, error)
         for making in self._common:
-            self._spent(making)
+            self._lines.share(making)
+
+    def _opened(self, position: int) -> Trial:
+        """Return the attempt of a quantum that its task works on."""
+        trial = self._trials.get(position)
+        if trial is None or trial.quantum is None:
+            trial = self._trials[position] = self._runner.open(self._records[position])
+            if trial.failure is not None:
+                raise ExecutionError(f"quantum {trial.record.quantum} cannot be run: {trial.failure}")
+        return trial
 
     # -- what the bundle says -----------------------------------------------------------------
 
@@ -162,7 +180,9 @@ class BundleRun:
         self._turn()
 
     def _close(self, position: int, error: BaseException | None = None) -> None:
-        trial = self._trials[position]
+        trial = self._trials.get(position)
+        if trial is None:  # the task did without
+            trial = self._trials[position] = self._runner.unopened(self._records[position], self._task)
         self._closed.add(position)
         self._begin(position)
         if error is not None and not trial.over:
@@ -173,6 +193,24 @@ class BundleRun:
         attempt = self._runner.conclude(trial)
         self.cancelled = self.cancelled or attempt.status is QuantumStatus.CANCELLED
         self._ended(attempt)
+
+
+class _OnDemand(Sequence[Any]):
+    """Makes each of its items when it is asked for."""
+
+    def __init__(self, n: int, make: Callable[[int], Any]) -> None:
+        self._n = n
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self._make(j) for j in range(*i.indices(self._n))]
+        if not -self._n <= i < self._n:
+            raise IndexError(i)
+        return self._make(i % self._n)
 
 
 class _BundleButler(DatasetSource):

@@ -34,6 +34,11 @@ class BundleWalk:
         self._behind: dict[int, list[int]] = {q: list(b) for q, b in work.behind.items()}
         self._left_out: set[int] = set()
 
+    @property
+    def tells(self) -> bool:
+        """Whether anything is to be told of any quantum."""
+        return bool(self._absent or self._behind or self.work.lost)
+
     def may_run(self, quantum: int) -> bool:
         """Tell whether nothing of this bundle that it depends on failed."""
         return quantum not in self._left_out

@@ -18,7 +18,8 @@ import attrs
 
 from executors import worker
 from executors.driver import Driver
-from executors.journal import Header, decode_attempt
+from executors.journal import Header
+from executors.lines import read_lines
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.processes import end_holders, end_left_behind, end_tree, is_alive, memory_of
 from executors.schedule import Work
@@ -302,17 +303,13 @@ class Crew:
         member.seen += len(data)
         if member.journal is not None:
             self._dirty.add(member.journal)
-        for line in data.splitlines():
-            value = json.loads(line[9:])
-            if value["event"] == "overhead":
-                continue
-            if value["event"] == "start":
-                index, number, at = value["index"], value["attempt"], value["time"]
-                member.current = (index, number, at)
+        for event in read_lines(data, member.header, driver.types):
+            if not isinstance(event, Attempt):
+                member.current = index, number, at = event
                 member.since = member.looked = time.monotonic()
                 driver.started(index, number, member.header.host, member.header.pid, at)
                 continue
-            attempt = decode_attempt(value, member.header, driver.types)
+            attempt = event
             member.current = None
             member.left.pop(attempt.index, None)
             self._deaths = 0

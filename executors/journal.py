@@ -47,6 +47,7 @@ __all__ = [
     "encode_overhead",
     "encode_retry",
     "encode_start",
+    "label_of",
     "read_log",
     "unseal",
 ]
@@ -338,14 +339,13 @@ def decode_attempt(
         Dataset types by name; without these, outputs are left out.
     """
     index, number = value["index"], value["attempt"]
-    label = next((t for t, first, count in header.tasks if first <= index < first + count), "")
     failure = value.get("failure")
     span = value.get("log")
     host, pid = value.get("process", (header.host, header.pid))
     return Attempt(
         index=index,
         identity=bytes.fromhex(value["quantum"]),
-        label=label,
+        label=label_of(index, header),
         dataId=value.get("dataId"),
         status=QuantumStatus(value["status"]),
         number=number,
@@ -373,6 +373,14 @@ def decode_attempt(
         uses=tuple(value.get("uses", ())),
         stages={Stage(stage): (wall, cpu) for stage, (wall, cpu) in value.get("stages", {}).items()},
     )
+
+
+def label_of(index: int, header: Header) -> str:
+    """Return the label of the task whose quantum it is; empty where the header knows none."""
+    for label, first, count in header.tasks:
+        if first <= index < first + count:
+            return label
+    return ""
 
 
 def _shared(attempt: Attempt) -> dict[str, Any]:

@@ -113,6 +113,8 @@ class Overheads:
     def alike(self, task: SuperTask, record: QuantumRecord) -> bytes:
         """Return what is equal for quanta of a task that share all overheads."""
         names, quantum = self._names_of(task), record.quantum
+        if not names.parameters and not names.inputs:
+            return b""
         parameters = task.parametersOf(quantum)
         inputs = sorted((t.name, sorted(quantum.inputs[t])) for t in quantum.inputs if t.name in names.inputs)
         return digest(

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from executors.bundlerun import BundleRun
 from executors.bundlewalk import BundleWalk
-from executors.journal import Journal, encode_attempt, encode_overhead, encode_start
+from executors.journal import Journal
+from executors.lines import Lines
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
 from executors.schedule import Work
+from executors.trial import Trial
 from graphbuilder.dag.values import QuantumRecord
 
 if TYPE_CHECKING:
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Performer"]
 
-_AHEAD = 16
-"""Records of quanta that are fetched together: that costs a fraction of fetching each by itself."""
+_AHEAD, _MOST = 16, 64
+"""Records of quanta that are fetched together, outside of bundles and in them: that costs a fraction of
+fetching each by itself."""
 
 
 class Performer:
@@ -33,9 +36,9 @@ class Performer:
     journal : Journal
         This process's file.
     started : callable
-        Called with index, number and time of each attempt that begins, and its line in the journal.
+        Called with index, number and time of each attempt that begins, and its lines, see `Lines`.
     ended : callable
-        Called with each attempt that ended, and its line.
+        Called with each attempt that ended, and its lines.
     fusion : Fusion, optional
         Finds what of a bundle's outputs need not be written.
     shared : callable, optional
@@ -52,11 +55,8 @@ class Performer:
         shared: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         self._runner = runner
-        self._journal = journal
-        self._started = started
-        self._ended = ended
         self._fusion = fusion
-        self._shared = shared
+        self._lines = Lines(journal, started, ended, shared)
 
     def perform(
         self,
@@ -102,17 +102,20 @@ class Performer:
         records: dict[int, QuantumRecord] = {}
         left_out = dict(missing)
         fused = self._fusion.of(work) if self._fusion is not None else None
+        most = _MOST if work.bundle >= 0 else _AHEAD
 
         def record_of(q: int) -> QuantumRecord:
             nonlocal records
             if q not in records:
                 at = work.quanta.index(q)
-                ahead = work.quanta[at : at + _AHEAD]
+                ahead = work.quanta[at : at + most]
                 records = dict(zip(ahead, self._runner.plan.records(ahead), strict=True))
             return records[q]
 
         def told(q: int) -> dict[str, Any]:
-            return {
+            if not (numbers or memory or walk.tells):
+                return {}
+            said: dict[str, Any] = {
                 "number": numbers.get(q, 1),
                 "absent": walk.absent(q),
                 "missing": left_out,
@@ -120,6 +123,7 @@ class Performer:
                 "behind": walk.behind(q),
                 "memory": memory.get(q),
             }
+            return said
 
         def finished(attempt: Attempt) -> None:
             q = attempt.index
@@ -129,34 +133,48 @@ class Performer:
             self._end([attempt] if fused is None else fused.ended(attempt))
 
         ahead = _Ahead(work.quanta if quanta is None else quanta)
-        for q in ahead:
-            if not walk.may_run(q):
-                continue
-            record = record_of(q)
-            alike = self._runner.bundled(record) if work.bundle >= 0 else None
-            if alike is not None:
-                together = [record]
-                for following in ahead:
-                    if walk.may_run(following):
-                        if self._runner.bundled(record_of(following)) != alike:
-                            ahead.put_back(following)
-                            break
-                        together.append(record_of(following))
-                if self._run_bundle(together, told, finished):
+        try:
+            for q in ahead:
+                if not walk.may_run(q):
+                    continue
+                record = record_of(q)
+                together = self._together(record, ahead, walk, record_of) if work.bundle >= 0 else ()
+                if together:
+                    if self._run_bundle(together, told, finished):
+                        break
+                    continue
+                self._begin(record, numbers.get(q, 1))
+                attempt = self._runner.run(record, **told(q))
+                # Its end shares a write with what begins within microseconds, unless that depends on it.
+                self._lines.held = attempt.status.finished
+                finished(attempt)
+                if attempt.status is QuantumStatus.CANCELLED:
                     break
-                continue
-            self._begin(record, numbers.get(q, 1))
-            attempt = self._runner.run(record, **told(q))
-            finished(attempt)
-            if attempt.status is QuantumStatus.CANCELLED:
-                break
+        finally:
+            self._lines.flush()
         if fused is not None:
             self._end(fused.close())
+            self._lines.flush()
+
+    def _together(
+        self, first: QuantumRecord, ahead: _Ahead, walk: BundleWalk, record_of: Callable[[int], QuantumRecord]
+    ) -> Sequence[QuantumRecord]:
+        """Return a quantum and those after it that its task takes with it; nothing where it takes one."""
+        alike = self._runner.bundled(first)
+        if alike is None:
+            return ()
+        together = [first]
+        for q in ahead:
+            if walk.may_run(q):
+                record = record_of(q)
+                if self._runner.bundled(record) != alike:
+                    ahead.put_back(q)
+                    break
+                together.append(record)
+        return together
 
     def _begin(self, record: QuantumRecord, number: int) -> None:
-        now = time.time_ns()
-        line = self._journal.write(encode_start(record.index, record.identity.hex(), number, now))
-        self._started(record.index, number, now, line)
+        self._lines.begin(record.index, record.identity.hex(), number, time.time_ns())
 
     def _run_bundle(
         self,
@@ -165,29 +183,35 @@ class Performer:
         finished: Callable[[Attempt], None],
     ) -> bool:
         """Run quanta that their task takes together; tell whether that was broken off."""
-        trials = []
+        left: list[QuantumRecord] = []
+        opened: dict[int, Trial] = {}
         for record in records:
-            trial = self._runner.open(record, **told(record.index))
-            if trial.over:  # it has too few inputs, or its task cannot be made
-                self._begin(record, trial.number)
-                finished(self._runner.conclude(trial))
-            else:
-                trials.append(trial)
-        if not trials:
+            said = told(record.index)
+            # What is told of a quantum may keep it from running; so may its task, which the first shows.
+            if said or not left:
+                trial = self._runner.open(record, **said)
+                if trial.over:  # it has too few inputs, or its task cannot be made
+                    self._begin(record, trial.number)
+                    finished(self._runner.conclude(trial))
+                    continue
+                opened[len(left)] = trial
+            left.append(record)
+        if not left:
             return False
         run = BundleRun(
             self._runner,
-            trials,
+            left,
+            opened,
             lambda trial: self._begin(trial.record, trial.number),
             finished,
-            lambda making: self._shared(self._journal.write(encode_overhead(making))),
+            self._lines,
         )
         run.run()
         return run.cancelled
 
     def _end(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
-            self._ended(attempt, self._journal.write(encode_attempt(attempt, self._journal.header)))
+            self._lines.end(attempt)
 
 
 class _Ahead:

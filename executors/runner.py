@@ -182,6 +182,12 @@ class QuantumRunner:
             trial.take(error)
         return trial
 
+    def unopened(self, record: QuantumRecord, task: SuperTask | None) -> Trial:
+        """Return the attempt of a quantum of a bundle that its task never turned to."""
+        trial = Trial(record, self._find)
+        trial.task, trial.start = task, time.time_ns()
+        return trial
+
     def working(self, trial: Trial, stage: Stage = Stage.EXECUTE) -> _Working:
         """Let a task work on a quantum in a ``with`` block; no error of the task's comes out of it.
 
@@ -318,9 +324,10 @@ class QuantumRunner:
         succeeded = trial.status is QuantumStatus.SUCCEEDED
         span = self._keep_log(trial.log) if trial.log and self._keep_log is not None else None
         records = tuple(trial.butler.records) if succeeded and trial.butler is not None else ()
+        # What was not read is said of what was made; where nothing was, there is nothing to say.
         bytes_read, unread = trial.reading(self._datastore)
-        if trial.status is QuantumStatus.NO_WORK:
-            unread = ()  # of what was made it says what it was made of, and nothing was
+        if not records:
+            unread = ()
         trial.say_limits(trial.peak_memory)
         return Attempt(
             index=record.index,

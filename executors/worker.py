@@ -2,8 +2,9 @@
 
 Driver and worker talk over one pipe in JSON. The driver says ``run`` (quanta, in order), ``return`` (give
 back some that have not begun) and ``stop``. The worker says ``ready``, then sends each line that it wrote to
-its journal, just as it stands there, and says what it gives back. Since lines are written before they are
-sent, a driver that finds a worker dead reads the rest in the worker's journal.
+its journal, just as it stands there, and says what it gives back. Lines of quanta that are short share
+messages, one for each fiftieth of a second. Since lines are written before they are sent, a driver that finds
+a worker dead reads the rest in the worker's journal.
 
 A thread reads the pipe while quanta run. When the pipe ends, the driver is gone, and so is the worker, at
 once, with all that its tasks have started. (The kernel may be quicker and end the worker alone; what is left
@@ -51,6 +52,8 @@ from supertask.datasets import Dataset
 __all__ = ["WorkerSpec", "main"]
 
 _PR_SET_PDEATHSIG = 1
+_SLICE = 0.02
+"""Seconds for which lines may wait to share a message, where quanta are that short."""
 
 
 @attrs.frozen
@@ -157,17 +160,41 @@ class _Worker:
         performer = Performer(self._runner, self.journal, self._started, ended, fusion, self._keep_line)
         self._performer = folded(performer, folders)
         self._lines: list[bytes] = []
+        self._sent = 0.0
+        self._waits = threading.Event()
+        """Whether lines wait."""
+        self._at_once = bool(spec.memory)
+        """Whether somebody holds quanta to limits, and so must hear of each at once."""
 
     def say(self, message: dict[str, Any]) -> None:
-        """Send a message that is not in the journal."""
-        self._send(json.dumps(message).encode())
+        """Send a message that is not in the journal, after all that is."""
+        self._flush(json.dumps(message).encode())
 
-    def _send(self, data: bytes) -> None:
-        try:
-            with self._pipe_lock:
-                self._pipe.send_bytes(data)
-        except OSError:  # the driver is gone; its next session reads the journal
-            os._exit(1)
+    def _keep_line(self, data: bytes) -> None:
+        with self._pipe_lock:
+            self._lines.append(data)
+            self._waits.set()
+
+    def _flush(self, *messages: bytes) -> None:
+        """Send the lines that wait, and then some messages."""
+        with self._pipe_lock:
+            lines = b"".join(self._lines)
+            self._lines.clear()
+            self._waits.clear()
+            self._sent = time.monotonic()
+            try:
+                for data in (lines, *messages):
+                    if data:
+                        self._pipe.send_bytes(data)
+            except OSError:  # the driver is gone; its next session reads the journal
+                os._exit(1)
+
+    def _send_waiting(self) -> None:
+        """Send what waits now and then; a thread of its own does so while a task runs long."""
+        while True:
+            self._waits.wait()
+            time.sleep(_SLICE)
+            self._flush()
 
     def _progressed(self, index: int, fraction: float, message: str) -> None:
         self.say({"say": "progress", "index": index, "fraction": fraction, "message": message})
@@ -182,20 +209,19 @@ class _Worker:
         finally:
             self.say({"say": "resume"})
 
-    def _started(self, index: int, number: int, time_ns: int, line: bytes) -> None:
-        self._send(b"".join([*self._lines, line]))
-        self._lines.clear()
+    def _started(self, index: int, number: int, time_ns: int, data: bytes) -> None:
+        self._keep_line(data)
+        if self._at_once or time.monotonic() - self._sent >= _SLICE:
+            self._flush()
 
-    def _keep_line(self, line: bytes) -> None:
-        self._lines.append(line)
-
-    def _ended(self, attempt: Attempt, line: bytes) -> None:
+    def _ended(self, attempt: Attempt, data: bytes) -> None:
         # The start of the next quantum follows within microseconds and shares its message.
-        self._lines.append(line)
+        self._keep_line(data)
 
     def run(self) -> None:
         """Run what comes until told to stop."""
         threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._send_waiting, daemon=True).start()
         while True:
             with self._changed:
                 while not self._queue and not self._stopping:
@@ -212,11 +238,6 @@ class _Worker:
                 memory=piece.memory,
             )
         self._flush()
-
-    def _flush(self) -> None:
-        if self._lines:
-            self._send(b"".join(self._lines))
-            self._lines.clear()
 
     def _next(self, piece: _Piece) -> Iterator[int]:
         """Give the quanta of one piece that are still wanted."""

@@ -149,19 +149,25 @@ class Bundle:
             raise ExecutionError(
                 f"{len(quanta)} quanta cannot have {len(butlers)} butlers: give one for each"
             )
-        self._items = [
-            BundleItem(i, task, quantum, butler, self._keeper)
-            for i, (quantum, butler) in enumerate(zip(quanta, butlers, strict=True))
-        ]
+        self._task, self._quanta, self._butlers = task, quanta, butlers
+        self._items: dict[int, BundleItem] = {}
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._quanta)
 
     def __iter__(self) -> Iterator[BundleItem]:
-        return iter(self._items)
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, position: int) -> BundleItem:
-        return self._items[position]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"a bundle of {len(self)} quanta has none at {position}")
+        position %= len(self)
+        item = self._items.get(position)
+        if item is None:
+            # Made when it is asked for: an algorithm may have no need of its quanta one by one.
+            quantum, butler = self._quanta[position], self._butlers[position]
+            item = self._items[position] = BundleItem(position, self._task, quantum, butler, self._keeper)
+        return item
 
     @property
     def errors(self) -> dict[int, BaseException]:
@@ -171,7 +177,7 @@ class Bundle:
     @property
     def quanta(self) -> list[Quantum]:
         """The quanta in order."""
-        return [item.quantum for item in self._items]
+        return [item.quantum for item in self]
 
     def quantum(self, which: Quantum | int) -> BundleItem:
         """Return the item of a quantum, to work on it in a ``with`` block.
@@ -182,8 +188,8 @@ class Bundle:
             It is not in the bundle.
         """
         if isinstance(which, int):
-            return self._items[which]
-        for item in self._items:
+            return self[which]
+        for item in self:
             if item.quantum is which or item.quantum == which:
                 return item
         raise ExecutionError(f"{which!r} is not in this bundle of {len(self)} quanta")
@@ -196,7 +202,7 @@ class Bundle:
         ExecutionError
             They differ in shape.
         """
-        values = [np.asarray(item.inputs[name]) for item in self._items]
+        values = [np.asarray(item.inputs[name]) for item in self]
         shapes = {v.shape for v in values}
         if len(shapes) > 1:
             raise ExecutionError(f"inputs {name!r} cannot be one array: they have shapes {sorted(shapes)}")
@@ -211,7 +217,7 @@ class Bundle:
             There is no such parameter.
         """
         found = []
-        for item in self._items:
+        for item in self:
             if not hasattr(item.parameters, name):
                 known = list(getattr(item.parameters, "__dict__", ()))
                 raise ExecutionError(f"quanta have no parameter {name!r}{did_you_mean(name, known)}")
