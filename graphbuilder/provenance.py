@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -41,10 +42,18 @@ def package_versions(modules: Iterable[str]) -> dict[str, str]:
         # What a loaded module says of itself costs nothing; metadata is a file to find and parse.
         found = getattr(sys.modules.get(name), "__version__", None)
         try:
-            versions[name] = str(found) if found is not None else metadata.version(name)
+            versions[name] = str(found) if found is not None else _installed(name)
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _installed(name: str) -> str:
+    """Return the version of a package that is not loaded, or does not say it."""
+    found = metadata.distribution(name)
+    # `found.version` parses all there is as e-mail, descriptions of many pages among it.
+    stated = re.search(r"^Version: (.+)$", found.read_text("METADATA") or "", re.MULTILINE)
+    return stated[1].strip() if stated else found.version
 
 
 def _user() -> str:

@@ -235,12 +235,9 @@ def _names(given: Iterable[str] | None) -> tuple[str, ...] | None:
 @functools.lru_cache(maxsize=1024)
 def overhead_methods(task_class: type[Any]) -> Mapping[str, OverheadMethod]:
     """Return the overhead methods of a class by name, inherited ones too."""
-    found = {}
-    for name in dir(task_class):
-        said = getattr(inspect.getattr_static(task_class, name, None), "overhead_method", None)
-        if isinstance(said, OverheadMethod):
-            found[name] = said
-    return found
+    there = {name: value for owner in reversed(task_class.__mro__) for name, value in vars(owner).items()}
+    said = {name: getattr(value, "overhead_method", None) for name, value in sorted(there.items())}
+    return {name: method for name, method in said.items() if isinstance(method, OverheadMethod)}
 
 
 def declared_overhead(task_class: type[Any], config: Any) -> OverheadNames:
@@ -307,11 +304,10 @@ def _overhead_fields(config: Any, prefix: str = "") -> Iterable[str]:
     for name, field in config.config_fields.items():
         if hasattr(field.kind, "template"):
             continue  # a dataset type: an input, or nothing that quanta share
-        value = getattr(config, name)
-        nested = getattr(value, "config", value)
+        nested = _nested(getattr(config, name))
         if field.overhead:
             yield f"{prefix}{name}"
-        elif hasattr(nested, "config_fields"):
+        elif nested is not None:
             yield from _overhead_fields(nested, f"{prefix}{name}.")
 
 
@@ -320,7 +316,14 @@ def _paths(config: Any, prefix: str = "") -> Iterable[str]:
         if hasattr(field.kind, "template"):
             continue
         yield f"{prefix}{name}"
-        value = getattr(config, name)
-        nested = getattr(value, "config", value)
-        if hasattr(nested, "config_fields"):
+        nested = _nested(getattr(config, name))
+        if nested is not None:
             yield from _paths(nested, f"{prefix}{name}.")
+
+
+def _nested(value: Any) -> Any:
+    """Return the configuration that a value is, or that of the subtask that it chooses; None of others."""
+    if hasattr(type(value), "config_fields"):
+        return value
+    chosen = getattr(value, "config", None)
+    return chosen if hasattr(type(chosen), "config_fields") else None

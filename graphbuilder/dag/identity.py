@@ -134,16 +134,15 @@ def quantum_identities(
     result = np.empty((quanta.n, _WIDTH), np.uint8)
     counts = [f.edges.counts() for f in inputs]
     for members, sizes in _equal_counts(counts, quanta.n):
-        prefix = np.frombuffer(head + np.array(sizes, "<u4").tobytes(), np.uint8)
+        begun = blake2b(head + np.array(sizes, "<u4").tobytes(), digest_size=_WIDTH)
         for begin in range(0, len(members), _CHUNK):
             part = members[begin : begin + _CHUNK]
-            columns = [np.broadcast_to(prefix, (len(part), len(prefix)))]
-            columns += [digests[codes[part]] for digests, codes in fixed]
+            columns = [digests[codes[part]] for digests, codes in fixed]
             for field, size in zip(inputs, sizes, strict=True):
                 if size:
                     found = field.identities(_rows_of(field.edges, part, size))
                     columns.append(found.reshape(len(part), size * _WIDTH))
-            result[part] = _hash_rows(np.concatenate(columns, axis=1))
+            result[part] = _hash_rows(begun, columns, len(part))
     return result
 
 
@@ -170,8 +169,17 @@ def _rows_of(edges: Edges, quanta: npt.NDArray[np.int64], size: int) -> npt.NDAr
     return places if edges.rows is None else edges.rows[places]  # type: ignore[no-any-return]
 
 
-def _hash_rows(matrix: npt.NDArray[np.uint8]) -> Digests:
-    # One bytes object for each row is the cheapest way into hashlib: about 0.1 µs of the 0.9 µs.
+def _hash_rows(begun: blake2b, columns: Sequence[Digests], n: int) -> Digests:
+    """Return the digests of what has begun so, each continued with one row of all columns."""
+    if not columns:
+        return np.tile(np.frombuffer(begun.digest(), np.uint8), (n, 1))
+    matrix = np.concatenate(columns, axis=1)
+    # One bytes object for each row is the cheapest way into hashlib, and a copy of what has begun cheaper
+    # than to begin anew.
     rows = np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}").ravel().tolist()
-    made = b"".join([blake2b(row, digest_size=_WIDTH).digest() for row in rows])
-    return np.frombuffer(made, np.uint8).reshape(-1, _WIDTH)
+    made = []
+    for row in rows:
+        each = begun.copy()
+        each.update(row)
+        made.append(each.digest())
+    return np.frombuffer(b"".join(made), np.uint8).reshape(-1, _WIDTH)

@@ -50,6 +50,7 @@ class BulkColumn:
     """A column to be read in bulk."""
 
     expression: sa.ColumnElement[Any]
+    """Of a table or an alias of one."""
     kind: ColumnKind = ColumnKind.INT
 
     @property
@@ -130,6 +131,17 @@ class Backend(abc.ABC):
         where: Sequence[sa.ColumnElement[bool]],
     ) -> dict[str, Column]:
         """Read columns of one query, aligned, with no Python object per row. Order is not promised."""
+
+    def page(
+        self,
+        connection: sa.Connection,
+        columns: Mapping[str, BulkColumn],
+        key: sa.Column[Any],
+        low: int,
+        high: int,
+    ) -> dict[str, Column]:
+        """Read columns of a table in the rows whose key is above `low` and not above `high`."""
+        return self.read(connection, columns, key.table, [key > low, key <= high])
 
     @abc.abstractmethod
     def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from supertask.butler.registry.backend import Backend, BulkColumn, Column, ColumnKind
 from supertask.rows import TextColumn
 
-__all__ = ["IdFilter", "concatenate", "ids_in", "read_table", "take"]
+__all__ = ["IdFilter", "concatenate", "greatest", "ids_in", "read_table", "take"]
 
 _PAGE = 1 << 16
 """Rows aimed at for one page."""
@@ -132,7 +132,7 @@ def read_table(
     wanted = dict(columns)
     for f in filters:
         wanted.setdefault(f.name, BulkColumn(f.column))
-    last = _greatest(connection, key)
+    last = greatest(connection, key)
     driver = _driver(filters, last) if not indexed else None
     if driver is not None:
         pages = _by_driver(connection, backend, wanted, source, key, driver, where, last)
@@ -151,7 +151,8 @@ def read_table(
     return concatenate(kept, columns)
 
 
-def _greatest(connection: sa.Connection, key: sa.Column[Any]) -> int:
+def greatest(connection: sa.Connection, key: sa.Column[Any]) -> int:
+    """Return the greatest key of a table, 0 if it is empty."""
     # Spelt out: to compile a statement costs several times what this one does, and each read begins with it.
     quoted = connection.dialect.identifier_preparer
     statement = f"SELECT max({quoted.format_column(key)}) FROM {quoted.format_table(key.table)}"  # noqa: S608 - our names
@@ -195,18 +196,20 @@ def _scan(
 ) -> Iterator[dict[str, Column]]:
     # Where no row is missing the key need not be read: pages come in its order.
     guess = {n: c for n, c in columns.items() if c.expression is not key}
-    guessable = backend.in_key_order and source is key.table and not where and 0 < len(guess) < len(columns)
+    plain = source is key.table and not where
+    guessable = backend.in_key_order and plain and 0 < len(guess) < len(columns)
     for found, low, high in _steps(last, _PAGE):
-        within = [*where, key > low, key <= high]
         page = None
         if guessable:
-            page = backend.read(connection, guess, source, within)
+            page = backend.page(connection, guess, key, low, high)
             if _length(page) == high - low:
                 page |= {n: np.arange(low + 1, high + 1) for n in columns if n not in guess}
             else:
                 page, guessable = None, False
-        if page is None:
-            page = backend.read(connection, columns, source, within)
+        if page is None and plain:
+            page = backend.page(connection, columns, key, low, high)
+        elif page is None:
+            page = backend.read(connection, columns, source, [*where, key > low, key <= high])
         found.append(_length(page))
         yield page
 

@@ -252,18 +252,20 @@ class RegistryReader(Reader):
         if entry is None:
             return []
         holders = self._catalog.holders(self._connection, self._state, entry)
+        certified = [c for c in self._search if c.info.kind is CollectionKind.CALIBRATION and c.id in holders]
+        if not certified:
+            return []
         data, validity = entry.tables.data, entry.tables.validity
         columns = self._dataset_columns(entry)
         columns |= {"begin": BulkColumn(validity.c.begin), "end": BulkColumn(validity.c.end)}
         filters, several = self._selection.filters(validity, entry.leaves)
         source = self._backend.join_order(validity, data, data.c.id == validity.c.dataset_id)
         rows = []
-        for collection in self._search:
-            if collection.info.kind is CollectionKind.CALIBRATION and collection.id in holders:
-                where = [validity.c.collection_id == collection.id]
-                found = self._read(validity, columns, filters, where, several, entry.leaves, source=source)
-                datasets = _dataset_rows(dataset_type, entry.leaves, found)
-                rows.append(ValidityRows(datasets, _array(found["begin"]), _array(found["end"])))
+        for collection in certified:
+            where = [validity.c.collection_id == collection.id]
+            found = self._read(validity, columns, filters, where, several, entry.leaves, source=source)
+            datasets = _dataset_rows(dataset_type, entry.leaves, found)
+            rows.append(ValidityRows(datasets, _array(found["begin"]), _array(found["end"])))
         return rows
 
     # -- relations ------------------------------------------------------------------------------
@@ -312,7 +314,7 @@ class RegistryReader(Reader):
         return lambda name: self._selection.values(leaves, ids, name)
 
 
-_INT = BulkColumn(sa.literal(0))
+_INT = BulkColumn(sa.column("collection"))
 _FIELD_KINDS = {
     FieldKind.INT: ColumnKind.INT,
     FieldKind.TIME: ColumnKind.INT,

@@ -95,11 +95,12 @@ class Registry:
     def create(backend: Backend, model: UnitModel) -> None:
         """Lay out a new registry."""
         schema = Schema(model)
+        tables = schema.described()
         database = Database(backend)
         try:
             with database.write("creating a registry") as connection:
                 backend.prepare(connection)
-                schema.metadata.create_all(connection, checkfirst=False)
+                tables.create_all(connection, checkfirst=False)
                 values = {
                     "schema_version": str(SCHEMA_VERSION),
                     "unit_model": json.dumps(unit_model_to_dict(model)),

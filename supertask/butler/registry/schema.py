@@ -18,7 +18,8 @@ an index that begins with each of them, so that a selection on any unit is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -101,6 +102,29 @@ class DatasetTables:
         return [self.data, self.tag, self.validity]
 
 
+class _Tables(Mapping[str, sa.Table]):
+    """Tables by name, described when asked for: a plan needs some, and describing all takes milliseconds."""
+
+    def __init__(self, names: Sequence[str], describe: Callable[[str], sa.Table]) -> None:
+        self._names = names
+        self._describe = describe
+        self._described: dict[str, sa.Table] = {}
+
+    def __getitem__(self, name: str) -> sa.Table:
+        table = self._described.get(name)
+        if table is None:
+            if name not in self._names:
+                raise KeyError(name)
+            table = self._described[name] = self._describe(name)
+        return table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class Schema:
     """Tables for a unit model.
 
@@ -112,12 +136,13 @@ class Schema:
     Raises
     ------
     UnitModelError
-        A field's name would be that of a column with row IDs.
+        When the table of a unit is asked for: a field's name would be that of a column with row IDs.
     """
 
     def __init__(self, model: UnitModel) -> None:
         self.model = model
         self.metadata = sa.MetaData()
+        self._describing = threading.Lock()
         self._datasets: dict[tuple[int, tuple[str, ...]], DatasetTables] = {}
         table = self._table
         self.meta = table("meta", sa.Column("name", _Text, primary_key=True), _text("value"))
@@ -151,11 +176,22 @@ class Schema:
             _refers("type_id", "dataset_type.id", primary_key=True),
             _refers("collection_id", "collection.id", primary_key=True, index=True),
         )
-        self.units = {unit.name: self._unit(unit) for unit in model}
-        self.relations = {relation.name: self._relation(relation) for relation in model.relations}
+        self.units = _Tables([u.name for u in model], lambda name: self._unit(model.unit(name)))
+        """Tables of units by the unit's name."""
+        self.relations = _Tables(
+            [r.name for r in model.relations], lambda name: self._relation(model.relation(name))
+        )
+        """Tables of relations by the relation's name."""
+
+    def described(self) -> sa.MetaData:
+        """Return all tables, but for those of dataset types nobody asked for."""
+        _ = [*self.units.values(), *self.relations.values()]
+        return self.metadata
 
     def _table(self, name: str, *args: Any, **kwargs: Any) -> sa.Table:
-        return sa.Table(name, self.metadata, *args, **kwargs)
+        with self._describing:
+            known = self.metadata.tables.get(name)
+            return sa.Table(name, self.metadata, *args, **kwargs) if known is None else known
 
     def _unit(self, unit: Unit) -> sa.Table:
         name = f"unit_{unit.name}"

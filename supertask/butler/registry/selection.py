@@ -18,7 +18,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from supertask.butler.registry.backend import Backend, BulkColumn, ColumnKind
-from supertask.butler.registry.columns import IdFilter, read_table
+from supertask.butler.registry.columns import IdFilter, greatest, read_table
 from supertask.butler.registry.schema import Schema, link
 from supertask.butler.registry.sql import Translator, check_name
 from supertask.conditions import (
@@ -114,7 +114,7 @@ class Selection:
         """Return about how many instances of a unit there are: its highest row ID."""
         if unit not in self._totals:
             table = self._schema.units[unit]
-            self._totals[unit] = self._connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0
+            self._totals[unit] = greatest(self._connection, table.c.id)
         return self._totals[unit]
 
     def on(self, leaves: Sequence[str]) -> tuple[dict[str, list[Constraint]], list[Constraint]]:

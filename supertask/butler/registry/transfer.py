@@ -65,7 +65,7 @@ def copy_all(source: Backend, target: Backend, schema: Schema) -> dict[str, int]
             for entry in Catalog(schema, source).current(old).types.values():
                 schema.dataset_tables(entry.id, entry.leaves).all()  # makes them known to the schema
             target.prepare(new)
-            schema.metadata.create_all(new, checkfirst=False)
+            schema.described().create_all(new, checkfirst=False)
             for table in schema.metadata.sorted_tables:
                 counts[table.name] = _copy(old, new, target, table)
                 target.number_on(new, table)

@@ -581,26 +581,23 @@ VISITS = In(Name("visit"), (), (Range(11, 20),))
     ids=str,
 )
 def test_a_selection_is_looked_up_in_indices(grown, where, monkeypatch):
-    from supertask.butler.registry.sqlite import SqliteBackend
+    import sqlalchemy as sa
 
     monkeypatch.setattr(registry_columns, "_SMALL", 0)
     plans = []
-    read = SqliteBackend.read
 
-    def watched(self, connection, columns, source, conditions):
-        from sqlalchemy import select
+    def watch(connection, cursor, statement, parameters, *_):
+        if "group_concat" in statement:
+            explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in explained)
 
-        from supertask.butler.registry.sqlite import _aggregate
-
-        statement = select(*(_aggregate(c) for c in columns.values())).select_from(source).where(*conditions)
-        compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-        plans.extend(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
-        return read(self, connection, columns, source, conditions)
-
-    monkeypatch.setattr(SqliteBackend, "read", watched)
-    with grown.reader(where=where) as reader:
-        raws, overlaps = reader.datasets(Raw), reader.relation("overlap")
-        exposures = reader.units("exposure", ())
+    sa.event.listen(sa.Engine, "before_cursor_execute", watch)
+    try:
+        with grown.reader(where=where) as reader:
+            raws, overlaps = reader.datasets(Raw), reader.relation("overlap")
+            exposures = reader.units("exposure", ())
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", watch)
     n = 1 if "= 11" in str(where) else 10
     assert len(raws.ids) == 10 * n + 10, "and the bias, which has no visit"
     assert len(overlaps.units["visit"]) == 10 * n
