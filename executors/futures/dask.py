@@ -125,7 +125,7 @@ class DaskFramework(FuturesFramework):
             threads_per_worker=self.processes or cores(),
             processes=True,
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             silence_logs=logging.ERROR,
         )
