@@ -29,6 +29,7 @@ import attrs
 
 from executors.driver import Driver
 from executors.jobfolders import job_folders
+from executors.jobs.foresight import foresee
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.packing import Packer
 from executors.jobs.pieces import Piece
@@ -36,13 +37,14 @@ from executors.jobs.settling import folder_for, settle
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.port import ExecutionFramework
 from executors.schedule import Work
+from executors.tokens import TokenSchedule
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
 from supertask.hooks import JobRequest
 from supertask.policy import FailureClass
 
-__all__ = ["BatchFramework", "Job", "JobState"]
+__all__ = ["BatchFramework", "Chained", "Job", "JobState"]
 
 _MOST = 100
 """Quanta of one job, where the plan has no bundles."""
@@ -86,6 +88,15 @@ class Job:
     """0 where its tasks have the greatest priority of all in the run, as submit hooks say; else below 0."""
 
 
+@attrs.frozen
+class Chained:
+    """A job that is submitted before those that it waits for have run."""
+
+    job: Job
+    after: tuple[str, ...] = ()
+    """Names of jobs that must have ended, well or not; these come before it."""
+
+
 @attrs.define(eq=False)
 class _Active:
     job: Job
@@ -114,6 +125,9 @@ class BatchFramework(ExecutionFramework):
         Seconds that what runs may take to finish once its job is asked to end.
     python : str, optional
         The interpreter on the workers; this one unless given.
+    detached : bool, optional
+        Whether all that is left is submitted at once, to run without a driver: `execute` returns when that is
+        done. `executors.jobs.collecting.collect`, or any other execution, later takes what was made.
     """
 
     def __init__(
@@ -125,6 +139,7 @@ class BatchFramework(ExecutionFramework):
         late: float = 30.0,
         grace: float = 20.0,
         python: str | None = None,
+        detached: bool = False,
     ) -> None:
         if slots < 1:
             raise ExecutionError(f"a batch framework needs 1 slot or more, not {slots}")
@@ -133,6 +148,12 @@ class BatchFramework(ExecutionFramework):
         self.slots = slots
         self.late = late
         self.grace = grace
+        self.detached = detached
+        if detached and staged:
+            raise ExecutionError(
+                "jobs that run without a driver read what others made where these put it: nodes must see the "
+                "repository, and nothing can be staged"
+            )
         self.python = python or sys.executable
 
     # -- what an engine does ------------------------------------------------------------------
@@ -155,6 +176,16 @@ class BatchFramework(ExecutionFramework):
     @abc.abstractmethod
     def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
         """End jobs: in order (SIGTERM), or at once (SIGKILL)."""
+
+    def submit_chained(self, chained: Sequence[Chained]) -> None:
+        """Hand jobs to the engine that wait for each other; each comes after those that it waits for.
+
+        Raises
+        ------
+        ExecutionError
+            As `submit`; or the engine cannot do so.
+        """
+        raise ExecutionError(f"{type(self).__name__} has no jobs that wait for others: a driver must stay")
 
     def why_gone(self, name: str) -> tuple[str, FailureClass]:
         """Say why a job ended without saying so itself, and what that means for trying again."""
@@ -182,17 +213,24 @@ class BatchFramework(ExecutionFramework):
         alive = [n for n, s in self.states(names).items() if s is not JobState.GONE]
         if alive:
             self.cancel(alive)
+            at_once = False
             until = time.monotonic() + _GRACE
             while any(s is not JobState.GONE for s in self.states(alive).values()):
                 if time.monotonic() > until:
+                    if at_once:
+                        break  # an engine that never says so: the folders of the jobs tell whether one lives
+                    at_once = True
                     self.cancel(alive, at_once=True)
-                    until = math.inf
+                    until = time.monotonic() + _GRACE
                 time.sleep(_ROUND)
         settle(plan, butler, [home], revoke=True)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
         round_ = _Round(self, driver)
+        if self.detached:
+            round_.detach()
+            return
         try:
             round_.run()
         except BaseException:
@@ -267,7 +305,37 @@ class _Round:
         if made:
             self._engine.submit(made)
 
-    def _pack(self, work: Work) -> Job:
+    def detach(self) -> None:
+        """Submit all that is left to run."""
+        driver = self._driver
+        if driver.plan.bundling(None) is None:
+            raise ExecutionError(
+                "what runs without a driver runs in bundles: make some with `supertask batch`"
+            )
+        if isinstance(driver.schedule, TokenSchedule):
+            raise ExecutionError("tokens bound what runs at once, and without a driver nobody counts them")
+        names: dict[int, str] = {}
+        chained = []
+        for ahead in foresee(driver.plan, driver.schedule):
+            members: dict[str, dict[int, None]] = {}
+            for before in ahead.waits.values():
+                for p in before:
+                    members.setdefault(names[ahead.homes[p]], {})[p] = None
+            job = self._pack(ahead.work, ahead.waits, members)
+            names[ahead.work.bundle] = job.name
+            chained.append(Chained(job, tuple(names[b] for b in ahead.bundles)))
+        try:
+            self._engine.submit_chained(chained)
+        except BaseException:
+            self.end_all()
+            raise
+
+    def _pack(
+        self,
+        work: Work,
+        waits: Mapping[int, Sequence[int]] | None = None,
+        after: Mapping[str, Iterable[int]] | None = None,
+    ) -> Job:
         driver = self._driver
         self._count += 1
         which = f"b{work.bundle}" if work.bundle >= 0 else f"n{work.quanta[0]}"
@@ -280,6 +348,8 @@ class _Round:
             numbers=driver.numbers(work.quanta),
             missing=driver.missing(work),
             memory=granted,
+            waits=waits,
+            after=after,
         )
         labels = tuple(dict.fromkeys(driver.plan.task_of(q).label for q in work.quanta))
         limits = [driver.retrying.limits_of(q, driver.plan.task_of(q).label) for q in work.quanta]
@@ -289,7 +359,15 @@ class _Round:
         made = Job(
             name=name,
             folder=folder,
-            command=(self._engine.python, "-m", "executors.cmdline", "run-bundle", str(folder), *self._words),
+            command=(
+                self._engine.python,
+                "-m",
+                "executors.cmdline",
+                "run-bundle",
+                str(folder),
+                *self._words,
+                *(("--chained",) if self._engine.detached else ()),
+            ),
             quanta=len(work.quanta),
             labels=labels,
             memory=max(memory, default=None),

@@ -48,6 +48,8 @@ class EngineOptions:
     """How many jobs are submitted at most at once."""
     pilots: int | None = None
     """How many long jobs with warm workers; None where that is not said."""
+    detached: bool = False
+    """Whether all is submitted at once, to run without a driver."""
     processes: int = 1
     """How many processes run quanta, for an engine that is started for this run alone."""
 
@@ -80,6 +82,7 @@ _SHIPPED = {
     "slurm": _Shipped("executors.slurm.framework:SlurmFramework"),
     "slurm-pilot": _Shipped("executors.slurm.pilots:SlurmPilotFramework"),
 }
+_DETACHED = ("slurm",)
 _WITH_PILOTS = {"slurm": "slurm-pilot"}
 
 
@@ -148,6 +151,10 @@ def make_framework(options: EngineOptions) -> ExecutionFramework:
         if name not in _WITH_PILOTS.values():
             having = ", ".join(_WITH_PILOTS)
             raise ConfigError(f"engine {name!r} has no pilots: --pilots is for {having}")
+    if options.detached and name not in _DETACHED:
+        raise ConfigError(
+            f"engine {name!r} needs a driver that stays: --detach is for {', '.join(_DETACHED)}"
+        )
     make = getattr(find_engine(name), "from_options", None)
     if make is None:
         raise ConfigError(

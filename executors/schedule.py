@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -219,11 +219,23 @@ class Schedule:
             self._bundles.running[bundle] = len(chosen)
         if self._failing:
             self._failing.difference_update(chosen)
+        return self._work(chosen, bundle)
+
+    def _work(self, chosen: Sequence[int], bundle: int) -> Work:
         told = [
             {q: tuple(known[q]) for q in chosen if q in known} if known else {}
             for known in (self._absent, self._lost, self._behind)
         ]
         return Work(tuple(chosen), bundle, *told)
+
+    def foresee(self) -> Iterator[Work]:
+        """Give all bundles that are left to run, with what is known now; they are not counted as running."""
+        if self._bundles is None:
+            return
+        for bundle in range(self._bundles.n):
+            chosen = [q for q in self._bundles.quanta(bundle) if self._status[q] == _PLANNED]
+            if chosen:
+                yield self._work(chosen, bundle)
 
     def wake(self, now: float) -> float | None:
         """Make ready what was postponed until now, and return when the next will be; None for never.

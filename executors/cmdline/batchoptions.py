@@ -31,6 +31,8 @@ class BatchOptions:
     """How many jobs are submitted at most at once."""
     pilots: int | None = None
     """How many long jobs with warm workers."""
+    detached: bool = False
+    """Whether all is submitted at once, to run without a driver."""
 
     def framework(self, processes: int = 1) -> ExecutionFramework | None:
         """Return the framework of the engine, or None for this machine.
@@ -48,9 +50,9 @@ class BatchOptions:
             There is no such engine, or what it needs is not installed.
         """
         if self.engine is None:
-            if self.site is not None or self.jobs is not None or self.staged or self.pilots is not None:
+            if self.site or self.jobs or self.staged or self.pilots or self.detached:
                 raise click.UsageError(
-                    "--site, --jobs, --staged and --pilots are for a batch system: give --engine"
+                    "--site, --jobs, --staged, --pilots and --detach are for a batch system: give --engine"
                 )
             return None
         from executors.engines import EngineOptions, make_framework
@@ -70,9 +72,12 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         staged: bool,
         slots: int,
         pilots: int | None,
+        detached: bool,
         **rest: Any,
     ) -> Any:
-        where = BatchOptions(engine=engine, site=site, jobs=jobs, staged=staged, slots=slots, pilots=pilots)
+        where = BatchOptions(
+            engine=engine, site=site, jobs=jobs, staged=staged, slots=slots, pilots=pilots, detached=detached
+        )
         return function(where_to=where, **rest)
 
     options = [
@@ -88,6 +93,9 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Submit at most so many jobs at once."),
         click.option("--pilots", type=click.IntRange(min=1), default=None, metavar="N",
                      help="Let N long jobs with warm workers take one bundle after another."),
+        click.option("--detach", "detached", is_flag=True,
+                     help="Submit all bundles at once, each to wait for those before it, and go; supertask "
+                     "collect takes what they make."),
     ]  # fmt: skip
     for option in reversed(options):
         wrapped = option(wrapped)

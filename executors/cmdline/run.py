@@ -117,6 +117,10 @@ def command(
                 bundling=bundling,
                 **asked.arguments(),
             )
+    if where_to.detached:
+        terminal.line("submitted all that is left to run; take what it makes by:")
+        terminal.line(f"  supertask collect {shlex.quote(report.plan_file or str(target))} --follow")
+        return 0
     if as_json:
         terminal.objects([report.to_dict()])
     else:

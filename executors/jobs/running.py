@@ -99,11 +99,16 @@ def run_job(
     keep_files()
     before = set(children())
     become_reaper(job.path)
+    left_out = 0
+    if plan.said["waits"]:
+        from executors.jobs.binding import bind
+
+        left_out = bind(plan, folder, late)
     run = _Job(
         job, plan, WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
     )
     try:
-        end = run.perform(stop or Stop(grace), late, warmth or Warmth())
+        end = run.perform(stop or Stop(grace), late, warmth or Warmth(), left_out)
     finally:
         if children() - before:  # ending them takes an import
             # In a process that had children before, a notebook's say, these are not the job's.
@@ -154,7 +159,7 @@ class _Job:
             )
         return Datastore(said["root"], templates)
 
-    def perform(self, stop: Stop, late: float, warmth: Warmth) -> JobEnd:
+    def perform(self, stop: Stop, late: float, warmth: Warmth, left_out: int) -> JobEnd:
         """Run what is left; say what came of it."""
         # Whoever takes a job back deletes this file first and then looks for our lock.
         if not self._job.bundle.exists():
@@ -175,7 +180,7 @@ class _Job:
         left = [q for q in self._work.quanta if self._statuses.get(q) in _UNENDED]
         if stop.stopped and left:
             return self._end(f"it was stopped before {len(left)} quanta had ended", again=True)
-        return self._end()
+        return self._end(left_out=left_out)
 
     def _run(self, stop: Stop, warmth: Warmth) -> None:
         plan, said = self._plan, self._plan.said
@@ -279,15 +284,17 @@ class _Job:
             if dataset not in made and dataset not in record.locations
         ]
 
-    def _end(self, why: str = "", *, again: bool = False) -> JobEnd:
+    def _end(self, why: str = "", *, again: bool = False, left_out: int = 0) -> JobEnd:
         counts: dict[str, int] = {}
         for status in self._statuses.values():
             counts[status.value] = counts.get(status.value, 0) + 1
         failed = counts.get(QuantumStatus.FAILED.value, 0)
         if again:
             return JobEnd(ExitCode.AGAIN, why, counts)
-        if failed:
-            return JobEnd(ExitCode.FAILED, f"{failed} of {len(self._plan.work.quanta)} quanta failed", counts)
+        if failed or left_out:
+            why = f"{failed} of {len(self._plan.work.quanta) + left_out} quanta failed"
+            behind = f", {left_out} have to wait for others that did" if left_out else ""
+            return JobEnd(ExitCode.FAILED, why + behind, counts)
         return JobEnd(ExitCode.SUCCEEDED, "", counts)
 
 

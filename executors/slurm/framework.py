@@ -19,11 +19,12 @@ from typing import Self
 
 import attrs
 
-from executors.batch import BatchFramework, Job, JobState
+from executors.batch import BatchFramework, Chained, Job, JobState
 from executors.driver import Driver
 from executors.engines import EngineOptions
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for
+from executors.slurm.chains import Array, arrays_of
 from executors.slurm.controller import Controller, Known
 from executors.slurm.site import SlurmSite
 from graphbuilder.dag.dag import ScienceDag
@@ -80,6 +81,8 @@ class SlurmFramework(BatchFramework):
         The interpreter on the nodes; this one unless given.
     controller : Controller, optional
         How to reach Slurm, where it is not as everywhere.
+    detached : bool, optional
+        As for `BatchFramework`.
     """
 
     def __init__(
@@ -93,8 +96,11 @@ class SlurmFramework(BatchFramework):
         grace: float = 20.0,
         python: str | None = None,
         controller: Controller | None = None,
+        detached: bool = False,
     ) -> None:
-        super().__init__(jobs, staged=staged, slots=slots, late=late, grace=grace, python=python)
+        super().__init__(
+            jobs, staged=staged, slots=slots, late=late, grace=grace, python=python, detached=detached
+        )
         self.site = site or SlurmSite()
         self.controller = controller or Controller()
         self._places: dict[str, _Place] = {}
@@ -110,7 +116,9 @@ class SlurmFramework(BatchFramework):
     def from_options(cls, options: EngineOptions) -> Self:
         """Make one as a command line says it."""
         site = options.site_as(SlurmSite)
-        return cls(options.jobs, site=site, staged=options.staged, slots=options.slots)
+        return cls(
+            options.jobs, site=site, staged=options.staged, slots=options.slots, detached=options.detached
+        )
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made, and end those that have not ended."""
@@ -121,7 +129,7 @@ class SlurmFramework(BatchFramework):
         """Run all that the driver hands out."""
         self._place = (self.jobs or driver.folder.path / "jobs") / _FOLDER
         super().walk(driver)
-        if not driver.tally.failures():
+        if not self.detached and not driver.tally.failures():
             # Lists of arrays and what jobs printed: of use only where something went wrong.
             shutil.rmtree(self._place, ignore_errors=True)
 
@@ -140,6 +148,22 @@ class SlurmFramework(BatchFramework):
         for asked, members in alike.items():
             for first in range(0, len(members), most):
                 self.submit_jobs(dict(enumerate(members[first : first + most])), asked)
+
+    def submit_chained(self, chained: Sequence[Chained]) -> None:
+        """Submit jobs that wait for each other, as arrays with dependencies.
+
+        Raises
+        ------
+        ExecutionError
+            Slurm is not there, or refuses them.
+        """
+        numbers: dict[Array, str] = {}
+        most = self.controller.largest_array
+        for array in arrays_of(chained, lambda each: tuple(self.site.asked(each.job)), most):
+            jobs = {i: each.job for i, each in array.jobs.items()}
+            options = [*self.site.asked(next(iter(jobs.values()))), "--kill-on-invalid-dep=yes"]
+            options += array.dependencies(numbers.__getitem__)
+            numbers[array] = self.submit_jobs(jobs, options)
 
     def submit_jobs(self, jobs: Mapping[int, Job], options: Sequence[str]) -> str:
         """Submit jobs by their indices in an array; return its number."""

@@ -1,0 +1,177 @@
+"""Runs on Slurm without a driver: everything submitted at once, each job behind those that it waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executors import InProcessFramework, QuantumStatus
+from executors.batch import Chained, Job
+from executors.cmdline.main import main
+from executors.engines import EngineOptions, make_framework
+from executors.jobs.collecting import collect
+from executors.slurm.chains import arrays_of
+from executors.slurm.controller import Controller
+from executors.slurm.framework import SlurmFramework
+from executors.testing import slurm
+from executors.testing.frameworks import _bundled, _successes
+from executors.testing.survey import Survey
+from supertask.butler.repository import Butler
+from supertask.errors import ConfigError, ExecutionError
+
+SUCCEEDED, NO_WORK, FAILED, BLOCKED = (
+    QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK, QuantumStatus.FAILED, QuantumStatus.BLOCKED,
+)  # fmt: skip
+with_slurm = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "there is one"),
+]
+
+
+def chained(*pairs):
+    """Make jobs from names, each with the names of those before it."""
+    return [
+        Chained(Job(name=name, folder=Path(name), command=("true",), quanta=1, labels=()), tuple(after))
+        for name, after in pairs
+    ]
+
+
+def shown(arrays):
+    number = {id(array): i for i, array in enumerate(arrays)}
+    return [
+        ({i: c.job.name for i, c in a.jobs.items()}, a.dependencies(lambda other: str(number[id(other)])))
+        for a in arrays
+    ]
+
+
+def test_chains_go_on_index_by_index_and_a_gather_waits_for_arrays():
+    jobs = chained(
+        ("a0", ""), ("a1", ""), ("a2", ""), ("b0", ["a0"]), ("b2", ["a2"]), ("c", ["b0", "a1", "b2"])
+    )
+    assert shown(arrays_of(jobs, lambda _: "alike", 100)) == [
+        ({0: "a0", 1: "a1", 2: "a2"}, []),
+        ({0: "b0", 2: "b2"}, ["--dependency=aftercorr:0"]),
+        ({0: "c"}, ["--dependency=afterany:1:0"]),
+    ]
+
+
+def test_several_that_follow_one_go_to_arrays_of_their_own():
+    jobs = chained(("a", ""), ("b", ["a"]), ("c", ["a"]))
+    assert shown(arrays_of(jobs, lambda _: "alike", 100)) == [
+        ({0: "a"}, []),
+        ({0: "b"}, ["--dependency=aftercorr:0"]),
+        ({0: "c"}, ["--dependency=aftercorr:0"]),
+    ]
+
+
+def test_arrays_are_no_larger_than_they_may_be_and_alike():
+    jobs = chained(("a", ""), ("b", ""), ("c", ""), ("d", ["c"]))
+    assert shown(arrays_of(jobs, lambda _: "alike", 2)) == [
+        ({0: "a", 1: "b"}, []),
+        ({0: "c"}, []),
+        ({0: "d"}, ["--dependency=aftercorr:1"]),
+    ]
+    assert len(arrays_of(jobs[:3], lambda each: each.job.name, 100)) == 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[slurm.Cluster]:
+    with slurm.cluster() as started:
+        yield started
+
+
+class Detached:
+    def __init__(self, cluster, folder, visits=3):
+        self.framework = SlurmFramework(controller=Controller(cluster.env), detached=True, late=5.0)
+        self.survey = Survey(folder, visits=visits)
+        self.butler = Butler(self.survey.root)
+        self.plan = _bundled(self.survey.plan(self.butler))
+
+    def submit(self, **options):
+        return self.framework.execute(self.plan, self.butler, **options)
+
+    def wait(self):
+        """Wait until Slurm has nothing left of it."""
+        until = time.monotonic() + 180
+        names = list(self.framework._places)
+        while any(s.value != "gone" for s in self.framework.states(names).values()):
+            assert time.monotonic() < until
+            time.sleep(0.3)
+
+    def run(self, **options):
+        self.submit(**options)
+        self.wait()
+        return collect(self.plan, self.butler, late=5.0).report
+
+
+@pytest.fixture
+def detached(cluster, tmp_path):
+    made = Detached(cluster, tmp_path / "survey")
+    yield made
+    made.butler.close()
+
+
+class TestDetached:
+    pytestmark = with_slurm
+
+    def test_a_run_goes_on_to_its_end_without_a_driver(self, detached, tmp_path):
+        undisturbed = Survey(tmp_path / "undisturbed")
+        with Butler(undisturbed.root) as butler:
+            InProcessFramework().execute(undisturbed.plan(butler), butler)
+        detached.run()
+        assert detached.survey.outputs() == undisturbed.outputs()
+        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+        assert detached.butler.get("summary", instrument="Cam")["visits"] == 3
+
+    def test_a_failure_blocks_what_is_behind_it_in_other_bundles_and_nothing_else(self, detached):
+        detached.survey.order("stars-0-0", "raise")
+        detached.run()
+        assert sorted(detached.survey.calls()).count("summary-Cam") == 0
+        assert len(detached.survey.calls()) == detached.survey.n_quanta - 2
+        detached.survey.countermand()
+        report = InProcessFramework().execute(detached.plan, detached.butler)
+        assert report.exit_code == 0
+        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+
+    def test_a_gather_goes_on_with_what_was_made_in_other_jobs(self, detached):
+        detached.survey.order("flatten-1-*", "nothing")
+        detached.run()
+        assert detached.butler.get("summary", instrument="Cam")["visits"] == 2
+
+    def test_what_is_submitted_twice_runs_once(self, detached):
+        detached.survey.order("flatten-*", "sleep 1")
+        detached.submit()
+        again = SlurmFramework(controller=detached.framework.controller, late=5.0, grace=5.0)
+        assert again.execute(detached.plan, detached.butler).exit_code == 0
+        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+
+    def test_on_the_command_line(self, detached, cluster, tmp_path, monkeypatch, capsys):
+        for name, value in cluster.env.items():
+            monkeypatch.setenv(name, value)
+        plan = str(tmp_path / "plan.h5")
+        detached.plan.save(plan)
+        assert main(["run", plan, "--engine", "slurm", "--detach"]) == 0
+        assert f"supertask collect {plan} --follow" in capsys.readouterr().out
+        assert main(["collect", plan, "--follow", "--every", "0.5", "--late", "5"]) == 0
+        assert detached.butler.get("summary", instrument="Cam")["visits"] == 3
+
+
+def test_only_slurm_runs_without_a_driver():
+    with pytest.raises(ConfigError, match="'condor' needs a driver that stays"):
+        make_framework(EngineOptions(engine="condor", detached=True))
+
+
+def test_what_runs_without_a_driver_cannot_be_staged():
+    with pytest.raises(ExecutionError, match="nodes must see the repository"):
+        SlurmFramework(detached=True, staged=True)
+
+
+def test_what_runs_without_a_driver_runs_in_bundles(tmp_path):
+    survey = Survey(tmp_path)
+    with Butler(survey.root) as butler, pytest.raises(ExecutionError, match="supertask batch"):
+        SlurmFramework(detached=True).execute(survey.plan(butler), butler)
