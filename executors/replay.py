@@ -133,6 +133,7 @@ def replay(
     identities: npt.NDArray[np.uint8] | None = None,
     *,
     exists: Callable[[str], bool] | None = None,
+    also: Iterable[Path] = (),
 ) -> Replay:
     """Read all of a run's journal.
 
@@ -146,6 +147,8 @@ def replay(
     exists : callable, optional
         Tells whether the file of a location is there. If given, a quantum whose files are gone counts as
         planned.
+    also : iterable of Path, optional
+        Files of journals that belong to it and lie elsewhere: of jobs that were not collected.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def replay(
         paths = sorted(folder.journal.glob("*.jsonl"))
     except OSError:
         paths = []
-    for path in paths:
+    for path in (*paths, *also):
         reader.read(path)
     reader.close()
     return found

@@ -51,6 +51,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pack": ("pack", "Pack bundles of a plan that may run now, to be run by hand or by a batch system."),
     "run-bundle": ("run_bundle", "Run one bundle of a plan, as a job of a batch system does."),
     "collect": ("collect", "Take what bundles made that ran without a driver, and register it."),
+    "export": ("export", "Write a plan for make, Snakemake or a CWL runner, or as WfFormat."),
+    "import-wfformat": ("import_wfformat", "Make a plan with simulated work of a workflow in WfFormat."),
     "status": ("status", "Show how a run stands, while it goes on or after."),
     "report": ("report", "Show what came of a run: what each task used, and each kind of failure."),
     "provenance": ("provenance", "Show where a dataset came from, and what was made of it."),

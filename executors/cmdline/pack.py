@@ -68,15 +68,28 @@ def command(
     return 1 if any(not packer.is_done(bundle) for bundle in left) else 0
 
 
-def pack_one(plan: Path, bundle: int, attempt: int) -> Path | str:
-    """Return the folder of one bundle, packed unless it is; or why it cannot run now."""
+def pack_one(plan: Path, bundle: int, attempt: int | None) -> Path | str | None:
+    """Return the folder of one bundle, packed unless it is; why it cannot run now; or None: it has ended.
+
+    Without a number of an attempt, one that has not ended is gone on with, and one that failed is followed
+    by another.
+    """
+    from executors.jobs.folder import ExitCode
     from executors.jobs.planning import HandPacker
+    from executors.jobs.uncollected import attempts_at
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
 
     dag = ScienceDag.load(plan)
     with Butler(dag.meta.butler_root) as butler:
-        packer = HandPacker(dag, butler, plan)
+        packer = HandPacker(dag, butler, plan, bundle=bundle)
+        if attempt is None:
+            before = attempts_at(packer.home, bundle)
+            attempt, ending = (before[-1][0], before[-1][1].ending()) if before else (1, None)
+            if ending is not None and ending["exit"] == ExitCode.FAILED:
+                attempt += 1
+            elif not before and packer.is_done(bundle):
+                return None
         folder = packer.home / f"b{bundle}-{attempt}"
         if (folder / "bundle.json").exists():
             return folder

@@ -19,6 +19,8 @@ __all__ = ["command"]
               help="Which bundle of the plan, or of the bundles that were packed in FOLDER.")  # fmt: skip
 @click.option("--attempt", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
               help="Which attempt at this bundle it is; each has a folder of its own.")  # fmt: skip
+@click.option("--next", "whichever", is_flag=True,
+              help="Go on with the last attempt at it, or begin another if that failed.")  # fmt: skip
 @click.option("--grace", type=click.FloatRange(min=0), default=20.0, show_default=True, metavar="SECONDS",
               help="How long what runs may take to finish after SIGTERM.")  # fmt: skip
 @click.option("--late", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
@@ -32,6 +34,7 @@ def command(
     target: Path,
     bundle: int | None,
     attempt: int,
+    whichever: bool,
     grace: float,
     late: float,
     chained: bool,
@@ -56,7 +59,10 @@ def command(
     else:
         from executors.cmdline.pack import pack_one
 
-        packed = pack_one(target, bundle, attempt)
+        packed = pack_one(target, bundle, None if whichever else attempt)
+        if packed is None:
+            terminal.line(f"bundle {bundle}: nothing of it is left to run")
+            return 0
         if isinstance(packed, str):
             terminal.error(packed)
             return 75

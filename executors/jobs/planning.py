@@ -11,6 +11,7 @@ import numpy as np
 from executors.jobrequests import job_requests, surroundings_of
 from executors.jobs.folder import JobFolder
 from executors.jobs.packing import Packer
+from executors.jobs.uncollected import bundles_before, journals_of
 from executors.journal import Header
 from executors.leftovers import Presence
 from executors.opening import check_repository, plan_identity, run_tags
@@ -54,6 +55,8 @@ class HandPacker:
         Name of the plan's bundling; the last one made unless given.
     staged : bool, optional
         As for `Packer`.
+    bundle : int, optional
+        The one that is to be packed: what jobs before it made counts, although it was not collected.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class HandPacker:
         *,
         bundling: str | None = None,
         staged: bool = False,
+        bundle: int | None = None,
     ) -> None:
         self._plan = plan
         self.bundles = plan.bundling(bundling)
@@ -78,7 +82,10 @@ class HandPacker:
         folder = RunFolder(root, plan.meta.output_run)
         self.home = folder.path / "jobs"
         datastore = Datastore.open(root)
-        found = replay(folder, np.asarray(plan.identities), exists=Presence(datastore))
+        also: list[Path] = []
+        if bundle is not None and bundle < len(self.bundles):
+            also += journals_of(self.home, [bundle, *bundles_before(plan, self.bundles, bundle)])
+        found = replay(folder, np.asarray(plan.identities), exists=Presence(datastore), also=also)
         init = [(t, butler.locate(t(), collections=self._searched(butler)).location)
                 for t in outside_init_inputs(plan.tasks)]  # fmt: skip
         tasks = TaskSet(

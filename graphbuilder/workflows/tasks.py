@@ -44,7 +44,8 @@ class WorkConfig(SuperTaskConfig):
     """Configuration of `SimulatedTask`."""
 
     quantum_units = ("job",)
-    step: str = field("", doc="Tasks of which step these are.")
+    # Declared as overhead so that run times and names of tasks do not keep them out of one bundle.
+    step: str = field("", doc="Tasks of which step these are.", overhead=True)
     reads: tuple[str, ...] = field((), doc="Dataset types that its tasks read.")
     time_scale: float = field(
         1.0, doc="Seconds to sleep for each second that was needed.", min=0.0, meta=True
