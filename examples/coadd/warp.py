@@ -27,8 +27,6 @@ from examples.coadd.patches import PatchGrid
 __all__ = ["warp_images", "window_on"]
 
 Array = npt.NDArray[Any]
-_TOUCHED = 1e-6
-"""Share of a masked pixel from which on an interpolated value leans on it."""
 
 
 def warp_images(images: Sequence[CCDData], patch: PatchGrid, *, order: str = "bilinear") -> CCDData | None:
@@ -105,23 +103,31 @@ def _warp_one(
     target = patch.wcs.deepcopy()
     target.wcs.crpix = [target.wcs.crpix[0] - columns.start, target.wcs.crpix[1] - rows.start]
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    planes = np.stack([np.asarray(image.data, dtype=float), variance_of(image)])
-    masked = image.mask is not None and bool(image.mask.any())
-    smooth = masked and order == "bicubic"
-    if smooth:
-        # A spline has all pixels in each: one that is not a number would leave none that is.
-        planes[:, image.mask] = np.nanmedian(planes[:, ~image.mask], axis=1)[:, None]
-    elif masked:
-        planes[:, image.mask] = np.nan
-    # Both planes share the costly part, from pixels of one frame to those of the other.
-    warped = reproject_interp((planes, image.wcs), target, shape, order=order, return_footprint=False)
-    if smooth:
-        near = binary_dilation(image.mask, np.ones((3, 3))).astype(float)
-        share = reproject_interp((near, image.wcs), target, shape, order="bilinear", return_footprint=False)
-        warped[:, ~(share < _TOUCHED) | (warped[1] <= 0)] = np.nan
+    data, variance = np.asarray(image.data, dtype=float), variance_of(image)
+    bad = np.zeros(image.shape, bool) if image.mask is None else np.asarray(image.mask)
+    if order == "bicubic":
+        # A spline has all pixels in each: one that is not a number would leave none that is. And it swings to
+        # below nothing beside a star, which a variance must not.
+        data = np.where(bad, np.median(data[~bad]) if not bad.all() else 0.0, data)
+        near = binary_dilation(bad, np.ones((3, 3)))
+        warped = np.stack(
+            [
+                _interpolated(data, image.wcs, target, shape, "bicubic"),
+                _interpolated(np.where(near, np.nan, variance), image.wcs, target, shape, "bilinear"),
+            ]
+        )
+    else:
+        # Both planes share the costly part, from pixels of one frame to those of the other.
+        planes = np.where(bad, np.nan, np.stack([data, variance]))
+        warped = _interpolated(planes, image.wcs, target, shape, order)
     # Of variance too: so many pixels fewer or more, each with so much more or less of the same photons.
     ratio = _pixel_area(target) / _pixel_area(image.wcs)
     return window, warped[0] * ratio, warped[1] * ratio
+
+
+def _interpolated(planes: Array, wcs: WCS, target: WCS, shape: tuple[int, int], order: str) -> Array:
+    made: Array = reproject_interp((planes, wcs), target, shape, order=order, return_footprint=False)
+    return made
 
 
 def _pixel_area(wcs: WCS) -> float:

@@ -105,8 +105,9 @@ def _show(found: RunComparison) -> None:
         terminal.table(
             ["task", "quanta A", "quanta B", "CPU s A", "CPU s B", "memory A", "memory B"],
             [
-                [t.label, *map(_counts, t.counts), *(round(c, 2) for c in t.cpu),
-                 *map(terminal.size, t.peak_memory)]
+                [t.label, *map(_counts, t.counts),
+                 *(round(c, 2) if n else "" for c, n in zip(t.cpu, t.counts, strict=True)),
+                 *(terminal.size(m) if n else "" for m, n in zip(t.peak_memory, t.counts, strict=True))]
                 for t in found.tasks
             ],
             title="Came to",

@@ -109,9 +109,9 @@ def bind(function: F) -> F:
 def collections(function: F) -> F:
     """Add ``--collections``."""
     return click.option(
-        "--collections", "-i", default=None, metavar="A,B,…",
-        callback=lambda _context, _option, value: words(value),
-        help="Collections to search, in order; the repository's own order unless given.",
+        "--collections", "-i", multiple=True, metavar="A,B,…",
+        callback=lambda _context, _option, value: words(",".join(value)) if value else None,
+        help="Collections to search, in order; may be given again. The repository's own order unless given.",
     )(function)  # fmt: skip
 
 

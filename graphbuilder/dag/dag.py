@@ -153,9 +153,8 @@ class ScienceDag:
             if node.label == label:
                 return node
         labels = [t.label for t in self.tasks]
-        raise PreflightError(
-            f"the plan has no task {label!r}{did_you_mean(label, labels)}; it has {', '.join(labels)}"
-        )
+        near = did_you_mean(label, labels)
+        raise PreflightError(f"the plan has no task {label!r}{near}; it has {', '.join(labels) or 'none'}")
 
     def variant_counts(self, label: str) -> list[int]:
         """Return how many quanta of a task have each of its variants."""

@@ -229,7 +229,8 @@ def _fields(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: Tolerance, at: 
 def _numbers(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: Tolerance, at: str) -> Part:
     kinds = a.dtype.kind + b.dtype.kind
     note = f"{a.dtype} → {b.dtype}" if a.dtype != b.dtype else ""
-    if not all(kind in _NUMBERS for kind in kinds):
+    # Of what is true or false, a mask say, nothing is nearly so.
+    if kinds == "bb" or not all(kind in _NUMBERS for kind in kinds):
         unequal = int(np.count_nonzero(np.asarray(a != b))) if a.dtype.kind == b.dtype.kind else a.size
         return Part(what=at, n=a.size, differing=unequal, unequal=unequal, note=note)
     same = (a == b) | ((a != a) & (b != b))  # noqa: PLR0124 - what is not itself is NaN

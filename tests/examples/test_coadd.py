@@ -224,6 +224,7 @@ def test_a_masked_pixel_spoils_its_neighbours_and_nothing_else(make_image, make_
     spoilt = warp.mask & ~whole.mask
     assert 1 <= spoilt.sum() <= 25
     assert np.abs(warp.data - whole.data)[~spoilt].max() < 0.5
+    assert warp.uncertainty.array[~warp.mask] == pytest.approx(1.0, rel=1e-3)
     found = forced_fluxes(warp, Table({"ra": where.ra, "dec": where.dec}), radius=14.0)
     assert found["flux"] == pytest.approx([30000, 10000], rel=0.006)
 

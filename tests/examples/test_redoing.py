@@ -18,7 +18,7 @@ from examples.demo.stage import Stage
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.plandiff import plan_diff
-from graphbuilder.reuse import Reuse
+from graphbuilder.reuse import Check, Reuse
 from supertask import Butler, Pipeline
 from supertask.ingest.ingestion import ingest
 
@@ -62,10 +62,10 @@ def counts(dag):
     return {t.label: t.count for t in dag.tasks if t.count}
 
 
-def again(done, *overrides):
+def again(done, *overrides, check=Check.FILES):
     pipeline = Pipeline.load(simulated.PIPELINE, overrides)
     builder = GraphBuilder(pipeline, done.butler, "demo/run2", collections=("raw/all", "reference"))
-    return builder.makeGraph(reuse=Reuse())
+    return builder.makeGraph(reuse=Reuse(check=check))
 
 
 def test_nothing_changed_and_nothing_runs(done):
@@ -79,6 +79,53 @@ def test_another_kernel_of_the_warp_runs_warp_coadd_and_catalogue(done):
     told = {t.label: t for t in dag.meta.reused.tasks}
     assert told["warp"].differs == {"config order: 'bilinear' → 'bicubic'": done.whole["warp"]}
     assert told["isr"].reused == done.whole["isr"]
+
+
+def file_of(done, name, **units):
+    (dataset,) = done.butler.query(name, collections=[simulated.RUN], **units)
+    return Path(done.butler.root) / done.butler.locate(dataset, collections=[simulated.RUN]).location
+
+
+def test_a_coadd_deleted_by_hand_is_made_again_alone(done, tmp_path):
+    path = file_of(done, "coadd", patch=4, band="g")
+    shutil.move(path, tmp_path)
+    try:
+        dag = again(done)
+        assert counts(dag) == {"coadd": 1}
+        assert {t.label: t.reused for t in dag.meta.reused.tasks} == {
+            **done.whole,
+            "coadd": done.whole["coadd"] - 1,
+        }
+    finally:
+        shutil.move(tmp_path / path.name, path)
+
+
+def test_what_a_deleted_coadd_is_made_of_is_made_again_with_it(done, tmp_path):
+    coadd = file_of(done, "coadd", patch=4, band="g")
+    warps = [
+        Path(done.butler.root) / done.butler.locate(d, collections=[simulated.RUN]).location
+        for d in done.butler.query("warp", collections=[simulated.RUN], patch=4)
+    ]
+    for path in (coadd, *warps):
+        path.rename(tmp_path / path.name)
+    try:
+        assert counts(again(done)) == {"warp": len(warps), "coadd": 1}
+    finally:
+        for path in (coadd, *warps):
+            (tmp_path / path.name).rename(path)
+
+
+def test_a_coadd_altered_behind_the_registry_is_found_by_its_checksum_and_made_again(done):
+    path = file_of(done, "coadd", patch=4, band="g")
+    was = path.read_bytes()
+    altered = bytearray(was)
+    altered[len(was) // 2] ^= 1
+    path.write_bytes(altered)
+    try:
+        assert counts(again(done)) == {}, "its size is what it was"
+        assert counts(again(done, check=Check.CONTENT)) == {"coadd": 1}
+    finally:
+        path.write_bytes(was)
 
 
 def planned_from(folder: Path, root: str, by: str, plan: Path) -> dict[str, int]:

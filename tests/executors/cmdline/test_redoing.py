@@ -46,6 +46,14 @@ def test_nothing_runs_where_nothing_changed(call, first: Path) -> None:
     assert call("run", "next.h5").code == 0
 
 
+def test_collections_may_be_given_one_by_one_or_together(call, first: Path) -> None:
+    together = planned(call(*P, "u/second", "--skip-existing", "--json", "-i", "u/first,raw/all"))
+    assert (
+        planned(call(*P, "u/second", "--skip-existing", "--json", "-i", "u/first", "-i", "raw/all"))
+        == together
+    )
+
+
 def test_what_changed_is_told_one_thing_to_a_line(call, first: Path) -> None:
     call(*P, "u/second", "--reuse-from", "u/first", "-c", "sky:factor=3", "--where", "visit < 4")
     call("run", "next.h5")

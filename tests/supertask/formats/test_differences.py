@@ -97,6 +97,12 @@ def test_shapes_and_types_are_told():
     assert parts(np.zeros(2, "U1"), np.ones(2))["values"].differing == 2
 
 
+def test_no_tolerance_makes_true_and_false_the_same():
+    a, b = np.array([True, False, True]), np.array([True, True, True])
+    (part,) = compare_values(a, b, Tolerance(absolute=5.0)).parts
+    assert (part.differing, part.unequal, part.n) == (1, 1, 3)
+
+
 def test_masked_values_are_not_compared_and_masks_are():
     a = np.ma.masked_array([1, 2, 3], [0, 1, 0])
     b = np.ma.masked_array([1, 9, 3], [0, 1, 0])
