@@ -187,6 +187,16 @@ def test_what_has_no_identity_is_refused_with_its_place(value, place):
         canonical(value)
 
 
+def test_names_that_differ_in_case_differ():
+    assert task_key("pkg:Foo", "1", Clip()) != task_key("pkg:foo", "1", Clip())
+    assert canonical({"Gain": 1}) != canonical({"gain": 1})
+
+
+def test_what_collides_under_encodings_without_lengths_does_not():
+    assert canonical(["a", "b\x03c"]) != canonical(["a\x03b", "c"])
+    assert canonical({"a": "1", "b": "2"}) != canonical({"a": "1\x03b\x052"})
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
 def test_unicode_counts_as_it_is_written(form):
     # What looks alike need not mean the same to whoever reads it (a file name, say): nothing is normalised.
