@@ -14,6 +14,7 @@ from typing import Any
 
 from executors.lines import Lines
 from executors.outcome import Attempt, Making, QuantumStatus, Stage
+from executors.resources import own_cpu_ns
 from executors.runner import QuantumRunner
 from executors.trial import Trial
 from graphbuilder.dag.values import QuantumRecord
@@ -164,13 +165,13 @@ class BundleRun:
         if first.task is not None and first.quantum is not None:
             assert first.butler is not None  # noqa: S101 - else it is over
             overheads.begin(first.task, first.record, first.quantum, first.butler)
-        self._mark = (time.perf_counter_ns(), time.process_time_ns())
+        self._mark = (time.perf_counter_ns(), own_cpu_ns())
 
     def _account(self) -> None:
         """End it: it is shared by all."""
         if self._open:
             return
-        wall, cpu = time.perf_counter_ns() - self._mark[0], time.process_time_ns() - self._mark[1]
+        wall, cpu = time.perf_counter_ns() - self._mark[0], own_cpu_ns() - self._mark[1]
         makings, uses = self._runner.overheads.end()
         self._uses |= dict.fromkeys(uses)
         for m in makings:

@@ -243,7 +243,7 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
     a = attempt
     line = (
         f'{{"event":"end","quantum":"{a.identity.hex()}","index":{a.index},"attempt":{a.number},'
-        f'"status":"{a.status.value}","start":{a.start},"end":{a.end},"wall":{a.wall:.6f},"cpu":{a.cpu:.6f},'
+        f'"status":"{a.status.value}","start":{a.start},"end":{a.end},"wall":{a.wall:.9f},"cpu":{a.cpu:.9f},'
         f'"memory":{a.peak_memory},"read":{a.bytes_read},"written":{a.bytes_written}'
     )
     more: dict[str, Any] = {}

@@ -22,6 +22,7 @@ import attrs
 
 from executors.outcome import Making
 from executors.overheadstore import Kept, OverheadStore, freeze, resident, size_of
+from executors.resources import own_cpu_ns
 from executors.sharedobjects import SharedObjects
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.port import DatasetSource
@@ -225,12 +226,12 @@ class Overheads:
         turn, serial = self._turn, self.serial()
         assert turn is not None  # noqa: S101 - asked by the caller
         self._frames.append(frame)
-        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        wall, cpu = time.perf_counter_ns(), own_cpu_ns()
         try:
             with self._pause() if len(self._frames) == 1 else nullcontext():
                 return make(), serial
         finally:
-            wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+            wall, cpu = time.perf_counter_ns() - wall, own_cpu_ns() - cpu
             self._frames.pop()
             turn.makings.append(Making(serial, name, wall - frame.below_wall, cpu - frame.below_cpu))
             turn.uses[serial] = None

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Meter", "Usage", "environment", "own_cpu"]
+__all__ = ["Meter", "Usage", "environment", "own_cpu", "own_cpu_ns"]
 
 _FIELD = re.compile(r"^(Name|Version):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 
@@ -80,6 +80,11 @@ class Meter:
 def own_cpu() -> float:
     """Return CPU seconds of this process and of its children that have ended."""
     return time.process_time() + _children_cpu()
+
+
+def own_cpu_ns() -> int:
+    """Return the same in nanoseconds."""
+    return time.process_time_ns() + round(_children_cpu() * 1e9)
 
 
 def _children_cpu() -> float:
