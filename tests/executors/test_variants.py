@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from supertask.config import field
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PipelineError
 from supertask.fields import InputField, MetadataField, OutputField, SuperTaskConfig
+from supertask.overheads import overhead
 from supertask.pipeline import Pipeline
 from supertask.struct import Struct
 from supertask.supertask import SuperTask
@@ -137,7 +140,11 @@ def test_how_much_memory_data_may_take_and_how_often_they_are_tried_is_told_by_o
 
 def test_a_policy_that_data_select_needs_nothing_run_again(butler):
     was = plan(butler, Pipeline().add("sky", SkyTask))
-    made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.timeout": 600.0, "pause": 6.0})
+    made = (
+        Pipeline()
+        .add("sky", SkyTask)
+        .add_override("sky", {"band": "r"}, {"policy.timeout": 600.0, "pause": 6.0})
+    )
     now = plan(butler, made)
     assert [now.record(i).identity for i in range(8)] == [was.record(i).identity for i in range(8)]
 
@@ -146,3 +153,66 @@ def test_what_is_counted_over_all_quanta_is_not_for_data_to_say(butler):
     made = Pipeline().add("sky", SkyTask).add_override("sky", {"band": "r"}, {"policy.max_failures": "3"})
     with pytest.raises(PipelineError, match="it is of all quanta of the task together"):
         plan(butler, made)
+
+
+class LibraryConfig(SuperTaskConfig):
+    quantum_units = ("visit", "detector")
+    frame = InputField(("visit", "detector"), "json", doc="A frame.")
+    sky = OutputField(("visit", "detector"), "json", doc="Its sky.")
+    factor: float = field(1.0, doc="Factor.")
+    pause: float = field(0.0, doc="Fail if it is any.", meta=True)
+    library: str = field("main", doc="Which library.", overhead=True)
+    folder: str = field("", doc="Where calls are noted.", meta=True)
+
+
+class LibraryTask(SuperTask):
+    ConfigClass = LibraryConfig
+    _DefaultName = "sky"
+
+    @overhead(config=("library", "folder"))
+    def shared(self):
+        with (Path(self.config.folder) / "calls").open("a") as file:
+            file.write(f"{self.config.library} {os.getpid()}\n")
+        return self.config.library
+
+    def run(self, frame):
+        if self.config.pause:
+            raise ValueError("as its variant says")
+        return Struct(sky=[self.shared(), frame * self.config.factor])
+
+
+class TogetherTask(LibraryTask):
+    def runBundle(self, bundle, butler):
+        frames = bundle.stack("frame")
+        for item, frame in zip(bundle, frames.tolist(), strict=True):
+            with item:
+                if self.config.pause:
+                    raise ValueError("as its variant says")
+                (out,) = item.quantum.outputs[self.config.sky]
+                item.butler.put([self.shared(), frame * self.config.factor], out)
+
+
+@pytest.mark.parametrize("task", [LibraryTask, TogetherTask])
+def test_variants_of_equal_overheads_share_a_bundle_and_each_runs_as_it_is(framework, butler, tmp_path, task):
+    """They differ in what is no overhead; one of them fails, and a third has an overhead of its own."""
+    made = Pipeline().add("sky", task, {"factor": 2.0, "folder": str(tmp_path)})
+    made.add_override("sky", {"band": "r"}, {"factor": 10.0})
+    made.add_override("sky", {"visit": 2}, {"pause": 1.0})
+    made.add_override("sky", {"visit": 4}, {"library": "other"})
+    dag = QuantumBatcher(max_quanta=100).batch(plan(butler, made))
+    assert len(dag.tasks[0].variants) == 4
+    bundling = dag.bundling()
+    visits = [
+        sorted({dag.quanta[q].dataId["visit"] for q in bundling[b].tolist()}) for b in range(len(bundling))
+    ]
+    assert visits == [[1, 2, 3], [4]]
+    report = framework.execute(dag, butler)
+    assert report.counts == {QuantumStatus.SUCCEEDED: 6, QuantumStatus.FAILED: 2}
+    with Butler(butler.root, collections=("u/me/run",)) as found:
+        for visit, factor, library in ((1, 2.0, "main"), (3, 10.0, "main"), (4, 10.0, "other")):
+            for detector in range(2):
+                dataId = {"instrument": "Cam", "visit": visit, "detector": detector}
+                assert found.get("sky", **dataId) == [library, visit * factor]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == len(set(calls))  # made once in each process, for all variants together
+    assert {line.split()[0] for line in calls} == {"main", "other"}
