@@ -82,7 +82,7 @@ _SHIPPED = {
     "slurm": _Shipped("executors.slurm.framework:SlurmFramework"),
     "slurm-pilot": _Shipped("executors.slurm.pilots:SlurmPilotFramework"),
 }
-_DETACHED = ("slurm",)
+_DETACHED = ("condor", "slurm")
 _WITH_PILOTS = {"slurm": "slurm-pilot"}
 
 

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a plan, or what is left of it."),
     "pack": ("pack", "Pack bundles of a plan that may run now, to be run by hand or by a batch system."),
     "run-bundle": ("run_bundle", "Run one bundle of a plan, as a job of a batch system does."),
+    "dagman": ("dagman", "Write a plan as one DAG for HTCondor, and submit it."),
     "collect": ("collect", "Take what bundles made that ran without a driver, and register it."),
     "export": ("export", "Write a plan for make, Snakemake or a CWL runner, or as WfFormat."),
     "import-wfformat": ("import_wfformat", "Make a plan with simulated work of a workflow in WfFormat."),

@@ -12,13 +12,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import attrs
 
-from executors.batch import BatchFramework, Job, JobState
+from executors.batch import BatchFramework, Chained, Job, JobState
+from executors.condor.dag import DAGS, WrittenDag, dagman_of, submit_dag, write_dag
 from executors.condor.joblog import JobLog
 from executors.condor.queue import CondorRefusedError, Queue
 from executors.condor.site import CondorSite
@@ -35,6 +37,8 @@ from supertask.policy import FailureClass
 __all__ = ["CondorFramework"]
 
 _FOLDER = ".condor"
+_LOOK = 0.2
+_GRACE = 60.0
 _CHECK = 30.0
 """Seconds between two questions to the queue whether what the log says is so."""
 
@@ -76,10 +80,14 @@ class CondorFramework(BatchFramework):
         Seconds to wait for files that a shared file system may show late.
     python : str, optional
         The interpreter on the machines; what the site says, or this one, unless given.
+    detached : bool, optional
+        Whether all that is left is submitted at once, as one DAG, and runs without a driver.
     queue : Queue, optional
         How to reach HTCondor, where it is not as everywhere.
     check : float, optional
         Seconds between two questions to the queue, beside what is read in its log.
+    submits : bool, optional
+        Whether a DAG is submitted, and not only written; `dag` says where it is.
     """
 
     def __init__(
@@ -91,8 +99,10 @@ class CondorFramework(BatchFramework):
         slots: int = 1000,
         late: float = 30.0,
         python: str | None = None,
+        detached: bool = False,
         queue: Queue | None = None,
         check: float = _CHECK,
+        submits: bool = True,
     ) -> None:
         self.site = site or CondorSite()
         super().__init__(
@@ -100,8 +110,13 @@ class CondorFramework(BatchFramework):
             staged=staged or self.site.transfer,
             slots=slots,
             late=late,
+            grace=min(20.0, 0.7 * self.site.vacate),
             python=python or self.site.python or None,
+            detached=detached,
         )
+        self.submits = submits
+        self.dag: WrittenDag | None = None
+        self._write: Callable[[Sequence[Chained]], WrittenDag] | None = None
         self.queue = queue or Queue()
         self.check = check
         self._arrays: dict[str, _Array] = {}
@@ -113,17 +128,26 @@ class CondorFramework(BatchFramework):
     def from_options(cls, options: EngineOptions) -> Self:
         """Make one as a command line says it."""
         site = options.site_as(CondorSite)
-        return cls(options.jobs, site=site, staged=options.staged, slots=options.slots)
+        return cls(
+            options.jobs, site=site, staged=options.staged, slots=options.slots, detached=options.detached
+        )
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made, and end those that have not ended."""
-        self._find(self.jobs or folder_for(plan, butler))
+        home = self.jobs or folder_for(plan, butler)
+        self._end_dags(home)
+        self._find(home)
         super().prepare(plan, butler)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
+        if self.detached:
+            plan_file = Path(driver.header.plan_file) if driver.header.plan_file else driver.folder.plan
+            self._write = partial(
+                write_dag, plan_file=plan_file, site=self.site, policies=driver.retrying.policies
+            )
         super().walk(driver)
-        if not driver.tally.failures():
+        if not self.detached and not driver.tally.failures():
             # Lists, logs and what jobs printed: of use only where something went wrong.
             shutil.rmtree((self.jobs or driver.folder.path / "jobs") / _FOLDER, ignore_errors=True)
 
@@ -190,6 +214,35 @@ class CondorFramework(BatchFramework):
         for i, name in enumerate(array.jobs):
             known = f"{array.cluster}.{i}" if array.cluster else ""
             self._standings[name] = Standing(id=known)
+
+    # -- without a driver ---------------------------------------------------------------------
+
+    def submit_chained(self, chained: Sequence[Chained]) -> None:
+        """Submit jobs that wait for each other, as one DAG.
+
+        Raises
+        ------
+        ExecutionError
+            HTCondor is not there, or refuses it.
+        """
+        if not chained:
+            return
+        assert self._write is not None  # noqa: S101 - set before any is packed
+        refuse_odd([chained[0].job.folder.parent])
+        self.dag = self._write(chained)
+        if self.submits:
+            submit_dag(self.dag, self.queue, throttle=self.site.throttle)
+
+    def _end_dags(self, home: Path) -> None:
+        """Remove the DAGs of an earlier session from the queue, with their jobs."""
+        mine = {log: dagman_of(log) for log in (home / DAGS).glob("*/*.dagman.log")}
+        ids = [str(cluster) for cluster in mine.values() if cluster is not None]
+        if not ids:
+            return
+        self.queue.remove(ids)
+        until = time.monotonic() + _GRACE
+        while any(dagman_of(log) is not None for log in mine) and time.monotonic() < until:
+            time.sleep(_LOOK)
 
     # -- how they stand -----------------------------------------------------------------------
 

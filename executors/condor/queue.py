@@ -93,9 +93,7 @@ class Queue:
 
     def machines(self) -> list[tuple[int, int]]:
         """Return megabytes and CPUs of each machine that is there now."""
-        said = self._run(
-            ["condor_status", "-startd", "-af", "TotalSlotMemory", "TotalSlotCpus"], passing=True
-        )
+        said = self._run(["condor_status", "-af", "TotalSlotMemory", "TotalSlotCpus"], passing=True)
         slots = [line.split() for line in said.splitlines()]
         return [(int(s[0]), int(s[1])) for s in slots if len(s) == 2 and s[0].isdigit() and s[1].isdigit()]
 

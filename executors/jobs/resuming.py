@@ -35,6 +35,7 @@ def rest_of(plan: BundlePlan, folder: RunFolder) -> Rest:
     """Return what earlier processes of a job have left to do.
 
     What failed stays failed: whether it is tried again is for the driver to decide, who makes another job.
+    Where there is none, whoever decides it puts quanta back in the job, with the numbers of what failed.
     """
     work = plan.work
     digests = b"".join(plan.record(q).identity for q in work.quanta)
@@ -43,11 +44,12 @@ def rest_of(plan: BundlePlan, folder: RunFolder) -> Rest:
     rest = Rest(work, dict(plan.numbers), dict(plan.missing))
     absent = {q: list(each) for q, each in work.absent.items()}
     behind = {q: list(each) for q, each in work.behind.items()}
+    again = {int(q): number for q, number in plan.said.get("again", {}).items()}
     for at, q in enumerate(work.quanta):
         status = QuantumStatus.from_code(int(found.statuses[at]))
         if found.numbers[at]:
             rest.numbers[q] = int(found.numbers[at]) + 1
-        if not status.finished and status is not _FAILED:
+        if not status.finished and (status is not _FAILED or found.numbers[at] <= again.get(q, 0)):
             continue
         rest.ended[q] = status
         partial = at in found.partial

@@ -51,6 +51,11 @@ def bundled(butler: Butler, **options: Any) -> ScienceDag:
     return QuantumBatcher(max_quanta=6).batch(plan(butler, **options))
 
 
+def science(root: Path) -> dict[str, bytes]:
+    """Return what a run made, but for what says how its tasks were configured."""
+    return {name: data for name, data in outputs(root).items() if "_config/" not in name}
+
+
 class TestContract(FrameworkContract):
     """The situations that every framework must master."""
 
@@ -117,7 +122,7 @@ class TestCondor:
         driver.wait()
         with Butler(root) as butler:
             assert InProcessFramework().execute(file, butler).exit_code == 0
-        assert outputs(root) == outputs(tmp_path / "here")
+        assert science(root) == science(tmp_path / "here")
         assert set(succeeded_in_journal(root).values()) == {1}
         assert status(root, RUN).exit_code == 0
 
