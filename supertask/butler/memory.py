@@ -346,13 +346,14 @@ class InMemoryButler(AbstractButler):
     def create_collection(
         self,
         name: str,
-        kind: CollectionKind,
+        kind: CollectionKind | str,
         *,
         children: Sequence[str] = (),
         doc: str = "",
         exist_ok: bool = True,
     ) -> None:
         """Make a collection; making it again in equal kind does no harm."""
+        kind = CollectionKind.of(kind)
         if children and kind is not CollectionKind.CHAINED:
             raise CollectionError(f"collection {name!r}: only a CHAINED one has children, not a {kind.name}")
         known = self._collections.get(name)

@@ -21,6 +21,7 @@ import attrs
 from supertask.butler.readerport import Reader
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
+from supertask.errors import CollectionError, did_you_mean
 from supertask.rows import FileRecord, RelationRows
 from supertask.units import UnitModel
 
@@ -45,6 +46,27 @@ class CollectionKind(enum.Enum):
     """Datasets picked from RUNs, at most one for each data ID and type."""
     CALIBRATION = "calibration"
     """Datasets with the times for which they are valid."""
+
+    @classmethod
+    def of(cls, kind: object) -> CollectionKind:
+        """Return a kind by its name, such as ``"run"``.
+
+        Raises
+        ------
+        CollectionError
+            There is no such kind.
+        """
+        if isinstance(kind, CollectionKind):
+            return kind
+        known = {each.value: each for each in cls}
+        found = known.get(kind.lower()) if isinstance(kind, str) else None
+        if found is None:
+            hint = did_you_mean(kind, known) if isinstance(kind, str) else ""
+            raise CollectionError(
+                f"there is no kind of collection {kind!r}{hint}: kinds are {', '.join(known)}, or "
+                f"{', '.join(f'CollectionKind.{each.name}' for each in cls)}"
+            )
+        return found
 
 
 @attrs.frozen
@@ -376,18 +398,18 @@ class AbstractButler(DatasetSource):
     def create_collection(
         self,
         name: str,
-        kind: CollectionKind,
+        kind: CollectionKind | str,
         *,
         children: Sequence[str] = (),
         doc: str = "",
         exist_ok: bool = True,
     ) -> None:
-        """Make a collection; making it again in equal kind does no harm.
+        """Make a collection, of a kind or one named by a text; making it again in equal kind does no harm.
 
         Raises
         ------
         CollectionError
-            It exists in another kind, a child is missing, or a chain would hold itself.
+            There is no such kind, it exists in another, a child is missing, or a chain would hold itself.
         """
 
     @abc.abstractmethod

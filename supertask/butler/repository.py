@@ -328,14 +328,15 @@ class Butler(AbstractButler):
     def create_collection(
         self,
         name: str,
-        kind: CollectionKind,
+        kind: CollectionKind | str,
         *,
         children: Sequence[str] = (),
         doc: str = "",
         exist_ok: bool = True,
     ) -> None:
         """Make a collection; making it again in equal kind does no harm."""
-        self._registry.create_collection(name, kind, children=children, doc=doc, exist_ok=exist_ok)
+        of = CollectionKind.of(kind)
+        self._registry.create_collection(name, of, children=children, doc=doc, exist_ok=exist_ok)
 
     def set_chain(self, name: str, children: Sequence[str]) -> None:
         """Replace the children of a chain."""

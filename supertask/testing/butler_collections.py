@@ -39,6 +39,21 @@ _numbers = itertools.count()
 class CollectionContract(ButlerFixtures):
     """Tests of runs, chains, tags and calibrations."""
 
+    def test_kinds_of_collections_may_be_named_by_texts(self, butler: AbstractButler) -> None:
+        """And a text that names none is refused with those that are."""
+        butler.create_collection("by/name", "run")
+        butler.create_collection("by/name", CollectionKind.RUN)
+        butler.create_collection("picked", "TAGGED")
+        kinds = {c.name: c.kind for c in butler.collection_infos()}
+        assert kinds["by/name"] is CollectionKind.RUN
+        assert kinds["picked"] is CollectionKind.TAGGED
+        wrong: Any
+        for wrong in ("tag", "runn", 5, None):
+            with pytest.raises(CollectionError, match=r"kinds are run, chained, tagged"):
+                butler.create_collection("wrong", wrong)
+        with pytest.raises(CollectionError, match="did you mean 'run'"):
+            butler.create_collection("wrong", "runn")
+
     # -- collections ----------------------------------------------------------------------------------
 
     def test_the_first_collection_that_has_a_dataset_wins(self, survey: AbstractButler) -> None:
