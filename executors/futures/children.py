@@ -43,6 +43,8 @@ class Manner:
     """Bytes of overheads that a child keeps; what is fair to the others on its machine if not given."""
     late: float = 30.0
     """Seconds to wait for inputs that a shared file system may show late."""
+    grace: float = 20.0
+    """Seconds that what runs may take to finish once it is asked to end."""
 
     def to_text(self) -> str:
         """Return it as `from_text` reads it."""
@@ -57,6 +59,7 @@ class Manner:
         """Make a child; it starts with its first job."""
         return WarmChild(
             self.python,
+            grace=self.grace,
             late=self.late,
             scratch=self.scratch,
             memory=self.memory or default_limit(cores()),

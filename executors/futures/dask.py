@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import operator
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from executors.batch import Job
 from executors.engines import EngineOptions
-from executors.futures import errand
 from executors.futures.children import cores
 from executors.futures.framework import Call, FuturesFramework
 from executors.futures.site import DaskSite, made_by
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DaskFramework"]
 
 _PATIENCE = 10.0
+_FUNCTION = "executors.futures.errand:run"
 
 
 class DaskFramework(FuturesFramework):
@@ -33,7 +35,7 @@ class DaskFramework(FuturesFramework):
     cluster : Client, Cluster or str, optional
         Where: a client, a cluster object (dask-jobqueue's, say), or the address of a scheduler. Unless
         given, workers are started on this machine and end with the run.
-    jobs, staged, slots, late, python : optional
+    jobs, staged, slots, late, grace, python : optional
         As for `FuturesFramework`.
     processes : int, optional
         How many jobs run at once, where workers are started here; as many as there are cores unless given.
@@ -135,8 +137,16 @@ class DaskFramework(FuturesFramework):
     def call(self, job: Job, *arguments: str) -> Call:
         """Have a job run."""
         client = cast("Client", self._client)
+        # A worker that cannot import the function that it is sent dies of it. This way it says so.
+        pipe = importlib.import_module("toolz").pipe
         future: Call = client.submit(
-            errand.run, *arguments, key=f"supertask-{job.name}", pure=False, priority=job.precedence
+            pipe,
+            _FUNCTION,
+            pkgutil.resolve_name,
+            operator.methodcaller("__call__", *arguments),
+            key=f"supertask-{job.name}",
+            pure=False,
+            priority=job.precedence,
         )
         return future
 

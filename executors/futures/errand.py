@@ -30,9 +30,10 @@ _CANCEL = "cancel"
 _OUTPUT = "output.txt"
 _AT_ONCE = "at once"
 _LOOK = 0.25
-_GRACE = 30.0
 _TAKEN_BACK = 5.0
 """Seconds to end in order for a job that another driver has taken back; it waits for that."""
+_END = 10.0
+"""Seconds to end after the grace, before a child is killed."""
 _SEEN_LATE = 2.0
 _TEXT = 2000
 
@@ -111,7 +112,7 @@ def _run(folder: Path, manner: Manner) -> Ended:
         return Ended(begun_before=True)
     over = threading.Event()
     with _children.lent(manner) as child:
-        watch = threading.Thread(target=_watch, args=(child, folder, over), daemon=True)
+        watch = threading.Thread(target=_watch, args=(child, folder, over, manner.grace + _END), daemon=True)
         watch.start()
         try:
             ran = child.run(folder, output=folder / _OUTPUT)
@@ -130,11 +131,11 @@ def _run(folder: Path, manner: Manner) -> Ended:
     return Ended(ran.code, why, died=True)
 
 
-def _watch(child: WarmChild, folder: Path, over: threading.Event) -> None:
+def _watch(child: WarmChild, folder: Path, over: threading.Event, most: float) -> None:
     """End a job where that is asked for."""
     last = math.inf
     while not over.wait(_LOOK):
-        if last == math.inf and (grace := _asked(folder)) is not None:
+        if last == math.inf and (grace := _asked(folder, most)) is not None:
             last = time.monotonic() + grace
             if grace:
                 child.ask()
@@ -142,10 +143,10 @@ def _watch(child: WarmChild, folder: Path, over: threading.Event) -> None:
             child.kill()
 
 
-def _asked(folder: Path) -> float | None:
+def _asked(folder: Path, most: float) -> float | None:
     """Return within how many seconds a job is to end; None if it may go on."""
     try:
-        return 0.0 if (folder / _CANCEL).read_text(encoding="utf-8") == _AT_ONCE else _GRACE
+        return 0.0 if (folder / _CANCEL).read_text(encoding="utf-8") == _AT_ONCE else most
     except OSError:
         return None if (folder / "bundle.json").exists() else _TAKEN_BACK
 

@@ -32,6 +32,7 @@ __all__ = ["Call", "FuturesFramework"]
 
 _SLOTS = 200
 _PATIENCE = 5.0
+_FETCH = 10.0
 _LOST = "its worker was lost", FailureClass.TRANSIENT
 _WITHDRAWN = "it was withdrawn", FailureClass.KILLED
 
@@ -42,7 +43,7 @@ class Call(Protocol):
     def done(self) -> bool:
         """Tell whether it is over."""
 
-    def result(self) -> Any:
+    def result(self, timeout: float, /) -> Any:
         """Return what the function returned, or raise what it raised or what the engine says."""
 
     def add_done_callback(self, function: Callable[[Any], object], /) -> Any:
@@ -62,6 +63,8 @@ class FuturesFramework(BatchFramework):
         How many jobs are with the engine at most at once, running or waiting there.
     late : float, optional
         Seconds to wait for files that a shared file system may show late.
+    grace : float, optional
+        Seconds that what runs may take to finish once its job is asked to end.
     python : str, optional
         The interpreter on the workers; the workers' own unless given.
     """
@@ -76,9 +79,10 @@ class FuturesFramework(BatchFramework):
         staged: bool = False,
         slots: int = _SLOTS,
         late: float = 30.0,
+        grace: float = 20.0,
         python: str | None = None,
     ) -> None:
-        super().__init__(jobs, staged=staged, slots=slots, late=late, python=python)
+        super().__init__(jobs, staged=staged, slots=slots, late=late, grace=grace, python=python)
         self._interpreter = python or ""
         self._manner = ""
         self._home = Path()
@@ -140,6 +144,7 @@ class FuturesFramework(BatchFramework):
             scratch=driver.workplace.scratch,
             memory=driver.workplace.overhead_memory,
             late=self.late,
+            grace=self.grace,
         ).to_text()
         self.open(driver.folder.path)
         try:
@@ -187,10 +192,11 @@ class FuturesFramework(BatchFramework):
             The engine is closed, or its workers cannot run jobs: so it would be with every other one.
         """
         try:
-            ended = errand.Ended.from_text(call.result())
+            # Over does not mean here: what was returned may be gone with a worker.
+            ended = errand.Ended.from_text(call.result(_FETCH))
         except Exception as error:
             self._check_open()
-            if self.is_loss(error):
+            if isinstance(error, TimeoutError) or self.is_loss(error):
                 return _LOST
             raise ExecutionError(
                 f"workers of {self.engine} cannot run jobs: {type(error).__name__}: {error}. SuperTask and "

@@ -35,7 +35,7 @@ class ParslFramework(FuturesFramework):
     config : Config or DataFlowKernel, optional
         Where: a configuration, or what was loaded from one. Unless given, workers are started on this machine
         and end with the run.
-    jobs, staged, slots, late, python : optional
+    jobs, staged, slots, late, grace, python : optional
         As for `FuturesFramework`.
     processes : int, optional
         How many jobs run at once, where workers are started here; as many as there are cores unless given.
