@@ -6,6 +6,7 @@ Code that is installed, or in the folder that the user is in (HERE), comes befor
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from executors.jobs.running import run_job
 from executors.resources import environment
 from supertask.classpath import load_class
 from supertask.errors import SuperTaskError
+from supertask.hooks import JobRequest, hooks_of, requested
 from supertask.sources import source_hash
 from supertask.supertask import SuperTask
 
@@ -36,7 +38,10 @@ def main(arguments: Sequence[str]) -> int:
         node = next(t for t in plan.tasks if t.label == record.label)
         variant = node.variant(record.variant)
         cls = load_class(variant.class_path, SuperTask)
-        said["source"] = source_hash(cls, cls.ConfigClass.from_dict(variant.config, "the capsule"))
+        config = cls.ConfigClass.from_dict(variant.config, "the capsule")
+        said["source"] = source_hash(cls, config)
+        # What the run's driver would ask of the place where this runs.
+        os.environ.update(requested(JobRequest(label=node.label), hooks_of(cls, config)).environ)
         now = environment()
         said["versions"] = {**now["packages"], "python": now["python"]}
         end = run_job(folder, late=0.0)
@@ -44,8 +49,28 @@ def main(arguments: Sequence[str]) -> int:
         exit_code = int(end.code)
     except SuperTaskError as error:
         said["why"] = str(error)
+    said["changed"] = changed_modules(code)
     (folder / SAID).write_text(json.dumps(said), "utf-8")
     return exit_code
+
+
+def changed_modules(code: Path) -> list[str]:
+    """Return the modules that were imported and are others than those that the capsule brings."""
+    found = []
+    for path in sorted(code.rglob("*.py")):
+        parts = path.relative_to(code).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        ran = getattr(sys.modules.get(name), "__file__", None)
+        if ran is not None and not _same(Path(ran), path):
+            found.append(name)
+    return found
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -152,6 +152,9 @@ def _notes(manifest: Manifest, said: Mapping[str, Any]) -> Iterator[str]:
             f"the source code of {manifest.class_path} is not that of then "
             f"({manifest.source[:12]}… then, {said['source'][:12]}… now)"
         )
+    others = [name for name in said.get("changed", ()) if name != manifest.class_path.partition(":")[0]]
+    if others:
+        yield f"the code of {', '.join(others)} is not that of then"
     now = {_normal(name): version for name, version in said["versions"].items()}
     for name, version in manifest.versions.items():
         here = now.get(_normal(name))

@@ -22,6 +22,7 @@ from executors.lineage.trace import Tracer
 from executors.lineage.values import FileState, Provenance, QuantumNode, Use, iso
 from executors.opening import plan_identity
 from executors.schedule import Work
+from executors.surroundings import SurroundingsSpec
 from executors.taskset import outside_init_inputs
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.neighbours import maker_of, row_of
@@ -29,6 +30,7 @@ from graphbuilder.dag.subset import quanta_with
 from supertask.butler.port import AbstractButler
 from supertask.classpath import load_class
 from supertask.errors import DatasetNotFoundError, ExecutionError, PreflightError, did_you_mean
+from supertask.runtags import dataset_tags
 from supertask.yamltext import dump
 
 __all__ = ["find_quantum", "write_capsule"]
@@ -236,7 +238,11 @@ def _pack(job: Path, butler: AbstractButler, place: Place, tracer: Tracer, node:
         except DatasetNotFoundError as error:
             raise ExecutionError(f"task {node.label!r} cannot be constructed elsewhere: {error}") from None
         init.append((dataset_type.name, dataset_type.storage, location))
-    packer = Packer(plan=plan, datastore=tracer.homes.datastore, header=header, init_inputs=init)
+    # Folders of quanta begin empty: nothing lies where the capsule is.
+    around = SurroundingsSpec(root=str(job), run=node.run, tags={node.label: _tags(butler, place, node)})
+    packer = Packer(
+        plan=plan, datastore=tracer.homes.datastore, header=header, init_inputs=init, surroundings=around
+    )
     work, missing = _work(place, tracer, node)
     packed = packer.pack(work, job, missing=missing)
     for file in (packed.path / "in").glob("*"):
@@ -244,6 +250,13 @@ def _pack(job: Path, butler: AbstractButler, place: Place, tracer: Tracer, node:
             copy = file.with_name(f".tmp-{file.name}")
             shutil.copyfile(file, copy)
             copy.replace(file)
+
+
+def _tags(butler: AbstractButler, place: Place, node: QuantumNode) -> dict[str, Any]:
+    """Return the tags that the run gave to the quantum's task."""
+    outputs = place.plan.record(node.index).quantum.outputs
+    name = next((t.name for t in outputs), "")
+    return dataset_tags(butler, node.run, name)
 
 
 def _work(place: Place, tracer: Tracer, node: QuantumNode) -> tuple[Work, dict[int, frozenset[bytes]]]:

@@ -256,3 +256,81 @@ def test_inputs_that_were_altered_are_noted(done, tmp_path):
 def test_what_is_not_there_is_refused_in_words(done, tmp_path, run, quantum, dataId, error, says):
     with pytest.raises(error, match=says):
         write_capsule(done, run, quantum, dataId, to=tmp_path / "x.zip")
+
+
+PACKAGE = {
+    "__init__.py": "",
+    "levels.py": "def level(frame):\n    return 2 * frame\n",
+    "steps.py": """
+import os
+
+from capsule_pack.levels import level
+from supertask import InputField, OutputField, PathField, Struct
+from supertask import SubmitHook, SuperTask, SuperTaskConfig, needs
+
+
+class Licence(SubmitHook):
+    def process(self, job):
+        return job.with_environ(LICENCE="host")
+
+
+class LevelConfig(SuperTaskConfig):
+    quantum_units = ("visit", "detector")
+    frame = InputField(units=("visit", "detector"), storage="json", doc="A frame.")
+    level = OutputField(units=("visit", "detector"), storage="json", doc="Its level.")
+    notes = PathField("notes.txt", doc="Notes.")
+
+
+@needs(Licence())
+class LevelTask(SuperTask):
+    ConfigClass = LevelConfig
+    _DefaultName = "level"
+    tags = {"stage": "first"}
+
+    def run(self, frame):
+        with self.path("notes").open("a") as notes:
+            notes.write("x")
+        said = [level(frame), os.environ["LICENCE"], dict(self.call.tags), self.path("notes").read_text()]
+        return Struct(level=said)
+""",
+}
+
+
+@pytest.fixture
+def packaged(done, tmp_path, monkeypatch):
+    """A capsule of a task in a package of several modules, which asks for all that surrounds its call."""
+    folder = tmp_path / "here" / "capsule_pack"
+    folder.mkdir()
+    for name, text in PACKAGE.items():
+        (folder / name).write_text(text)
+    import capsule_pack.steps
+
+    try:
+        pipeline = Pipeline().add("level", capsule_pack.steps.LevelTask)
+        dag = GraphBuilder(pipeline, done, "u/me/levels", collections=["raw"]).makeGraph()
+        assert InProcessFramework().execute(dag, done, tags={"paper": 2}).exit_code == 0
+    finally:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "capsule_pack"]:
+            del sys.modules[name]
+    write_capsule(done, "u/me/levels", "level", {"visit": 2, "detector": 1}, to=tmp_path / "level.zip")
+    shutil.rmtree(folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_surrounded_the_call_then_surrounds_it_in_a_capsule(packaged):
+    found = run_capsule("level.zip", "out")
+    assert (found.status, found.notes, found.is_same) == ("succeeded", (), True)
+    (output,) = found.outputs
+    assert json.loads(Path(output.path).read_text()) == [6, "host", {"paper": 2, "stage": "first"}, "x"]
+
+
+def test_other_code_in_a_module_that_the_task_imports_is_said_and_run(packaged):
+    folder = packaged / "capsule_pack"
+    folder.mkdir()
+    for name, text in PACKAGE.items():
+        (folder / name).write_text(text.replace("2 * frame", "3 * frame"))
+    found = run_capsule("level.zip", "out")
+    assert found.status == "succeeded"
+    assert found.notes == ("the code of capsule_pack.levels is not that of then",)
+    assert json.loads(Path(found.outputs[0].path).read_text())[0] == 9
