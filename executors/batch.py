@@ -156,6 +156,9 @@ class BatchFramework(ExecutionFramework):
             )
         self.python = python or sys.executable
 
+    at_a_time = 100_000
+    """So many jobs are packed before they are submitted: for an engine to which a call costs nothing, few."""
+
     # -- what an engine does ------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -296,12 +299,16 @@ class _Round:
     # -- handing out --------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        driver, made = self._driver, []
+        driver = self._driver
+        made: list[Job] = []
         while len(self._active) < self._engine.slots and not driver.schedule.stopped:
             work = driver.take(min(_MOST, max(1, driver.schedule.margin)))
             if work is None:
                 break
             made.append(self._pack(work))
+            if len(made) >= self._engine.at_a_time:
+                self._engine.submit(made)
+                made = []
         if made:
             self._engine.submit(made)
 

@@ -111,6 +111,10 @@ class BundlePlan:
 
     def successors(self) -> tuple[Mapping[int, int], npt.NDArray[np.int32]]:
         """Return who waits for whom inside the bundle, looked up as in `ScienceDag.successors`."""
+        return self._successors
+
+    @cached_property
+    def _successors(self) -> tuple[Mapping[int, int], npt.NDArray[np.int32]]:
         begins: dict[int, int] = {}
         after: list[int] = []
         for q in sorted(self.work.quanta):
@@ -198,7 +202,8 @@ def write_bundle(path: Path, said: Mapping[str, Any]) -> None:
     """
     body = json.dumps(said, separators=(",", ":")).encode()
     head = json.dumps({"supertask-bundle": FORMAT, "seal": zlib.crc32(body)}).encode()
-    write_whole(path, head + b"\n" + body)
+    # A machine that fails takes the run with it; what it left of this is known by its seal.
+    write_whole(path, head + b"\n" + body, lasting=False)
 
 
 def read_bundle(path: Path) -> BundlePlan:

@@ -63,8 +63,17 @@ class JobFolder:
         return said if isinstance(said, dict) and isinstance(said.get("exit"), int) else None
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Write a file at once: whoever reads it finds all of it or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    data : bytes
+        All of it.
+    lasting : bool, optional
+        Whether it must outlive the machine, which takes milliseconds.
 
     Raises
     ------
@@ -75,8 +84,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -118,6 +118,7 @@ class Gatherer:
         since, held = self._waiting.pop(piece, (time.monotonic(), []))
         lines = [*held, *piece.read()]
         self._collect_problems(piece)
+        piece.look_for_folders()
         for at, line in enumerate(lines):
             if line.said["event"] not in {"start", "progress", "end"}:
                 continue
@@ -173,7 +174,10 @@ class Gatherer:
             )
         log = read_log(line.path, attempt.log_span) if attempt.log_span else ""
         span = self._journal.write_log(log) if log else None
-        dataId = attempt.dataId or self._plan.quanta[attempt.index].dataId
+        # The journal has data IDs of failures alone; to look one up takes longer than all else here.
+        dataId = attempt.dataId
+        if dataId is None and attempt.failure is not None:
+            dataId = self._plan.quanta[attempt.index].dataId
         label = self._plan.task_of(attempt.index).label
         attempt = attrs.evolve(attempt, log=log, log_span=span, dataId=dataId, label=label)
         self._journal.write(encode_attempt(attempt, self._journal.header))
@@ -185,8 +189,9 @@ class Gatherer:
     def _bring_home(self, piece: Piece, attempt: Attempt) -> None:
         root, run = self._datastore.root, self._plan.meta.output_run
         label = self._plan.task_of(attempt.index).label
-        with _storing(root):
-            bring_quantum_home(piece.job, root, run, label, attempt.identity)
+        if piece.has_folders(run):
+            with _storing(root):
+                bring_quantum_home(piece.job, root, run, label, attempt.identity)
         for record in attempt.records:
             source = str(piece.job.path / record.location)
             final = self._datastore.path(record.location)

@@ -17,6 +17,7 @@ import attrs
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.journal import Header
 from executors.locks import is_held
+from executors.runfolder import RunFolder
 
 __all__ = ["Line", "Piece"]
 
@@ -54,6 +55,7 @@ class Piece:
         self.n_ended = 0
         """How many attempts it has been seen to end."""
         self._files: dict[Path, _File] = {}
+        self._folders: dict[str, bool] = {}
 
     def read(self) -> Iterator[Line]:
         """Give the lines that are new since it was read last, but for headers."""
@@ -82,6 +84,16 @@ class Piece:
             known.header = Header.from_line(said)
             return None
         return None if known.header is None else Line(said, known.header, path)
+
+    def look_for_folders(self) -> None:
+        """Look anew whether quanta have folders: one that ended before a look had made its own by then."""
+        self._folders.clear()
+
+    def has_folders(self, run: str) -> bool:
+        """Tell whether any quantum has a folder of its own."""
+        if run not in self._folders:
+            self._folders[run] = (RunFolder(str(self.job.path), run).path / "quanta").is_dir()
+        return self._folders[run]
 
     @property
     def is_running(self) -> bool:

@@ -23,9 +23,9 @@ from executors.warm.child import WarmChild
 
 __all__ = ["Pilot", "main"]
 
-_LOOK = 0.1
+_LOOK = 0.05
 _BEAT = 5.0
-_LONGEST = 0.5
+_LONGEST = 0.3
 _SHARE = 0.1
 """Of a pilot's time that is left for what runs to end."""
 _SPARE = 60.0

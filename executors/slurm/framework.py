@@ -122,7 +122,7 @@ class SlurmFramework(BatchFramework):
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made, and end those that have not ended."""
-        self._find(self.jobs or folder_for(plan, butler))
+        self.open(self.jobs or folder_for(plan, butler))
         super().prepare(plan, butler)
 
     def walk(self, driver: Driver) -> None:
@@ -283,8 +283,8 @@ class SlurmFramework(BatchFramework):
         place = self._places.get(name)
         return "" if place is None else self.printed(place.array, place.index)
 
-    def _find(self, home: Path) -> None:
-        """Find the jobs that an earlier driver submitted, in the folder of the jobs."""
+    def open(self, home: Path) -> None:
+        """Work in a folder of jobs; find those that an earlier driver submitted."""
         self._place = home / _FOLDER
         self._places |= {Path(folder).name: _Place(array, i) for array, i, folder in submitted_in(home)}
 

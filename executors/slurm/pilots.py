@@ -36,7 +36,8 @@ _ARRAYS = "arrays"
 _DEATHS = 3
 """So many pilots in a row may end before they have begun."""
 _PATIENCE = 5.0
-_LOOK = 0.2
+_LOOK = 0.05
+_GONE = JobState.GONE
 _SILENT = 300.0
 """Seconds without a beat after which a pilot is given up, whatever Slurm says."""
 
@@ -56,6 +57,8 @@ class SlurmPilotFramework(SlurmFramework):
     site, staged, slots, late, grace, python, controller : optional
         As for `SlurmFramework`.
     """
+
+    at_a_time = 10
 
     def __init__(
         self,
@@ -148,13 +151,17 @@ class SlurmPilotFramework(SlurmFramework):
         self._queue.close()
         until = time.monotonic() + patience
         while True:
-            known = self.controller.known(self._arrays)
-            left = [k for k in known if state_of(k) is not JobState.GONE]
-            gone_on = [k for k in left if state_of(k) is JobState.RUNNING]
-            if len(gone_on) < len(left) or (left and time.monotonic() > until):
-                over = time.monotonic() > until
-                self.controller.cancel([k.id for k in left if over or k not in gone_on])
-            if not gone_on or time.monotonic() > until:
+            beats = self._queue.beats()
+            # What has not begun has nothing to end in order; what has ended is Slurm's to clear away.
+            asked = [p for p in self._pilots() if beats.get(p) != ENDED]
+            begun = [p for p in asked if p in beats] if time.monotonic() < until else []
+            if len(begun) < len(asked):
+                self._look(now=True)
+                found = [self._pilot(p) for p in asked if p not in begun]
+                self.controller.cancel(
+                    [k.id for k in found if k is not None and k.id and state_of(k) is not _GONE]
+                )
+            if not begun:
                 break
             time.sleep(_LOOK)
         self._arrays.clear()
@@ -207,6 +214,9 @@ class SlurmPilotFramework(SlurmFramework):
             return JobState.GONE
         return JobState.RUNNING
 
+    def _pilots(self) -> list[str]:
+        return [f"{array}.{i}" for array, size in self._arrays.items() for i in range(size)]
+
     def _pilot(self, name: str) -> Known | None:
         array, _, index = name.rpartition(".")
         return self.known_as(array, int(index))
@@ -254,18 +264,17 @@ class SlurmPilotFramework(SlurmFramework):
             if self._beats.get(pilot, ("", 0.0))[0] != text:
                 self._beats[pilot] = (text, now)
         alive, silent = 0, []
-        for array, size in self._arrays.items():
-            for i in range(size):
-                pilot, known = f"{array}.{i}", self.known_as(array, i)
-                if state_of(known) is JobState.GONE or beats.get(pilot) == ENDED:
-                    if state_of(known) is JobState.GONE and pilot not in self._counted:
-                        self._counted.add(pilot)
-                        self._unborn = 0 if pilot in beats else self._unborn + 1
-                elif self._is_silent(pilot) and known is not None:
-                    silent.append(known.id)
-                else:
-                    alive += 1
-                    self._unborn = 0 if pilot in beats else self._unborn
+        for pilot in self._pilots():
+            known = self._pilot(pilot)
+            if state_of(known) is _GONE or beats.get(pilot) == ENDED:
+                if state_of(known) is _GONE and pilot not in self._counted:
+                    self._counted.add(pilot)
+                    self._unborn = 0 if pilot in beats else self._unborn + 1
+            elif self._is_silent(pilot) and known is not None:
+                silent.append(known.id)
+            else:
+                alive += 1
+                self._unborn = 0 if pilot in beats else self._unborn
         if silent:
             self.controller.cancel(silent, at_once=True)
         if self._unborn >= _DEATHS:
