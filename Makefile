@@ -4,6 +4,7 @@
 #   make demo         simulate a small survey, plan and run it, and show what came out
 #   make test         all tests (ARGS='-k units' for some, `make quick` without the slow ones)
 #   make check        format, lint, types, import contracts
+#   make condor       put HTCondor where its tests find it (root, once, a minute or two)
 #   make bench        our figures; make bench-peers sets them beside those of LSST's middleware
 
 SHELL := /bin/sh
@@ -28,7 +29,7 @@ echo "make: install one (on Debian: python3 and python3-venv), or say where: mak
 exit 1
 endef
 
-.PHONY: help venv demo test quick check format docs bench bench-peers clean
+.PHONY: help venv demo test quick check format docs condor bench bench-peers clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +65,9 @@ format: $(STAMP)
 docs: $(STAMP)
 	"$(PY)" -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 "$(PY)" -m mkdocs build --strict
+
+condor: $(STAMP)
+	@"$(PY)" -m executors.testing.condor
 
 bench: $(STAMP)
 	@"$(PY)" -m benchmarks $(ARGS)

@@ -37,6 +37,7 @@ from supertask.policy import FailureClass
 __all__ = ["CondorFramework"]
 
 _FOLDER = ".condor"
+_ROUND = 0.05
 _LOOK = 0.2
 _GRACE = 60.0
 _CHECK = 30.0
@@ -281,6 +282,14 @@ class CondorFramework(BatchFramework):
             for known, name in ids.items():
                 if known not in there:
                     self._standings[name].lost()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something has happened to a job, but not longer than this."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(_ROUND, left))
+            if any(array.log.has_grown for array in self._arrays.values()):
+                return
 
     def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
         """End jobs: a waiting one never begins."""

@@ -62,6 +62,14 @@ class JobLog:
         self.path = path
         self._seen = 0
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether there may be events that have not been read."""
+        try:
+            return self.path.stat().st_size > self._seen
+        except OSError:
+            return False
+
     def read(self) -> Iterator[Happened]:
         """Give the events that are new since it was read last."""
         try:
