@@ -14,6 +14,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ARGS ?=
 OUT ?= demo
+TOOLS ?= .venv-tools
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -29,7 +30,7 @@ echo "make: install one (on Debian: python3 and python3-venv), or say where: mak
 exit 1
 endef
 
-.PHONY: help venv demo test quick check format docs condor bench bench-peers clean
+.PHONY: help venv tools demo test quick check format docs condor bench bench-peers clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,13 @@ $(STAMP): pyproject.toml
 	"$$python" -m venv "$(VENV)" && \
 	"$(PY)" -m pip install --quiet --editable '.[$(EXTRAS)]' && \
 	touch "$(STAMP)"
+
+# Snakemake, cwltool and WfCommons, for the tests of exports; they need other versions of libraries than we do.
+tools: $(TOOLS)/.installed
+
+$(TOOLS)/.installed: tests/tools.txt
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv "$(TOOLS)" && \
+	"$(TOOLS)/bin/python" -m pip install --quiet --requirement tests/tools.txt && touch "$@"
 
 demo: $(STAMP)
 	@"$(PY)" -m executors.cmdline demo --out "$(OUT)" $(ARGS)

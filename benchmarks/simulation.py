@@ -213,7 +213,7 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
                 yield harness.Figure(f"simulation.{name}_{which}", 0, off, "share", LIMIT)
 
 
-def calibrate(repeat: int = 5) -> None:
+def calibrate(repeat: int = 3) -> None:
     """Measure latencies of every engine that is here, and write the file that ships."""
     from executors.simulation.latencies import LATENCIES
 

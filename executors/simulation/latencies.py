@@ -25,6 +25,8 @@ class Latencies:
     framework: str
     startup: float = 0.0
     """From the call until the driver hands out its first job."""
+    warmup: float = 0.0
+    """From handing out the first job until slots are there, where they are started for the run."""
     per_job: float = 0.0
     """Of the driver alone, for each job that it hands out: packing, submitting."""
     delay: float = 0.0

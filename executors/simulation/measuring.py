@@ -40,6 +40,9 @@ class LatencyRecorder:
         self.called = time.time()
         self.cpu = _cpu()
         self._bundles: dict[int, _Seen] = {}
+        self._last = 0.0
+        self._burst: list[float] = []
+        """Seconds between jobs that were handed out with nothing heard in between."""
         self._of: dict[int, int] = {}
 
     def __call__(self, event: Event) -> None:
@@ -47,11 +50,15 @@ class LatencyRecorder:
         now = time.time()
         if isinstance(event, BundleStarted):
             self._bundles[event.bundle] = _Seen(now)
+            if self._last:
+                self._burst.append(now - self._last)
+            self._last = now
             self._of.update(dict.fromkeys(event.quanta, event.bundle))
         elif isinstance(event, QuantumEnded):
             attempt = event.attempt
             seen = self._bundles[self._of[attempt.index]]
             seen.spans.append((attempt.start * _NANO, attempt.end * _NANO, now))
+            self._last = 0.0
 
     def latencies(self, framework: str, slots: int, like: Latencies) -> Latencies:
         """Return what was seen, once the run has returned.
@@ -80,14 +87,18 @@ class LatencyRecorder:
         n = sum(len(job.spans) for job in jobs)
         gaps = [b[0] - a[1] for job in jobs for a, b in pairwise(job.spans)]
         handed = sorted(job.handed for job in jobs)
-        # Where it could hand out more at once; else the driver waits for slots between two jobs.
-        per_job = min(b - a for a, b in pairwise(handed))
+        # The shortest: in the others the driver may have waited for workers to be ready.
+        per_job = min(self._burst, default=0.0)
+        waits = [job.spans[0][0] - job.handed for job in jobs]
+        # Of those that found an idle slot, once slots were there; the others waited in line.
+        delay = _middle(sorted(waits[slots:])[:slots])
         return attrs.evolve(
             like,
             framework=framework,
             startup=handed[0] - self.called,
             per_job=per_job,
-            delay=max(0.0, _middle([job.spans[0][0] - job.handed for job in jobs[:slots]]) - per_job),
+            delay=max(0.0, delay - per_job),
+            warmup=max(0.0, _middle(waits[:slots]) - delay),
             between=_middle([job.spans[0][0] - end for job, end in zip(jobs[slots:], free, strict=False)]),
             per_quantum=_middle(gaps),
             notice=_middle([heard - end for job in jobs for _, end, heard in job.spans]),

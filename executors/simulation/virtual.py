@@ -100,6 +100,8 @@ class VirtualRun:
         self.spent = Spent()
         self.clock = latencies.startup
         """Until when the driver is busy."""
+        # As if a job had ended in each slot, so that the next can begin once the slot is there.
+        self._opened = (latencies.startup + latencies.warmup if latencies.warmup else 0.0) - latencies.between
         self._schedule = schedule
         self._latencies = latencies
         self._retry = retry
@@ -120,7 +122,7 @@ class VirtualRun:
         self._drawn = None if drawn is None else memoryview(drawn)
         self._numbers: dict[int, int] = {}
         """Quanta that were tried → how often, where that is not once."""
-        self._free: list[tuple[float, int]] = [(-latencies.between, slot) for slot in range(slots)]
+        self._free: list[tuple[float, int]] = [(self._opened, slot) for slot in range(slots)]
         """A heap: since when each idle slot is free. One that never ran anything can begin at once."""
         self._kept: dict[int, set[int]] = {}
         self._waiting: deque[tuple[float, Work]] = deque()

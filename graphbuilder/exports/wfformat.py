@@ -13,7 +13,7 @@ import numpy.typing as npt
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling
 from graphbuilder.exports.nodes import Node, homes_of, nodes_of
-from graphbuilder.workflows.tasks import Work, is_control
+from graphbuilder.workflows.tasks import INPUTS, Work, is_control
 from supertask.datasets import Dataset
 
 __all__ = ["document", "files"]
@@ -174,9 +174,12 @@ def _said_sizes(dag: ScienceDag) -> dict[str, int]:
     for quantum in dag.quanta:
         if not isinstance(quantum.parameters, Work):
             return {}
-        for datasets in quantum.outputs.values():
-            for dataset, size in zip(sorted(datasets), quantum.parameters.sizes, strict=True):
-                file = str(dataset.dataId["file"])
-                if not is_control(file):
-                    found[file] = size
+        work = quantum.parameters
+        given = [ds for t, ds in quantum.inputs.items() if t.name == INPUTS]
+        for some, sizes in ((list(quantum.outputs.values()), work.sizes), (given, work.input_sizes)):
+            for datasets in some:
+                for dataset, size in zip(sorted(datasets), sizes, strict=True):
+                    file = str(dataset.dataId["file"])
+                    if not is_control(file):
+                        found[file] = size
     return found

@@ -79,6 +79,9 @@ class Work(Parameters):
     cores: float = parameter(1.0, doc="That it used.")
     memory: int = parameter(0, doc="That it held.", unit="byte")
     sizes: tuple[int, ...] = parameter((), doc="Bytes of its files, in the order of their names.")
+    input_sizes: tuple[int, ...] = parameter(
+        (), doc="Bytes of what it reads that was there before, in the order of names.", meta=True
+    )
 
 
 class SimulatedTask(SuperTask):
@@ -112,7 +115,12 @@ class SimulatedTask(SuperTask):
                 inputs.setdefault(types[name], set()).add(types[name](file=file))
             files = sorted(table.writes.get(job, ()))
             outputs = {made: {repoGraph.addDataset(made(file=file)) for file in files}}
-            work = Work(**values, sizes=tuple(table.sizes[file] for file in files))
+            given = sorted(file for file in table.reads.get(job, ()) if not table.maker_of(file))
+            work = Work(
+                **values,
+                sizes=tuple(table.sizes[file] for file in files),
+                input_sizes=tuple(table.sizes[file] for file in given),
+            )
             quanta.append(Quantum(inputs, outputs, parameters=work, dataId=DataId({"job": job})))
         return quanta
 
