@@ -33,21 +33,25 @@ def command(
     plan has succeeded, with 1 if not (yet).
     """
     see_local_modules()
+    from executors.cmdline.standing import lives
     from executors.jobs.collecting import collect
+    from executors.jobs.settling import folder_for
     from executors.report import status
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
 
     dag = ScienceDag.load(plan)
     with Butler(dag.meta.butler_root) as butler:
+        where = [h.absolute() for h in homes] or [folder_for(dag, butler)]
         found = collect(
             dag,
             butler,
-            [h.absolute() for h in homes],
+            where,
             plan_file=plan,
             follow=follow,
             seconds=every,
             late=late,
+            lives=lambda names: any(lives(home, names) for home in where),
         )
     report = status(dag.meta.butler_root, dag.meta.output_run)
     for problem in found.settled.problems:

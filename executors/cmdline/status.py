@@ -12,6 +12,7 @@ from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
+    from executors.cmdline.standing import Standing
     from executors.report import Report
 
 __all__ = ["command", "find_command", "find_report"]
@@ -26,12 +27,17 @@ def command(*, where: tuple[str, ...], as_json: bool) -> int:
     Exits with 1 if something failed.
     """
     report = find_report(where)
+    jobs = _jobs_of(where, report)
     if as_json:
-        terminal.objects([report.to_dict()])
+        import attrs
+
+        terminal.objects([{**report.to_dict(), **({"jobs": attrs.asdict(jobs)} if jobs is not None else {})}])
     else:
         from executors.cmdline.shown import show_status
 
         show_status(report, find_command(where))
+        if jobs is not None:
+            terminal.line(str(jobs))
     from executors.outcome import QuantumStatus
 
     bad = report.unregistered or any(
@@ -59,6 +65,16 @@ def find_report(where: tuple[str, ...]) -> Report:
 
     meta = ScienceDag.open(where[0]).meta
     return _with_progress(status(meta.butler_root, meta.output_run), meta.butler_root)
+
+
+def _jobs_of(where: tuple[str, ...], report: Report) -> Standing | None:
+    """Ask the engine how the run's jobs stand."""
+    from executors.cmdline.standing import standing
+    from executors.runfolder import RunFolder
+    from graphbuilder.dag.dag import ScienceDag
+
+    root = where[0] if len(where) == 2 else ScienceDag.open(where[0]).meta.butler_root
+    return standing(RunFolder(root, report.run).path / "jobs")
 
 
 def _with_progress(report: Report, root: str) -> Report:

@@ -43,6 +43,7 @@ def collect(
     seconds: float = 10.0,
     late: float = 0.0,
     told: Callable[[Settled], object] = lambda _: None,
+    lives: Callable[[Sequence[str]], bool] = lambda _: True,
 ) -> Collected:
     """Take what jobs made and register it.
 
@@ -64,6 +65,9 @@ def collect(
         Seconds to wait for outputs that a shared file system may show late.
     told : callable, optional
         Called after each look.
+    lives : callable, optional
+        Tells whether any of some jobs may still come to its end, as their engine says. A job that was killed,
+        or never began, is not followed for ever.
 
     Raises
     ------
@@ -74,6 +78,7 @@ def collect(
     registered = 0
     problems: list[str] = []
     report: Report | None = None
+    over = False
     while True:
         settled = settle(plan, butler, where, late=late)
         told(settled)
@@ -84,8 +89,9 @@ def collect(
             with Driver(plan, butler, plan_file=plan_file, options=options, framework="collect") as driver:
                 report = driver.end()
             registered += report.registered
-        if not follow or not settled.open:
+        if not follow or not settled.open or over:
             break
+        over = not lives(settled.names)  # then it is looked once more
         time.sleep(seconds)
     settled.problems = problems
     return Collected(attrs.evolve(report, registered=registered), settled)

@@ -41,6 +41,8 @@ class Settled:
     """How many ends are in the journal now that were not."""
     open: int = 0
     """How many jobs have not ended, or not been seen to."""
+    names: list[str] = attrs.field(factory=list)
+    """Of these."""
     problems: list[str] = attrs.field(factory=list)
 
 
@@ -169,6 +171,7 @@ class _Settling:
                 self._lost(each)
         elif over is None or over.again:
             settled.open += 1
+            settled.names.append(job.path.name)
             return
         if not self._gatherer.problems:
             self._datastore.sync_folders(self._brought)

@@ -96,6 +96,8 @@ class SlurmPilotFramework(SlurmFramework):
         self._counted: set[str] = set()
         self._beats: dict[str, tuple[str, float]] = {}
         self._scratch = ""
+        self._tending = False
+        """Whether pilots are launched: by who drives, not by who looks."""
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Self:
@@ -112,8 +114,16 @@ class SlurmPilotFramework(SlurmFramework):
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made, and end those that have not ended."""
-        self._reopen((self.jobs or folder_for(plan, butler)) / _FOLDER)
         super().prepare(plan, butler)
+        home = (self.jobs or folder_for(plan, butler)) / _FOLDER
+        for path in home.iterdir() if home.is_dir() else ():
+            if self._queue is None or path != self._queue.path:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def open(self, home: Path) -> None:
+        """Work in a folder of jobs; find those that an earlier driver submitted, its queue and its pilots."""
+        super().open(home)
+        self._reopen(home / _FOLDER)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
@@ -122,6 +132,7 @@ class SlurmPilotFramework(SlurmFramework):
             self._queue = Queue(home / f"{time.time_ns():x}")
         self._queue.make()
         self._scratch = driver.workplace.scratch
+        self._tending = True
         try:
             super().walk(driver)
         except BaseException:
@@ -135,7 +146,6 @@ class SlurmPilotFramework(SlurmFramework):
         for path in sorted(home.iterdir(), reverse=True) if home.is_dir() else ():
             queue = Queue(path)
             if self._queue is not None or queue.is_over or not (path / _ARRAYS).is_file():
-                shutil.rmtree(path, ignore_errors=True)
                 continue
             for line in (path / _ARRAYS).read_text(encoding="utf-8").splitlines():
                 name, _, size = line.partition(" ")
@@ -200,7 +210,8 @@ class SlurmPilotFramework(SlurmFramework):
         stands = self._queue.stands()
         for name in own:
             found[name] = self._state_in(stands.get(self._orders[name]))
-        self._tend(sum(found[name] is not JobState.GONE for name in own))
+        if self._tending:
+            self._tend(sum(found[name] is not JobState.GONE for name in own))
         return found
 
     def _state_in(self, where: str | None) -> JobState:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from executors import InProcessFramework, QuantumStatus
@@ -19,6 +21,7 @@ from executors.slurm.framework import SlurmFramework
 from executors.testing import slurm
 from executors.testing.frameworks import _bundled, _successes
 from executors.testing.survey import Survey
+from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
 from supertask.errors import ConfigError, ExecutionError
 
@@ -159,6 +162,48 @@ class TestDetached:
         assert f"supertask collect {plan} --follow" in capsys.readouterr().out
         assert main(["collect", plan, "--follow", "--every", "0.5", "--late", "5"]) == 0
         assert detached.butler.get("summary", instrument="Cam")["visits"] == 3
+
+    def test_what_waits_and_runs_in_slurm_is_told(self, detached, cluster, tmp_path, monkeypatch, capsys):
+        for name, value in cluster.env.items():
+            monkeypatch.setenv(name, value)
+        detached.plan.save(tmp_path / "plan.h5")
+        detached.survey.order("flatten-*", "sleep 5")
+        detached.submit()
+        assert main(["status", str(tmp_path / "plan.h5"), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)["jobs"]
+        assert said["waiting"] + said["running"] == 4
+        assert said["waiting"] >= 1, "the last one waits for others"
+        detached.wait()
+        assert main(["status", str(tmp_path / "plan.h5")]) == 0
+        assert "0 jobs wait, 0 run, 4 ended" in capsys.readouterr().out
+
+    def test_chains_behind_a_killed_job_are_ended_and_others_go_on(self, detached, cluster, tmp_path):
+        detached.plan = _by_step_and_visit(detached.plan)
+        detached.survey.order("flatten-1-0", "kill")
+        detached.submit()
+        report = collect(
+            detached.plan, detached.butler, follow=True, seconds=0.3, late=3.0,
+            lives=lambda names: any(s.value != "gone" for s in detached.framework.states(names).values()),
+        ).report  # fmt: skip
+        calls = detached.survey.calls()
+        assert {"merge-0", "merge-2"} <= set(calls)
+        assert not {"stars-1-0", "stars-1-1", "merge-1", "summary-Cam"} & set(calls)
+        assert report.exit_code == 1
+        detached.survey.countermand()
+        assert InProcessFramework().execute(detached.plan, detached.butler).exit_code == 0
+        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+
+
+def _by_step_and_visit(plan):
+    """Return the plan with bundles that follow each other in chains, visit by visit."""
+    steps = {"flatten": 0, "stars": 1, "galaxies": 1, "merge": 2, "summary": 3}
+    members = {}
+    for q, quantum in enumerate(plan.quanta):
+        key = (steps[quantum.label], dict(quantum.dataId or ()).get("visit", 0))
+        members.setdefault(key, []).append(q)
+    ends = np.cumsum([0, *map(len, members.values())]).astype(np.int64)
+    indices = np.array([q for each in members.values() for q in each], np.int32)
+    return plan.with_bundling(Bundling("by step and visit", ends, indices))
 
 
 def test_only_slurm_runs_without_a_driver():
