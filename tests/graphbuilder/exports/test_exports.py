@@ -148,7 +148,7 @@ def test_wfcommons_reads_a_plan_as_an_instance(bundles, plan, survey, tmp_path):
         with Butler(survey.root) as butler:
             survey.plan(butler).save(plan)
     folder = exported(plan, "wfformat", tmp_path / "wf")
-    schema = ROOT / "tests" / "data" / "wfformat" / "schema.json"
+    schema = Path(__file__).with_name("wfformat-schema.json")
     program = (
         "import pathlib, sys; from wfcommons.wfinstances import Instance;"
         "i = Instance(pathlib.Path(sys.argv[1]), schema_file=pathlib.Path(sys.argv[2]));"
