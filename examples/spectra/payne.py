@@ -6,7 +6,7 @@ pixel. y = w1 · sigmoid(w0 · s + b0) + b1, s = (label - x_min) / (x_max - x_mi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 
 _C = 299792.458
 """Speed of light, km/s."""
+_INSIDE = 0.45
+"""Fits begin so far from the middle of a label's range at most, of the range."""
 
 
 @attrs.frozen(eq=False)
@@ -77,7 +79,13 @@ class NetworkFit:
 
 
 def fit_spectrum(
-    network: Network, wavelength: Array, flux: Array, error: Array, *, mask: Array | None = None
+    network: Network,
+    wavelength: Array,
+    flux: Array,
+    error: Array,
+    *,
+    mask: Array | None = None,
+    initial: Sequence[float] = (),
 ) -> NetworkFit:
     """Fit labels and a radial velocity to one normalised spectrum.
 
@@ -91,6 +99,8 @@ def fit_spectrum(
         Normalised flux and its standard deviation.
     mask : numpy.ndarray, optional
         True for pixels to leave out.
+    initial : sequence of float, optional
+        The first labels from where the fit begins; the middle of their ranges unless given.
 
     Notes
     -----
@@ -119,10 +129,14 @@ def fit_spectrum(
         return (np.transpose(columns) / np.where(use, error, 1.0)[:, np.newaxis])[use]
 
     n = len(network.low)
+    start = np.zeros(n + 1)
+    given = np.asarray(initial, dtype=float)
+    k = len(given)
+    start[:k] = np.clip((given - network.low[:k]) / span[:k] - 0.5, -_INSIDE, _INSIDE)
     limits = np.r_[np.full(n, 0.5), 30.0]
     found = least_squares(
         residuals,
-        np.zeros(n + 1),
+        start,
         jac=jacobian,
         bounds=(-limits, limits),
         x_scale=np.r_[np.full(n, 0.1), 1.0],
