@@ -39,9 +39,12 @@ from supertask.errors import ExpressionError, SuperTaskError, did_you_mean
 from supertask.repograph.space import UnitSpace
 from supertask.units import RelationKind, UnitModel
 
-__all__ = ["asks", "condition_for", "looked_up"]
+__all__ = ["asks", "condition_for", "looked_up", "on_the_sky"]
 
 Columns = tuple[npt.NDArray[Any], ...]
+
+_TRACTS = 4
+"""So many tracts of a sky map are looked at for the patch that is nearest."""
 
 
 def condition_for(
@@ -82,6 +85,11 @@ def condition_for(
             "if either is meant"
         )
     return looked_up(condition, butler, text=text, collections=collections, planned=planned)
+
+
+def on_the_sky(butler: AbstractButler) -> _Lookups:
+    """Return what answers questions about places on the sky."""
+    return _Lookups(butler, "", (), (), {})
 
 
 def looked_up(
@@ -189,9 +197,8 @@ class _Lookups:
             footprints = self._footprints(left, node.at)
             units = model.closure(node.units)
             found = footprints.take(meets(region, footprints))
-            return Members(
-                tuple(map(Name, units)), _distinct([_plain(found.keys[u]) for u in units]), str(node)
-            )
+            columns = [_plain(found.keys[u]) for u in units]
+            return Members(tuple(map(Name, units)), _distinct(columns), str(node), node)
         units = model.closure(node.units)
         parts: list[Columns] = []
         for skymap in self._skymaps(root, node.at):
@@ -199,7 +206,29 @@ class _Lookups:
             name = np.full(len(tract), skymap.name, object)
             parts.append((name, tract, patch) if node.units == ("patch",) else (name, tract))
         columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
-        return Members(tuple(map(Name, units)), _distinct(columns), str(node))
+        return Members(tuple(map(Name, units)), _distinct(columns), str(node), node)
+
+    def region(self, node: Overlaps) -> Any:
+        """Return the region that was asked for."""
+        return self._region(node, *_on_the_sky(self.butler.model))
+
+    def outlines(self, node: Overlaps, region: Any) -> list[Any]:
+        """Return the outlines of what may come nearest to a region: all footprints, or nearby patches."""
+        from supertask.sky.regions import nearest_tracts
+
+        left, right = _on_the_sky(self.butler.model)
+        if _kind_of(node.units, left, right) == "footprints":
+            return [self._footprints(left, node.at)]
+        found = []
+        for skymap in self._skymaps(self.butler.root, node.at):
+            near = nearest_tracts(region, skymap, _TRACTS)
+            if node.units == ("patch",):
+                made = skymap.patch_outlines(*skymap.patch_numbers(near))
+            else:
+                made = skymap.tract_outlines(near)
+            names = np.full(len(made), skymap.name, object)
+            found.append(attrs.evolve(made, keys={"skymap": names, **made.keys}))
+        return found
 
     def _region(self, node: Overlaps, left: tuple[str, ...], right: tuple[str, ...]) -> Any:
         from supertask.sky.footprints import Footprints

@@ -322,5 +322,7 @@ def _stretches(n: int) -> npt.NDArray[np.int64]:
     if n <= LOOKED_AT:
         return np.arange(n)
     length = LOOKED_AT // _STRETCHES
+    # Of more than are looked at, these do not overlap.
     starts = np.linspace(0, n - length, _STRETCHES).astype(np.int64)
-    return np.unique((starts[:, None] + np.arange(length)).ravel())
+    rows: npt.NDArray[np.int64] = (starts[:, None] + np.arange(length)).ravel()
+    return rows

@@ -194,6 +194,8 @@ class Members:
     """For each name its values, shape (n,), int64 or object for text."""
     shown: str
     """The part of the expression that became this."""
+    asked: Overlaps | None = attrs.field(default=None, eq=False)
+    """What was asked of the sky, if it was that: for whoever is to say what comes nearest."""
 
     def __str__(self) -> str:
         return self.shown

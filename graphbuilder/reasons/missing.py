@@ -13,6 +13,7 @@ from graphbuilder.expressions import parse
 from graphbuilder.lookups import asks, condition_for
 from graphbuilder.reasons.inputs import shortfalls
 from graphbuilder.reasons.lookup import having, pipeline_of, values_of
+from graphbuilder.reasons.skyward import how_far, nearest_on_sky
 from graphbuilder.reasons.timely import equal_to
 from graphbuilder.reasons.verdicts import Explanation, Verdict
 from supertask.butler.port import AbstractButler
@@ -79,7 +80,7 @@ class Missing:
                 planned=self._dag.datasets,
             )
             parts = list(conjuncts(where))
-        false = tuple(line for c in parts for line in _why_false(model, c, values))
+        false = tuple(line for c in parts for line in _why_false(self._butler, model, c, values))
         if false:
             return Verdict.NOT_SELECTED, false
         if self._butler is not None:
@@ -134,7 +135,9 @@ def _among(dag: ScienceDag, columns: Mapping[str, Any], wanted: DataId) -> bool:
     return bool(keep.any())
 
 
-def _why_false(model: UnitModel, condition: Condition, values: Mapping[Name, Any]) -> list[str]:
+def _why_false(
+    butler: AbstractButler | None, model: UnitModel, condition: Condition, values: Mapping[Name, Any]
+) -> list[str]:
     """Return why a condition is false, in words; nothing if it is not."""
     spoken = sorted(names(condition), key=str)
     if any(n not in values for n in spoken):
@@ -148,7 +151,8 @@ def _why_false(model: UnitModel, condition: Condition, values: Mapping[Name, Any
 
     if bool(np.all(evaluate(condition, resolve))):
         return []
-    return [f"{condition} is false: {having(model, spoken, values)}"]
+    far = how_far(butler, condition, values) if butler is not None else ""
+    return [f"{condition} is false: {having(model, spoken, values)}{f'; {far}' if far else ''}"]
 
 
 def _unreached(
@@ -175,9 +179,11 @@ def _unreached(
             alone = equal_to(model, here)
             rows = [_rows(butler, relation.name, w) for w in (alone, And((alone, condition)))]
             if not rows[1]:
+                near = ", ".join(nearest_on_sky(butler, condition))
                 lines.append(
                     f"{condition} leads to none of it: relation {relation.name!r} has {rows[0]:,} rows for "
                     f"{DataId(here)}, and none with that"
+                    f"{f'; the nearest to it: {near}' if near else ''}"
                 )
     return lines
 

@@ -13,11 +13,13 @@ import attrs
 import numpy as np
 
 from graphbuilder.reasons.nearest import is_plain, nearest, said, unmatched
+from graphbuilder.reasons.skyward import nearest_on_sky
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
 from supertask.conditions import (
     And,
     Condition,
     In,
+    Members,
     Name,
     conjuncts,
     evaluate,
@@ -55,9 +57,9 @@ class ConditionCount:
     """Values that the condition names and that are not there."""
 
     def __str__(self) -> str:
-        if not self.unit:
-            return f"{self.condition}: speaks of several units at once"
         near = f"; the nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        if not self.unit:
+            return f"{self.condition}: speaks of several units at once{near}"
         if self.unknown:
             near = f" ({self.unknown:,} have no value and pass){near}"
         if not self.total:
@@ -198,13 +200,15 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     condition = parts[i]
     deciding = deciders(butler.model, {n.unit for n in names(condition)})
     if len(deciding) != 1:
-        return ConditionCount(str(condition), "", 0, 0, 0)
+        return ConditionCount(str(condition), "", 0, 0, 0, nearest=_if_empty(butler, condition))
     unit = deciding[0]
     total = _instances(butler, unit, ())
     spoken = sorted(names(condition), key=str)
     if len(spoken) != 1 or not total or not is_plain(condition):
         alone = _instances(butler, unit, (condition,))
-        return ConditionCount(str(condition), unit, total, alone, _instances(butler, unit, parts[: i + 1]))
+        together = _instances(butler, unit, parts[: i + 1])
+        close = () if together else nearest_on_sky(butler, condition)
+        return ConditionCount(str(condition), unit, total, alone, together, nearest=close)
     is_time = _is_time(butler.model, spoken[0])
     values = _values(butler, unit, spoken[0], ())
     left = _values(butler, unit, spoken[0], parts[:i]) if i else values
@@ -218,6 +222,12 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
         near = nearest(condition, left if alone else values, is_time=is_time)
     absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
     return ConditionCount(str(condition), unit, total, alone, together, total - len(values), near, absent)
+
+
+def _if_empty(butler: AbstractButler, condition: Condition) -> tuple[str, ...]:
+    """Return what comes nearest to a condition that nothing on the sky fulfils."""
+    empty = isinstance(condition, Members) and not len(condition.columns[0])
+    return nearest_on_sky(butler, condition) if empty else ()
 
 
 def _true(condition: Condition, values: Any) -> int:

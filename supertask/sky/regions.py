@@ -33,6 +33,8 @@ __all__ = [
     "Region",
     "RegionError",
     "meets",
+    "nearest",
+    "nearest_tracts",
     "patches_in",
     "region_of_footprints",
     "region_of_patch",
@@ -50,6 +52,8 @@ _STEP = 0.05
 """Degrees between positions along a parallel: its sagitta is then below 0.01 arcsec."""
 _WIDEST = 60.0
 """Degrees from its middle that a polygon may reach."""
+_LOOKED_AT = 64
+"""Outlines at least whose distance from a region is reckoned edge by edge."""
 
 
 class RegionError(SuperTaskError):
@@ -294,19 +298,78 @@ def region_of_patch(skymap: SkyMap, tract: int, patch: int, *, inner: bool = Fal
     return Area(skymap.patch_outlines(np.array([tract]), np.array([patch]), inner=inner))
 
 
+def nearest(region: Region, footprints: Footprints, n: int) -> tuple[Int, Float]:
+    """Return the footprints that come nearest to a region.
+
+    Parameters
+    ----------
+    region : Circle or Polygon or Box or Area
+        The region.
+    footprints : Footprints
+        Outlines.
+    n : int
+        How many at most. Of many, those whose circles come nearest are looked at.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        Shape (k,), int64: the nearest first.
+    apart : numpy.ndarray
+        Shape (k,), degrees between the nearest edges; 0 where they overlap.
+    """
+    if not len(footprints):
+        return np.zeros(0, np.int64), np.zeros(0)
+    least = _least_apart(region, *caps(footprints.vectors, footprints.indptr))
+    rows = np.argsort(least, kind="stable")[: max(2 * n, _LOOKED_AT)]
+    some = footprints.take(rows)
+    apart = np.full(len(rows), np.inf)
+    begin, end = _arcs(some.vectors, some.indptr)
+    if isinstance(region, Circle):
+        from_centre = _from_arcs(vectors(region.ra, region.dec), begin, end)
+        apart = np.minimum.reduceat(from_centre, some.indptr[:-1]) - np.deg2rad(region.radius)
+    else:
+        for piece in _pieces(region):
+            first, last = _arcs(piece, np.array([0, len(piece)]))
+            each = np.array([_from_arcs(corner, first, last).min() for corner in begin])
+            for corner in piece:
+                each = np.minimum(each, _from_arcs(corner, begin, end))
+            apart = np.minimum(apart, np.minimum.reduceat(each, some.indptr[:-1]))
+    apart[meets(region, some)] = 0.0
+    order = np.argsort(apart, kind="stable")[:n]
+    return rows[order], np.rad2deg(np.maximum(apart[order], 0.0))
+
+
+def nearest_tracts(region: Region, skymap: SkyMap, n: int) -> list[int]:
+    """Return the numbers of the tracts whose circles come nearest to a region, `n` at most."""
+    least = _least_apart(region, skymap.centres(), np.array([t.radius for t in skymap.tracts]))
+    return [skymap.tracts[i].tract for i in np.argsort(least, kind="stable")[:n].tolist()]
+
+
 def _near_tracts(region: Region, skymap: SkyMap) -> list[int]:
     """Return numbers of tracts whose circle touches one around the region."""
-    radii = np.array([t.radius for t in skymap.tracts])
+    least = _least_apart(region, skymap.centres(), np.array([t.radius for t in skymap.tracts]))
+    near = (least <= 1e-12).tolist()
+    return sorted(t.tract for t, is_near in zip(skymap.tracts, near, strict=True) if is_near)
+
+
+def _least_apart(region: Region, centres: Float, radii: Float) -> Float:
+    """Return how far circles are at least from a region, radians; negative where they may overlap."""
     if isinstance(region, Circle):
         points, reach = vectors(region.ra, region.dec)[None], np.array([np.deg2rad(region.radius)])
     else:
         parts = [caps(piece, np.array([0, len(piece)])) for piece in _pieces(region)]
         points, reach = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    centres = skymap.centres()
-    near = np.zeros(len(radii), bool)
+    least = np.full(len(radii), np.inf)
     for point, far in zip(points, reach, strict=True):
-        near |= angles(centres, point) <= radii + far + 1e-12
-    return sorted(t.tract for t, is_near in zip(skymap.tracts, near.tolist(), strict=True) if is_near)
+        least = np.minimum(least, angles(centres, point) - radii - far)
+    return least
+
+
+def _arcs(points: Float, indptr: Int) -> tuple[Float, Float]:
+    """Return where the edges of outlines begin and end, the last one back at the first corner."""
+    following = np.arange(1, len(points) + 1)
+    following[indptr[1:] - 1] = indptr[:-1]
+    return points, points[following]
 
 
 # -- circles: on the sphere -------------------------------------------------------------------------
@@ -319,10 +382,7 @@ def _meets_circle(region: Circle, points: Float, indptr: Int, centres: Float, ra
     if not len(near):
         return found
     at, starts = segments(indptr, near)
-    begin = points[at]
-    following = np.arange(1, len(at) + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    end = begin[following]
+    begin, end = _arcs(points[at], starts)
     apart = np.minimum.reduceat(_from_arcs(centre, begin, end), starts[:-1])
     turned = np.add.reduceat(_turn(centre, begin, end), starts[:-1])
     # The middle of the circle may be within an outline none of whose edges comes near.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from surveys import fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
+from graphbuilder.explain import Verdict, explain
 from graphbuilder.lookups import condition_for
+from graphbuilder.reasons.selection import select_step_by_step
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler, CollectionKind
 from supertask.butler.repository import Butler
@@ -187,6 +190,65 @@ def test_patches_in_a_region_narrow_the_detectors_that_overlap_them(survey):
     assert ("Cam", 3, 1) in found
     assert ("Cam", 1, 0) not in found
     assert condition_for("tract OVERLAPS CIRCLE(0, 0, 1)", survey) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "visit", "says"),
+    [
+        # Visit 1 covers RA -0.15 to -0.05, visit 2 0.05 to 0.15, visit 3 0.25 to 0.35.
+        (
+            "visit OVERLAPS CIRCLE(0.1, 0, 0.01)",
+            1,
+            ["it is 0.14 deg from there", "the nearest: instrument='Cam', visit=2 (in it), "],
+        ),
+        (
+            "visit OVERLAPS BOX(0.1, 0, 0.1, 0.02)",
+            3,
+            ["it is 0.1 deg from there", "visit=2 (in it)"],
+        ),
+        ("visit OVERLAPS visit(visit=3)", 1, ["it is 0.3 deg from there", "visit=3 (in it)"]),
+        (
+            "visit OVERLAPS POLYGON(0.28, -0.01, 0.32, -0.01, 0.3, 0.01)",
+            2,
+            ["it is 0.13 deg from there", "visit=3 (in it), instrument='Cam', visit=2 (0.13 deg)"],
+        ),
+        (
+            "visit OVERLAPS CIRCLE(0.1, 0, 0.01)",
+            4,
+            ["nothing is known of where on the sky it is; the nearest"],
+        ),
+    ],
+)
+def test_a_quantum_outside_a_region_is_told_how_far_and_what_is_nearest(survey, text, visit, says):
+    dag = GraphBuilder(pipeline(), survey, "u/test/run").makeGraph(text)
+    told = explain(dag, "calibrate", {"instrument": "Cam", "visit": visit, "detector": 0}, survey)
+    assert told.verdict is Verdict.NOT_SELECTED
+    assert "OVERLAPS" in told.lines[0]
+    assert "is false" in told.lines[0]
+    assert all(words in told.lines[0] for words in says), told.lines[0]
+
+
+def test_where_no_patch_that_it_lies_on_is_in_a_region_the_nearest_are_told(survey):
+    dag = GraphBuilder(pipeline(), survey, "u/test/run").makeGraph("patch OVERLAPS CIRCLE(0.34, 0.14, 0.001)")
+    told = explain(dag, "calibrate", {"instrument": "Cam", "visit": 1, "detector": 0}, survey)
+    assert told.verdict is Verdict.NO_RELATION
+    assert "leads to none of it" in told.lines[0]
+    assert "the nearest to it: skymap='around', tract=0, patch=" in told.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("visit OVERLAPS CIRCLE(2, 0, 0.1)", r"visit=3 \(1.55 deg\), instrument='Cam', visit=2 \(1.75 deg\)"),
+        ("visit OVERLAPS BOX(2, 0, 0.2, 0.1)", r"visit=3 \(1.55 deg\)"),
+        ("patch OVERLAPS CIRCLE(2, 0, 0.1)", r"skymap='around', tract=0, patch=\d+ \(1.2 deg\)"),
+        ("tract OVERLAPS POLYGON(2, 0, 2.1, 0, 2, 0.1)", r"tract=0 \(1.3 deg\)"),
+    ],
+)
+def test_a_region_in_which_nothing_lies_is_told_with_what_is_nearest(survey, text, says):
+    counted = select_step_by_step(survey, condition_for(text, survey), ()).conditions[0]
+    assert counted.together == 0
+    assert re.search(says, str(counted)), str(counted)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _PAGE = 1 << 16
 """Rows aimed at for one page."""
 _SELECTIVE = 0.5
 """Part of all IDs from which on scanning is cheaper than looking up."""
-_SMALL = 4_000
+_SMALL = 1 << 14
 """Rows of a table that is scanned in any case."""
 _DENSE = 1 << 27
 

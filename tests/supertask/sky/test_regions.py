@@ -13,6 +13,8 @@ from supertask.sky.regions import (
     Polygon,
     RegionError,
     meets,
+    nearest,
+    nearest_tracts,
     patches_in,
     region_of_footprints,
     region_of_patch,
@@ -200,3 +202,52 @@ def test_what_is_no_region_is_refused(make, says):
 
 def test_no_footprints_meet_nothing():
     assert meets(Area(footprints_of(square(0, 0, 1))), footprints_of()).tolist() == []
+
+
+def around(outline, step=0.002):
+    """Return positions all along an outline, as vectors."""
+    corners = vectors(outline[:, 0], outline[:, 1])
+    along = np.arange(0, 1, step)[:, None]
+    edges = [a * (1 - along) + b * along for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    points = np.concatenate(edges)
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.fixed_dictionaries(ANYWHERE),
+    st.lists(st.tuples(st.floats(-8, 8), st.floats(-8, 8), st.floats(0.1, 1), st.floats(0, 90)), min_size=1),
+)
+def test_what_is_nearest_is_so_by_walking_along_all_edges(at, offsets):
+    x, y = np.tan(np.deg2rad(np.array([o[:2] for o in offsets]))).T
+    ra, dec = radec_of(from_plane(x, y, at["ra"], at["dec"]))
+    outlines = [square(r, d, o[2], o[3]) for r, d, o in zip(ra, dec, offsets, strict=True)]
+    footprints = footprints_of(*outlines)
+    regions = [
+        (Circle(at["ra"], at["dec"], 0.5), vectors(at["ra"], at["dec"])[None], 0.5),
+        (Polygon(square(at["ra"], at["dec"], 0.5)), around(square(at["ra"], at["dec"], 0.5)), 0.0),
+    ]
+    for region, edge, less in regions:
+        rows, apart = nearest(region, footprints, len(outlines))
+        walked = np.array(
+            [
+                np.rad2deg(
+                    min(angles(around(outlines[i]), p).min() for p in edge[:: max(len(edge) // 250, 1)])
+                )
+                for i in rows
+            ]
+        )
+        overlap = meets(region, footprints)[rows]
+        assert sorted(rows.tolist()) == list(range(len(outlines)))
+        assert (np.diff(apart) >= 0).all()
+        assert (apart[overlap] == 0).all()
+        # Walking meets the nearest positions but nearly.
+        assert np.allclose(apart[~overlap], (walked - less)[~overlap], atol=0.02)
+
+
+def test_the_nearest_tracts_are_those_whose_circles_are():
+    tract = RINGS.tracts[5]
+    ra, dec = (float(v) for v in radec_of(RINGS.centres()[5]))
+    assert nearest_tracts(Circle(ra, dec, 0.01), RINGS, 1) == [tract.tract]
+    assert len(nearest_tracts(Box.around(ra, dec, 1, 1), RINGS, 7)) == 7
+    assert nearest(Circle(ra, dec, 1), footprints_of(), 3)[0].tolist() == []
