@@ -41,6 +41,7 @@ from graphbuilder.trimming import Gatherer, trimmed
 from graphbuilder.variantcontracts import check_contracts
 from graphbuilder.variants import Overrides, identities_of
 from supertask.butler.port import AbstractButler, Reader
+from supertask.butler.templates import check_run_name
 from supertask.classpath import class_path
 from supertask.conditions import Condition
 from supertask.datasets import Dataset
@@ -165,6 +166,9 @@ class GraphBuilder:
         model = self.butler.model
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
+        wrong = check_run_name(self.output_run)
+        if wrong:
+            raise PreflightError(f"the output run {self.output_run!r} is no name for a collection: {wrong}")
         planned = [d.dataset_type for d in self.pipeline.dataset_types().values()] if where.strip() else ()
         condition = condition_for(
             where, self.butler, bind=bind, collections=self.collections, planned=planned

@@ -59,7 +59,10 @@ def canonical(value: Any, further: Further | None = None) -> bytes:
     IdentityError
         It is, or has in it, something else; the message gives its place.
     """
-    return VERSION + encode(value, "value", further)
+    try:
+        return VERSION + encode(value, "value", further)
+    except RecursionError:
+        raise IdentityError("value has no identity: it holds itself, or is nested too deep") from None
 
 
 def digest(*parts: bytes) -> bytes:

@@ -151,7 +151,11 @@ def assemble(cls: type[ConfigBase], current: ConfigBase | None, puts: Mapping[st
             value = declared.default
             settings = () if value is MISSING else (Setting(_shown(value), "default"),)
         if name in puts:
-            value = puts[name](declared.kind, value, here)
+            try:
+                value = puts[name](declared.kind, value, here)
+            except RecursionError:
+                here.note("holds itself, or is nested too deep")
+                value = INVALID
             if value is not INVALID and (problem := declared.problem(value)):
                 here.note(problem)
             if declared.deprecated and not equal(value, declared.default):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from supertask.config import Config, field
 from supertask.configurable import ConfigurableField
+from supertask.errors import ConfigError
 from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.frozen import FrozenDict, FrozenList
 from supertask.identities import IdentityError, canonical, digest, task_key
@@ -185,6 +187,19 @@ def test_the_shape_of_an_array_counts():
 def test_what_has_no_identity_is_refused_with_its_place(value, place):
     with pytest.raises(IdentityError, match=f"{place}.* has no identity"):
         canonical(value)
+
+
+def test_what_holds_itself_has_no_identity_and_is_no_value():
+    endless = [1]
+    endless.append(endless)
+    with pytest.raises(IdentityError, match="it holds itself"):
+        canonical({"a": endless})
+
+    class Plain(Config):
+        anything: list[Any] = field([], doc="Any.")
+
+    with pytest.raises(ConfigError, match="anything: holds itself"):
+        Plain(anything=endless)
 
 
 def test_names_that_differ_in_case_differ():

@@ -54,6 +54,16 @@ def test_collections_may_be_given_one_by_one_or_together(call, first: Path) -> N
     )
 
 
+@pytest.mark.parametrize("run", ["../../x", "u/../y", "/tmp/z", "u//z", ""])
+def test_a_run_outside_of_the_repository_is_refused_before_it_is_planned(
+    call, survey: Path, run: str
+) -> None:
+    said = call(*P, run)
+    assert said.code == 2
+    assert "is no name for a collection" in said.err
+    assert not (survey / "next.h5").exists()
+
+
 def test_what_changed_is_told_one_thing_to_a_line(call, first: Path) -> None:
     call(*P, "u/second", "--reuse-from", "u/first", "-c", "sky:factor=3", "--where", "visit < 4")
     call("run", "next.h5")
