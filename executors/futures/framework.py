@@ -169,7 +169,15 @@ class FuturesFramework(BatchFramework):
         self._moved.clear()
 
     def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
-        """Say which calls are over. One that is not may wait or run: engines do not tell."""
+        """Say which calls are over. One that is not may wait or run: engines do not tell.
+
+        Raises
+        ------
+        ExecutionError
+            The engine is closed, or its workers cannot run jobs.
+        """
+        if self._calls:
+            self._check_open()  # calls to an engine that is gone may never be over
         return {name: JobState.RUNNING if self._is_open(name) else JobState.GONE for name in names}
 
     def _is_open(self, name: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -32,9 +33,9 @@ class ParslFramework(FuturesFramework):
 
     Parameters
     ----------
-    config : Config or DataFlowKernel, optional
-        Where: a configuration, or what was loaded from one. Unless given, workers are started on this machine
-        and end with the run.
+    config : Config, callable or DataFlowKernel, optional
+        Where: a configuration, which can be used for one run; a function that returns such a one; or what was
+        loaded from one. Unless given, workers are started on this machine and end with the run.
     jobs, staged, slots, late, grace, python : optional
         As for `FuturesFramework`.
     processes : int, optional
@@ -51,7 +52,7 @@ class ParslFramework(FuturesFramework):
 
     def __init__(
         self,
-        config: Config | DataFlowKernel | None = None,
+        config: Config | Callable[[], Config] | DataFlowKernel | None = None,
         jobs: str | Path | None = None,
         *,
         processes: int | None = None,
@@ -64,6 +65,7 @@ class ParslFramework(FuturesFramework):
         self.processes = processes
         self._kernel: DataFlowKernel | None = None
         self._is_ours = False
+        self._used = False
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Self:
@@ -98,13 +100,17 @@ class ParslFramework(FuturesFramework):
             self._kernel = self.config
             self._check_open()
             return
-        # What was started once cannot be started again, and a run may go on with the same framework.
-        config = self.local(folder) if self.config is None else copy.deepcopy(self.config)
+        made: Any = partial(self.local, folder) if self.config is None else self.config
+        if self._used and not callable(made):
+            raise ExecutionError(
+                "executors of Parsl cannot be started a second time: give a function that returns a new "
+                "Config, or a DataFlowKernel that stays"
+            )
         try:
-            self._kernel = dflow.DataFlowKernel(config)
+            self._kernel = dflow.DataFlowKernel(made() if callable(made) else made)
         except Exception as error:
             raise ExecutionError(f"Parsl does not start: {type(error).__name__}: {error}") from error
-        self._is_ours = True
+        self._is_ours = self._used = True
 
     def local(self, folder: Path) -> Config:
         """Return a configuration of this machine alone."""
