@@ -13,7 +13,8 @@ ground up:
 - *Where it runs*: `scratch` (folders on a local disk), `workplace` (the repository's files as seen there),
   `fusion` (what a bundle need not write).
 - *What a call has around it*: `surroundings`, `jobrequests` (submit hooks and tags), `tokens` (bound what
-  runs at once), `jobfolders`, `callbacks` (delivered once).
+  runs at once), `jobfolders` with `attemptfolders` (what is kept while one runs),
+  `callbacks` (delivered once).
 - `listeners`: metrics and notifications.
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
   `resources` (what it used), `limits` (what it may use), `trial` (an attempt under way),

@@ -8,11 +8,14 @@ A job is a folder that says all that one bundle needs, and in which all that cam
         <location>      outputs, as in a repository, where that cannot be seen
         .supertask/runs/<run>/journal/
                         what every attempt came to: the same files as in a repository
+        .supertask/runs/<run>/quanta, .supertask/runs/<run>/jobs, .supertask/cache
+                        as in a repository, where that cannot be seen; brought home
         done.json       written last: the exit code, and what was given back
 
 - `folder`: the names above, and the exit codes;
 - `bundlefile`: the plan of one bundle, read from its file;
 - `packing`: makes the folder from plan, work and repository;
+- `belongings`: what goes along and comes home beside inputs and outputs: folders of quanta, caches;
 - `store`: the files as the job sees them;
 - `running`: runs it, in a process that imports as little as it can;
 - `pieces`: reads what came of it, also while it goes on;

@@ -1,6 +1,7 @@
 """What a new ExecutionFramework is tested with: a contract, and a survey whose quanta misbehave on command.
 
-- `frameworks`: `FrameworkContract`, the situations that every framework must master, each a test;
+- `frameworks`: `FrameworkContract`, the situations that every framework must master, each a test; with
+  those of `around`, about what surrounds calls, and their tasks (`calling`);
 - `steered`: the pipeline, and what its quanta can be told to do;
 - `survey`: a repository to run it on;
 - `blind`: a batch framework whose jobs cannot see the repository, to hold the shared parts to it.
