@@ -76,6 +76,7 @@ docs: $(STAMP)
 
 condor: $(STAMP)
 	@"$(PY)" -m executors.testing.condor
+	-@"$(PY)" -m pip install --quiet 'htcondor>=23.9,<24'
 
 bench: $(STAMP)
 	@"$(PY)" -m benchmarks $(ARGS)

@@ -2,8 +2,10 @@
 
 - `site`: what a site wants said with each job;
 - `submitting`: submit descriptions, and the script that a machine runs;
-- `queue`: HTCondor as its command line shows it;
+- `queue`: HTCondor as its command line shows it; `bindings`: as its Python bindings do, where there are any;
 - `joblog`: the log that HTCondor writes of jobs, which says how they stand;
 - `standing`: how one job stands, from its events, and what its end means;
-- `framework`: the ExecutionFramework, which leaves all else to `executors.batch`.
+- `framework`: the ExecutionFramework, which leaves all else to `executors.batch`;
+- `dagfile`: the text of a DAG; `dag`: a plan as one, written, submitted and followed; `node`: what each of
+  its jobs runs.
 """

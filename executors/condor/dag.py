@@ -27,6 +27,7 @@ from pathlib import Path
 import attrs
 
 from executors.batch import Chained, Job
+from executors.condor.bindings import queue_of_host
 from executors.condor.dagfile import ABORT, Node, dag_text
 from executors.condor.joblog import JobLog, Kind
 from executors.condor.queue import Queue
@@ -216,8 +217,8 @@ def submit_dag(dag: WrittenDag, queue: Queue | None = None, *, throttle: int = 0
     ExecutionError
         HTCondor is not installed here, or cannot be reached.
     """
-    words = ["-maxidle", str(throttle)] if throttle else []
-    return (queue or Queue()).submit_dag(dag.path, *words)
+    words = {"MaxIdle": throttle} if throttle else {}
+    return (queue or queue_of_host()).submit_dag(dag.path, words)
 
 
 def follow_dag(

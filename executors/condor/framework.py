@@ -20,6 +20,7 @@ from typing import Self
 import attrs
 
 from executors.batch import BatchFramework, Chained, Job, JobState
+from executors.condor.bindings import queue_of_host
 from executors.condor.dag import DAGS, WrittenDag, dagman_of, submit_dag, write_dag
 from executors.condor.joblog import JobLog
 from executors.condor.queue import CondorRefusedError, Queue
@@ -118,7 +119,7 @@ class CondorFramework(BatchFramework):
         self.submits = submits
         self.dag: WrittenDag | None = None
         self._write: Callable[[Sequence[Chained]], WrittenDag] | None = None
-        self.queue = queue or Queue()
+        self.queue = queue or queue_of_host()
         self.check = check
         self._arrays: dict[str, _Array] = {}
         self._standings: dict[str, Standing] = {}

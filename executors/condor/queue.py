@@ -14,16 +14,22 @@ import attrs
 
 from supertask.errors import ExecutionError
 
-__all__ = ["CondorRefusedError", "Queue"]
+__all__ = ["CondorRefusedError", "Queue", "is_unreachable"]
 
 _UNREACHABLE = (
     "Failed to connect", "Can't find address", "communication error", "Failed to fetch ads",
-    "unable to connect", "Can't connect", "Unable to connect", "Failed to end classad message", "timed out",
+    "unable to connect", "Unable to locate", "Unable to find", "Can't connect", "Unable to connect",
+    "Failed to end classad message", "Failed communication", "timed out",
 )  # fmt: skip
 _CLUSTER = re.compile(r"(\d+)\.\d+ - (\d+)\.\d+")
 _SUBMITTED_DAG = re.compile(r"submitted to cluster (\d+)")
 _MOST = 500
 """Jobs named on one command line."""
+
+
+def is_unreachable(said: str) -> bool:
+    """Tell whether what HTCondor says is that it cannot be reached."""
+    return any(word in said for word in _UNREACHABLE)
 
 
 class CondorRefusedError(ExecutionError):
@@ -61,8 +67,15 @@ class Queue:
             raise CondorRefusedError(f"HTCondor took no job of {description}: {' '.join(said.split())}")
         return int(found[1])
 
-    def submit_dag(self, file: Path, *words: str) -> int:
+    def submit_dag(self, file: Path, words: Mapping[str, int] | None = None) -> int:
         """Submit a DAG; return the number of the cluster of its DAGMan.
+
+        Parameters
+        ----------
+        file : Path
+            The DAG's file.
+        words : Mapping, optional
+            Options of ``condor_submit_dag`` with their values, such as ``{"MaxIdle": 100}``.
 
         Raises
         ------
@@ -71,7 +84,8 @@ class Queue:
         ExecutionError
             It is not installed here, or cannot be reached.
         """
-        said = self._run(["condor_submit_dag", *words, str(file)])
+        options = [str(w) for name, value in (words or {}).items() for w in (f"-{name.lower()}", value)]
+        said = self._run(["condor_submit_dag", *options, str(file)])
         found = _SUBMITTED_DAG.search(said)
         if found is None:
             raise CondorRefusedError(f"HTCondor did not take {file}: {' '.join(said.split())}")
@@ -122,7 +136,7 @@ class Queue:
             if not done.returncode:
                 return done.stdout
             said = " ".join(f"{done.stderr} {done.stdout}".split()) or f"exit code {done.returncode}"
-            if not any(word in said for word in _UNREACHABLE):
+            if not is_unreachable(said):
                 if passing:
                     return done.stdout
                 raise CondorRefusedError(f"HTCondor refuses: {said}")

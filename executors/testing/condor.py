@@ -82,6 +82,7 @@ NEGOTIATOR_MIN_INTERVAL = 1
 SCHEDD_INTERVAL = 2
 SCHEDD_MIN_INTERVAL = 1
 UPDATE_INTERVAL = 5
+PERIODIC_EXPR_INTERVAL = 2
 MACHINE_MAX_VACATE_TIME = 5
 DAGMAN_USER_LOG_SCAN_INTERVAL = 1
 DAGMAN_USE_DIRECT_SUBMIT = True
@@ -225,7 +226,11 @@ def pool(cpus: int = 8, memory: int = 8192) -> Iterator[Pool]:
         raise RuntimeError(why_not())
     # Not in the default place for temporary files: the path of a socket has to be short.
     folder = tempfile.mkdtemp(prefix="condor-", dir="/tmp")
-    made = Pool({"PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}"}, folder)
+    known = {
+        "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+        "CONDOR_CONFIG": f"{folder}/condor_config",
+    }
+    made = Pool(known, folder)
     try:
         for name in ("bin", "execute", "lock", "log", "run", "sock", "spool"):
             Path(folder, name).mkdir()
@@ -233,11 +238,11 @@ def pool(cpus: int = 8, memory: int = 8192) -> Iterator[Pool]:
         config.write_text(
             _CONF.format(folder=folder, port=free_port(), user=condortree.USER, cpus=cpus, memory=memory)
         )
-        known = {"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "CONDOR_CONFIG": str(config), "LANG": "C.UTF-8"}
+        inside = {"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "CONDOR_CONFIG": str(config), "LANG": "C.UTF-8"}
         with Path(folder, "log", "holder.txt").open("wb") as said:
             made.holder = subprocess.Popen(
                 condortree.entering(["sh", "-c", _HOLD]),
-                env=known,
+                env=inside,
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,

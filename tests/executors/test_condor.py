@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -68,7 +69,7 @@ class TestContract(FrameworkContract):
             monkeypatch.setenv(name, value)
 
     def make(self, tmp_path: Path) -> CondorFramework:
-        return CondorFramework(late=5.0, site=SITE)
+        return CondorFramework(late=5.0, site=SITE, queue=Queue())
 
 
 class TestCondor:
@@ -197,7 +198,9 @@ class TestCondor:
             ],
         )
         with make_repository(tmp_path / "repo", 1, 1) as butler:
-            report = framework(pool, site=site).execute(bundled(butler, control=str(control)), butler)
+            dag = bundled(butler, control=str(control))
+            once = {"*": {"retries.transient": 0}}
+            report = framework(pool, site=site).execute(dag, butler, policies=once)
         (failure,) = report.failures
         assert "its job was held" in str(failure)
         assert "the archive is closed" in str(failure)
@@ -223,6 +226,44 @@ class TestCondor:
         assert "7 of 7 quanta done" in done.stdout
         assert not list((tmp_path / "jobs").glob("*")), "nothing is left of jobs that ended well"
 
+    @pytest.mark.skipif(
+        importlib.util.find_spec("htcondor2") is None, reason="no bindings: pip install htcondor"
+    )
+    def test_through_bindings_where_there_are_any(self, pool: condor.Pool, tmp_path: Path) -> None:
+        root, file = tmp_path / "repo", tmp_path / "plan.h5"
+        with make_repository(root, 2, 2) as butler:
+            bundled(butler).save(file)
+        done = subprocess.run(
+            [sys.executable, "-c", BOUND, str(root), str(file)],
+            cwd=ROOT,
+            env={**os.environ, **pool.env, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout == "BoundQueue 0 HTCondor refuses True\n"
+
+
+BOUND = """
+import sys
+from pathlib import Path
+from executors.condor.bindings import queue_of_host
+from executors.condor.framework import CondorFramework
+from supertask.butler.repository import Butler
+from supertask.errors import ExecutionError
+queue = queue_of_host()
+with Butler(sys.argv[1]) as butler:
+    report = CondorFramework(check=0.5).execute(sys.argv[2], butler)
+    wrong = Path(sys.argv[2] + ".sub")
+    wrong.write_text("no such command")
+    try:
+        queue.submit(wrong)
+    except ExecutionError as error:
+        said = str(error).partition(":")[0]
+    queue.remove(["99999.0"])
+    print(type(queue).__name__, report.exit_code, said, queue.machines()[0][0] > 0)
+"""
 
 DRIVER = """
 import sys
