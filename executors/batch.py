@@ -18,8 +18,8 @@ the task's failure policy says, what it had not begun goes into another job.
 from __future__ import annotations
 
 import abc
-import enum
 import math
+import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +28,7 @@ from pathlib import Path
 import attrs
 
 from executors.driver import Driver
+from executors.enginejobs import Chained, Job, JobState
 from executors.jobfolders import job_folders
 from executors.jobs.foresight import foresee
 from executors.jobs.gathering import Begun, Gatherer, Progressed
@@ -36,6 +37,7 @@ from executors.jobs.pieces import Piece
 from executors.jobs.settling import folder_for, settle
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.port import ExecutionFramework
+from executors.processes import is_alive
 from executors.schedule import Work
 from executors.tokens import TokenSchedule
 from graphbuilder.dag.dag import ScienceDag
@@ -54,47 +56,6 @@ _SLOW = 1.0
 _GRACE = 30.0
 _DEATHS = 3
 """So many jobs in a row may end before one has run anything."""
-
-
-class JobState(enum.Enum):
-    """Where a job stands, as its engine says."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    GONE = "gone"
-    """Ended, however; or the engine knows nothing of it."""
-
-
-@attrs.frozen(kw_only=True)
-class Job:
-    """What an engine is given."""
-
-    name: str
-    """No other job of the run has it. Letters, digits and ``-``."""
-    folder: Path
-    command: tuple[str, ...]
-    """Program and arguments; no shell is needed."""
-    quanta: int
-    """How many it runs."""
-    labels: tuple[str, ...]
-    """Of their tasks."""
-    memory: int | None = None
-    """Bytes that it needs, where a limit is known."""
-    seconds: float | None = None
-    """That it may take at most, where limits are known for all of its quanta."""
-    cores: int = 1
-    """Processor cores that its tasks' submit hooks ask for."""
-    precedence: int = 0
-    """0 where its tasks have the greatest priority of all in the run, as submit hooks say; else below 0."""
-
-
-@attrs.frozen
-class Chained:
-    """A job that is submitted before those that it waits for have run."""
-
-    job: Job
-    after: tuple[str, ...] = ()
-    """Names of jobs that must have ended, well or not; these come before it."""
 
 
 @attrs.define(eq=False)
@@ -278,6 +239,7 @@ class _Round:
         self._count = 0
         self._session = f"{time.time_ns():x}"
         self._stopping = False
+        self._host = socket.gethostname()
         self._deaths = 0
 
     def run(self) -> None:
@@ -432,7 +394,7 @@ class _Round:
 
     def _is_lost(self, active: _Active, state: JobState) -> bool:
         """Tell whether a job is gone for good, and what it wrote will not come any more."""
-        if state is not JobState.GONE or active.piece.is_running:
+        if active.piece.is_running or (state is not JobState.GONE and not self._is_dead(active)):
             active.gone = 0.0
             return False
         if not active.gone:
@@ -440,6 +402,11 @@ class _Round:
         said = active.piece.job.ending() is not None or self._gatherer.is_waiting(active.piece)
         # A folder on this host shows everything at once; another's end may be seen before its last lines.
         return time.monotonic() - active.gone > (self._engine.late if said else min(_SLOW, self._engine.late))
+
+    def _is_dead(self, active: _Active) -> bool:
+        """Tell whether a job began on this very host and its process is gone, whatever the engine says."""
+        begun = active.current
+        return begun is not None and begun.host == self._host and not is_alive(begun.pid)
 
     def _close(self, active: _Active) -> None:
         """Take note that a job has ended: of what it was running, and of what it had not begun."""

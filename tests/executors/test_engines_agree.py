@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, SlurmFramework
+from executors.condor.framework import CondorFramework
+from executors.condor.site import CondorSite
 from executors.futures.dask import DaskFramework
 from executors.futures.parsl import ParslFramework
 from executors.port import ExecutionFramework
-from executors.testing import slurm
+from executors.slurm.pilots import SlurmPilotFramework
+from executors.testing import condor, slurm
 from executors.testing.frameworks import _bundled, _successes
 from executors.testing.survey import Survey
 from graphbuilder.dag.dag import ScienceDag
@@ -34,7 +37,9 @@ KERNELS: dict[str, Any] = {}
 ENGINES: dict[str, Callable[[], ExecutionFramework]] = {
     "in-process": InProcessFramework,
     "pool": lambda: MultiprocessFramework(2),
-    "slurm": lambda: SlurmFramework(late=5.0),
+    "slurm": lambda: SlurmFramework(late=5.0, grace=3.0),
+    "slurm-pilot": lambda: SlurmPilotFramework(late=5.0, grace=3.0),
+    "condor": lambda: CondorFramework(late=5.0, site=CondorSite(vacate=3)),
     "dask": lambda: DaskFramework(os.environ["SUPERTASK_TEST_DASK"], late=5.0),
     "parsl": lambda: ParslFramework(KERNELS.get("parsl"), processes=2, late=5.0),
 }
@@ -46,7 +51,7 @@ def why_not(name: str) -> str:
     needs = {"dask": "distributed", "parsl": "parsl"}.get(name)
     if needs is not None and importlib.util.find_spec(needs) is None:
         return f"{needs} is not installed"
-    return slurm.why_not() if name == "slurm" else ""
+    return slurm.why_not() if name.startswith("slurm") else ""
 
 
 PAIRS = [
@@ -77,6 +82,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with ExitStack() as started, pytest.MonkeyPatch.context() as patch:
         if not why_not("slurm"):
             for name, value in started.enter_context(slurm.cluster()).env.items():
+                patch.setenv(name, value)
+        if not why_not("condor"):
+            for name, value in started.enter_context(condor.pool()).env.items():
                 patch.setenv(name, value)
         if not why_not("dask"):
             from distributed import LocalCluster

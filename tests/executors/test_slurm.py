@@ -16,7 +16,7 @@ import pytest
 from executors import InProcessFramework, MultiprocessFramework, status
 from executors.batch import Job, JobState
 from executors.slurm.controller import Controller, Known, SlurmRefusedError
-from executors.slurm.framework import SlurmFramework
+from executors.slurm.framework import SlurmFramework, reason_of
 from executors.slurm.pilots import SlurmPilotFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
@@ -25,6 +25,7 @@ from graphbuilder.batcher import QuantumBatcher
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.repository import Butler
 from supertask.errors import ConfigError, ExecutionError
+from supertask.policy import FailureClass
 from tests.executors.frames import RUN, make_repository, outputs, plan, ran
 from tests.executors.test_crashes import succeeded_in_journal
 
@@ -198,6 +199,49 @@ class TestSlurm:
                 framework(cluster, python="/nowhere/python", late=0.5).execute(dag, butler)
             assert InProcessFramework().execute(dag, butler).exit_code == 0
 
+    def test_pilots_without_our_software_are_found_out_at_once(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        with make_repository(tmp_path / "repo", 6, 4) as butler:
+            dag = bundled(butler)
+            pilots = SlurmPilotFramework(
+                controller=Controller(cluster.env), python="/nowhere/python", late=0.5
+            )
+            with pytest.raises(ExecutionError, match=r"pilots in a row ended before they began.*not found"):
+                pilots.execute(dag, butler)
+            assert InProcessFramework().execute(dag, butler).exit_code == 0
+
+    def test_a_pilot_that_dies_is_replaced(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
+        control = tmp_path / "control"
+        control.mkdir()
+        (control / "reduce-*").write_text("sleep:1")
+        with make_repository(tmp_path / "repo", 3, 2) as butler:
+            dag = bundled(butler, control=str(control))
+            pilots = SlurmPilotFramework(controller=Controller(cluster.env), pilots=1, late=1.0)
+            told: list[str] = []
+
+            def end_pilot(event: Any) -> None:
+                if type(event).__name__ == "QuantumStarted" and not told:
+                    told.extend(pilots._arrays)
+                    cluster.ask("scancel", "--signal=KILL", "--full", f"--name={told[0]}")
+
+            report = pilots.execute(
+                dag, butler, listeners=[end_pilot], policies={"*": {"retries.killed": 1, "delay": 0.0}}
+            )
+            assert report.exit_code == 0, report.failures
+        assert told
+        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
+
+    def test_what_is_too_much_for_a_pilot_is_a_job_of_its_own(
+        self, cluster: slurm.Cluster, tmp_path: Path
+    ) -> None:
+        with make_repository(tmp_path / "repo", 1, 2) as butler:
+            site = SlurmSite(memory=100)
+            pilots = SlurmPilotFramework(controller=Controller(cluster.env), pilots=1, site=site)
+            policies = {"*": {"memory": "500 MB"}}
+            assert pilots.execute(bundled(butler), butler, policies=policies).exit_code == 0
+            assert not pilots._arrays
+
     def test_on_the_command_line(
         self, cluster: slurm.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -232,11 +276,51 @@ def test_options_of_a_batch_system_want_one() -> None:
 
 DRIVER = """
 import sys
-from executors.slurm.framework import SlurmFramework
+from executors.slurm.framework import SlurmFramework, reason_of
 from supertask.butler.repository import Butler
 with Butler(sys.argv[1]) as butler:
     SlurmFramework().execute(sys.argv[2], butler)
 """
+
+
+def test_what_accounting_keeps_is_read(tmp_path: Path) -> None:
+    program = tmp_path / "sacct"
+    program.write_text(
+        "#!/bin/sh\ncat <<END\n"
+        "7_0|OUT_OF_MEMORY|0:125|00:01:07||node1\n"
+        "7_0.batch|OUT_OF_MEMORY|0:125|00:01:07|2048000K|node1\n"
+        "7_1|CANCELLED by 1000|0:15|00:00:03||node2\nEND\n"
+    )
+    program.chmod(0o755)
+    forgotten = tmp_path / "scontrol"
+    forgotten.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n")
+    forgotten.chmod(0o755)
+    asked = Controller({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    kept = asked.accounted(["7"])
+    assert (kept["7_0"]["MaxRSS"], kept["7_0"]["Elapsed"]) == ("2048000K", "00:01:07")
+    assert kept["7_1"]["JobState"] == "CANCELLED"
+    why, kind = reason_of(asked, Known("supertask-1", 0, "7_0", "COMPLETED"))
+    assert "more memory than it had asked for" in why
+    assert kind is FailureClass.OUT_OF_MEMORY
+
+
+def test_a_site_without_accounting_says_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "sacct"
+    program.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    program.chmod(0o755)
+    assert Controller({"PATH": f"{tmp_path}:{os.environ['PATH']}"}).accounted(["7"]) == {}
+
+
+def test_arrays_are_no_larger_than_the_site_lets(tmp_path: Path) -> None:
+    for name, said in (("scontrol", "MaxArraySize            = 3"), ("sbatch", "1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\necho \"$@\" >> {tmp_path}/{name}.asked\n")
+        (tmp_path / name).chmod(0o755)
+    run = SlurmFramework(controller=Controller({"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
+    run.open(tmp_path / "jobs")
+    folders = [tmp_path / f"b{i}" for i in range(7)]
+    run.submit([Job(name=f.name, folder=f, command=("true", str(f)), quanta=1, labels=()) for f in folders])
+    asked = (tmp_path / "sbatch.asked").read_text().splitlines()
+    assert [line.split("--array=")[1].split()[0] for line in asked] == ["0-2", "0-2", "0"]
 
 
 def test_a_host_without_slurm_is_told(tmp_path: Path) -> None:

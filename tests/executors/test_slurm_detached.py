@@ -206,9 +206,9 @@ def _by_step_and_visit(plan):
     return plan.with_bundling(Bundling("by step and visit", ends, indices))
 
 
-def test_only_slurm_runs_without_a_driver():
-    with pytest.raises(ConfigError, match="'condor' needs a driver that stays"):
-        make_framework(EngineOptions(engine="condor", detached=True))
+def test_other_engines_need_a_driver_that_stays():
+    with pytest.raises(ConfigError, match="'parsl' needs a driver that stays"):
+        make_framework(EngineOptions(engine="parsl", detached=True))
 
 
 def test_what_runs_without_a_driver_cannot_be_staged():

@@ -1,0 +1,51 @@
+"""What an engine is given, and what it says of it."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import attrs
+
+__all__ = ["Chained", "Job", "JobState"]
+
+
+class JobState(enum.Enum):
+    """Where a job stands, as its engine says."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    GONE = "gone"
+    """Ended, however; or the engine knows nothing of it."""
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What an engine is given."""
+
+    name: str
+    """No other job of the run has it. Letters, digits and ``-``."""
+    folder: Path
+    command: tuple[str, ...]
+    """Program and arguments; no shell is needed."""
+    quanta: int
+    """How many it runs."""
+    labels: tuple[str, ...]
+    """Of their tasks."""
+    memory: int | None = None
+    """Bytes that it needs, where a limit is known."""
+    seconds: float | None = None
+    """That it may take at most, where limits are known for all of its quanta."""
+    cores: int = 1
+    """Processor cores that its tasks' submit hooks ask for."""
+    precedence: int = 0
+    """0 where its tasks have the greatest priority of all in the run, as submit hooks say; else below 0."""
+
+
+@attrs.frozen
+class Chained:
+    """A job that is submitted before those that it waits for have run."""
+
+    job: Job
+    after: tuple[str, ...] = ()
+    """Names of jobs that must have ended, well or not; these come before it."""
