@@ -100,7 +100,7 @@ def run_job(
     before = set(children())
     become_reaper(job.path)
     left_out = 0
-    if plan.said["waits"]:
+    if plan.said.get("waits"):
         from executors.jobs.binding import bind
 
         left_out = bind(plan, folder, late)
