@@ -55,6 +55,8 @@ def parts(root: str, plan_file: str) -> dict[str, float]:
 
 def execute(root: str, plan: str, engine: str) -> dict[str, float]:
     """Run a plan; return its wall in seconds and the CPU seconds of this process alone."""
+    from executors.futures.dask import DaskFramework
+    from executors.futures.parsl import ParslFramework
     from executors.multiprocess import MultiprocessFramework
     from executors.port import ExecutionFramework
     from executors.slurm.framework import SlurmFramework
@@ -67,6 +69,8 @@ def execute(root: str, plan: str, engine: str) -> dict[str, float]:
         "pool": lambda: MultiprocessFramework(processes=PROCESSES),
         "slurm": lambda: SlurmFramework(site=site),
         "pilots": lambda: SlurmPilotFramework(pilots=PROCESSES, site=site),
+        "dask": lambda: DaskFramework(processes=PROCESSES),
+        "parsl": lambda: ParslFramework(processes=PROCESSES),
     }
     framework: ExecutionFramework = made[engine]()
     begin, own = time.perf_counter(), time.process_time()

@@ -26,7 +26,8 @@ ground up:
   failures), `openbundles` and `signals`.
 - *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
   workers, as the driver sees them) and `worker` (the process).
-- *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`.
+- *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`;
+  `futures` (Dask and Parsl).
 - `cmdline`: the command line, which alone sees all floors.
 """
 
@@ -36,6 +37,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from executors.futures.dask import DaskFramework
+    from executors.futures.parsl import ParslFramework
     from executors.inprocess import InProcessFramework
     from executors.multiprocess import MultiprocessFramework
     from executors.outcome import Attempt, QuantumStatus
@@ -45,9 +48,11 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Attempt": "outcome",
+    "DaskFramework": "futures.dask",
     "ExecutionFramework": "port",
     "InProcessFramework": "inprocess",
     "MultiprocessFramework": "multiprocess",
+    "ParslFramework": "futures.parsl",
     "QuantumStatus": "outcome",
     "Report": "report",
     "SlurmFramework": "slurm.framework",
@@ -56,9 +61,11 @@ _HOME = {
 
 __all__ = [
     "Attempt",
+    "DaskFramework",
     "ExecutionFramework",
     "InProcessFramework",
     "MultiprocessFramework",
+    "ParslFramework",
     "QuantumStatus",
     "Report",
     "SlurmFramework",
