@@ -124,6 +124,21 @@ def median_latencies(make: Callable[[], Any], name: str, slots: int, repeat: int
     return attrs.evolve(found[0], **changed)
 
 
+def driver_seconds(make: Callable[[], Any], name: str, slots: int) -> float:
+    """Return the CPU seconds that the driver needs for one quantum more of a bundle.
+
+    From two runs of as many bundles, so that what the driver does for jobs, or while it waits, is not in it.
+    """
+    spent = []
+    for size in (5, 105):
+        with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+            plan = sleeping_plan(Path(folder), [2 * slots * size], [0.0], size)
+            n = 2 * slots * size
+            spent.append((n, n * run_once(make, name, plan, slots)[1].per_end))
+    (few, less), (many, more) = spent
+    return max(0.0, (more - less) / (many - few))
+
+
 @attrs.frozen
 class Compared:
     """A run on an engine, and what was said of it."""
@@ -224,7 +239,9 @@ def calibrate(repeat: int = 3) -> None:
             if make is None:
                 print(f"{name}: not here")
                 continue
-            latencies = median_latencies(make, name, slots, repeat)
+            latencies = attrs.evolve(
+                median_latencies(make, name, slots, repeat), per_end=driver_seconds(make, name, slots)
+            )
         unset = attrs.evolve(latencies, framework="", source="")
         found[name] = {
             k: round(v, 6) if isinstance(v, float) else v
