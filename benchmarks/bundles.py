@@ -13,7 +13,9 @@ start of processes and no files.
 
 Luigi runs 10,000 tasks that do nothing with ``batch_method``, in batches of 100 of ten groups, where
 ``SUPERTASK_PEERS`` names the programs of peers. Beside it stands what we need to decide the same (group, hand
-out, take back), and to do it (with journal, files and registry, which Luigi's has not).
+out, take back), to do the same in one process (batch, run and journal a step that does nothing for a bundle
+at once, or for each of its quanta, and writes no files, as Luigi's writes none; imports are counted of
+neither), and to do it with files and registry, which Luigi's has not.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.peers.luigi import batched_us_per_task
 
-__all__ = ["SIZES", "batching", "decide", "figures", "keys", "share"]
+__all__ = ["SIZES", "batching", "decide", "figures", "idle", "keys", "share"]
 
 SIZES = (100_000, 1_000_000)
 KEYS = 16
@@ -224,6 +226,24 @@ def share(stars: int, alone: bool, loading: float, fitting: float, processes: in
         return {"wall": report.wall, "cpu": report.cpu}
 
 
+def idle(tasks: int, most: int, each: bool) -> float:
+    """Batch and run quanta that do nothing; return the CPU seconds of that, from plan to report."""
+    import graphbuilder.dag.file  # noqa: F401 - imported before the clock starts, as Luigi is
+    from benchmarks.fits import CountTask, EachTask, fits
+    from executors.inprocess import InProcessFramework
+    from graphbuilder.batcher import QuantumBatcher
+    from supertask.butler.repository import Butler
+
+    with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
+        root = f"{folder}/repo"
+        dag = fits(root, tasks, EachTask if each else CountTask, 0.0, 0.0)
+        with Butler(root) as butler, harness.measured() as cost:
+            report = InProcessFramework().execute(QuantumBatcher(most).batch(dag), butler)
+        assert report.exit_code == 0
+        assert report.n_quanta == tasks
+        return cost.cpu
+
+
 def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     """Yield what bundles cost and are worth at so many quanta."""
     rounds = [harness.fresh(batching, size).value for _ in range(repeat)]
@@ -251,9 +271,17 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     each = harness.fresh(share, few, True, loading, fitting, WORKERS).value["wall"] / few
     yield harness.Figure("bundles.unbundled_ratio", stars, each * stars / together, "")
     decided = statistics.median(decide(TASKS, GROUPS, MOST) for _ in range(repeat)) / TASKS * 1e6
+    # In turns with theirs, so that neighbours on the machine meet both alike.
+    peers, ours = [], []
+    for _ in range(repeat):
+        peers.append(batched_us_per_task(TASKS, GROUPS, MOST))
+        ours.append([harness.fresh(idle, TASKS, MOST, each).value / TASKS * 1e6 for each in (False, True)])
+    known = [t for t in peers if t is not None]
+    theirs = statistics.median(known) if known else None
     done = harness.fresh(share, TASKS, False, 0.0, 0.0, 1).value["cpu"] / TASKS * 1e6
-    theirs = batched_us_per_task(TASKS, GROUPS, MOST)
     yield harness.Figure("bundles.decided_us_per_task", TASKS, decided, "us", theirs)
+    for name, found in zip(("idle", "idle_each"), zip(*ours, strict=True), strict=True):
+        yield harness.Figure(f"bundles.{name}_us_per_task", TASKS, statistics.median(found), "us", theirs)
     yield harness.Figure("bundles.done_us_per_task", TASKS, done, "us", theirs)
 
 

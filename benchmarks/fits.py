@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
+from supertask.bundles import Bundle
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
 from supertask.config import field
@@ -14,11 +16,13 @@ from supertask.datasets import Dataset
 from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.overheads import overhead
 from supertask.pipeline import Pipeline
+from supertask.quanta import Quantum
+from supertask.repograph.graph import RepoGraph
 from supertask.rows import FileRecord
 from supertask.struct import Struct
 from supertask.supertask import SuperTask
 
-__all__ = ["AloneTask", "FitConfig", "FitTask", "fits"]
+__all__ = ["AloneTask", "CountTask", "EachTask", "FitConfig", "FitTask", "fits"]
 
 
 class FitConfig(SuperTaskConfig):
@@ -61,6 +65,41 @@ class AloneTask(FitTask):
         return 1.0
 
 
+class CountConfig(SuperTaskConfig):
+    """Nothing is written."""
+
+    quantum_units = ("object",)
+    spectrum = InputField(units=("object",), storage="json", doc="Spectrum of a star.")
+
+
+class CountTask(SuperTask):
+    """Does nothing for a whole bundle at once, as a batch of Luigi's does."""
+
+    ConfigClass = CountConfig
+    _DefaultName = "count"
+
+    def defineQuanta(self, repoGraph: RepoGraph) -> list[Quantum]:
+        """Make one for each star."""
+        spectrum = self.config.spectrum
+        return [Quantum({spectrum: {s}}, {}) for s in repoGraph.datasets[spectrum]]
+
+    def runBundle(self, bundle: Bundle, butler: Any) -> None:
+        """Take note of how many there are."""
+        len(bundle)
+
+
+class EachTask(CountTask):
+    """Does nothing for each quantum of a bundle, in a block of its own."""
+
+    _DefaultName = "each"
+
+    def runBundle(self, bundle: Bundle, butler: Any) -> None:
+        """Turn to each."""
+        for item in bundle:
+            with item:
+                pass
+
+
 def fits(root: str, stars: int, task: type[SuperTask], loading: float, fitting: float) -> ScienceDag:
     """Make a repository of so many spectra, and a plan to fit them."""
     spectrum = Dataset.subclass("spectrum", ("object",), "json")
@@ -76,5 +115,6 @@ def fits(root: str, stars: int, task: type[SuperTask], loading: float, fitting: 
         records = [FileRecord(h, place, 1, "", i.to_bytes(16, "big")) for i, h in enumerate(handles)]
         butler.register("stars", records)
         pipeline = Pipeline(description="Fit stars.")
-        pipeline.add("fit", task, config=FitConfig(loading=loading, fitting=fitting))
+        config = FitConfig(loading=loading, fitting=fitting) if task.ConfigClass is FitConfig else None
+        pipeline.add("fit", task, config=config)
         return GraphBuilder(pipeline, butler, "u/bench/fit").makeGraph()

@@ -18,12 +18,13 @@ ground up:
 - `listeners`: metrics and notifications.
 - *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
   `resources` (what it used), `limits` (what it may use), `trial` (an attempt under way),
-  `overheads` with `overheadstore` (what quanta share), `bundlerun` (tasks that take a bundle),
-  `performer` (start, run, end, one quantum after
-  another), `processes` (all that tasks started).
+  `places` (of its datasets), `overheads` with `overheadstore` (what quanta share), `bundlerun` (tasks that
+  take a bundle),
+  `performer` (start, run, end, one quantum after another), `lines` (what is written and told of that),
+  `processes` (all that tasks started).
 - *Driving*: `driver` (what all frameworks do alike: journal, tell, register, report) with `opening` (of a
   run, new or resumed), `collect` (registers outputs in bulk), `provenance`, `retrying` (what is known of
-  failures), `openbundles` and `signals`.
+  failures), `options`, `openbundles` and `signals`.
 - *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
   workers, as the driver sees them) and `worker` (the process).
 - *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`;

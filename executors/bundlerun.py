@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import attrs
+
 from executors.lines import Lines
 from executors.outcome import Attempt, Making, QuantumStatus, Stage
 from executors.resources import own_cpu_ns
 from executors.runner import QuantumRunner
 from executors.trial import Trial
-from graphbuilder.dag.values import QuantumRecord
+from graphbuilder.dag.values import Outline, QuantumRecord
 from supertask.bundles import Bundle, BundleItem
 from supertask.butler.port import DatasetSource
 from supertask.datasets import Dataset
@@ -35,13 +37,17 @@ class BundleRun:
     ----------
     runner : QuantumRunner
         Opens and concludes attempts.
-    records : sequence of QuantumRecord
+    outlines : sequence of Outline
         The quanta, of one task.
+    record_of : callable
+        Returns the record of a quantum, given its number in the plan.
     trials : Mapping
         Position of a quantum → its attempt, opened and not over. The first quantum has one; that of any other
         is opened when its task turns to it.
     began, ended : callable
         Called with each trial that begins, and with each attempt that ended.
+    alike : callable, optional
+        Called with an attempt that ended, and others that came to the very same.
     lines : Lines
         Writes time that was spent after the last of them had ended, and what ends together.
     """
@@ -49,16 +55,19 @@ class BundleRun:
     def __init__(
         self,
         runner: QuantumRunner,
-        records: Sequence[QuantumRecord],
+        outlines: Sequence[Outline],
+        record_of: Callable[[int], QuantumRecord],
         trials: Mapping[int, Trial],
         began: Callable[[Trial], object],
         ended: Callable[[Attempt], object],
+        alike: Callable[[Attempt, Sequence[Outline]], object] | None,
         lines: Lines,
     ) -> None:
         self._runner = runner
-        self._records = records
+        self._outlines = outlines
+        self._record_of = record_of
         self._trials = dict(trials)
-        self._began, self._ended, self._lines = began, ended, lines
+        self._began, self._ended, self._alike, self._lines = began, ended, alike, lines
         self._stage = Stage.EXECUTE
         self._open: dict[int, AbstractContextManager[Any]] = {}
         self._begun: set[int] = set()
@@ -77,7 +86,7 @@ class BundleRun:
         """Run them; no error of the task's comes out of here."""
         task, first = self._task, self._trials[0]
         assert task is not None and first.quantum is not None  # noqa: PT018, S101 - else it is over
-        n = len(self._records)
+        n = len(self._outlines)
         butlers = _OnDemand(n, lambda i: self._opened(i).butler)
         quanta = _OnDemand(n, lambda i: self._opened(i).quantum)
         self._uses[self._serial] = None
@@ -92,20 +101,39 @@ class BundleRun:
             error = raised
         self._account()
         with self._lines.together():
-            for position in range(n):
-                if position not in self._closed:
-                    self._close(position, error)
+            self._close_all(error)
         for making in self._common:
             self._lines.share(making)
+
+    def _close_all(self, error: BaseException | None) -> None:
+        """Close what is left. Of quanta that nobody turned to, and that write nothing, one speaks for all."""
+        speaks: Attempt | None = None
+        alike: list[Outline] = []
+        for position, outline in enumerate(self._outlines):
+            if position in self._closed:
+                continue
+            untouched = error is None and not outline.outputs and position not in self._trials
+            if untouched and speaks is not None:
+                alike.append(outline)
+                continue
+            attempt = self._close(position, error)
+            if untouched and self._alike is not None and attempt.status is QuantumStatus.SUCCEEDED:
+                speaks = attempt
+        if speaks is not None and alike and self._alike is not None:
+            self._closed.update(range(len(self._outlines)))
+            self._alike(attrs.evolve(speaks, makings=()), alike)
 
     def _opened(self, position: int) -> Trial:
         """Return the attempt of a quantum that its task works on."""
         trial = self._trials.get(position)
         if trial is None or trial.quantum is None:
-            trial = self._trials[position] = self._runner.open(self._records[position])
+            trial = self._trials[position] = self._runner.open(self._record(position))
             if trial.failure is not None:
                 raise ExecutionError(f"quantum {trial.record.quantum} cannot be run: {trial.failure}")
         return trial
+
+    def _record(self, position: int) -> QuantumRecord:
+        return self._record_of(self._outlines[position].quantum)
 
     # -- what the bundle says -----------------------------------------------------------------
 
@@ -180,10 +208,10 @@ class BundleRun:
         self._common.append(Making(self._serial, "", max(0, wall), max(0, cpu), self._stage, inside=False))
         self._turn()
 
-    def _close(self, position: int, error: BaseException | None = None) -> None:
+    def _close(self, position: int, error: BaseException | None = None) -> Attempt:
         trial = self._trials.get(position)
         if trial is None:  # the task did without
-            trial = self._trials[position] = self._runner.unopened(self._records[position], self._task)
+            trial = self._trials[position] = self._runner.unopened(self._record(position), self._task)
         self._closed.add(position)
         self._begin(position)
         if error is not None and not trial.over:
@@ -194,6 +222,7 @@ class BundleRun:
         attempt = self._runner.conclude(trial)
         self.cancelled = self.cancelled or attempt.status is QuantumStatus.CANCELLED
         self._ended(attempt)
+        return attempt
 
 
 class _OnDemand(Sequence[Any]):

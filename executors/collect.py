@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from executors.deletion import Deleter
 from executors.journal import Journal
@@ -72,10 +72,15 @@ class Collector:
         self._most = quanta
         self._seconds = seconds
         self._waiting: list[Attempt] = []
+        self._plain: list[tuple[int, bytes]] = []
         self._due = time.monotonic() + seconds
         self.n_registered = 0
         """Datasets registered so far."""
         self.problems: list[str] = []
+
+    def add_plain(self, quanta: Iterable[tuple[int, bytes]]) -> None:
+        """Let quanta (index, identity) be noted that wrote nothing, in their first attempts."""
+        self._plain.extend(quanta)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -87,7 +92,8 @@ class Collector:
     @property
     def due(self) -> bool:
         """Whether it is time for a batch."""
-        return len(self._waiting) >= self._most or (bool(self._waiting) and time.monotonic() >= self._due)
+        n = len(self._waiting) + len(self._plain)
+        return n >= self._most or (bool(n) and time.monotonic() >= self._due)
 
     def flush(self, *, last: bool = False) -> None:
         """Register what waits. What cannot be now is tried again with the next batch.
@@ -110,6 +116,9 @@ class Collector:
         self._sync()
         if self._deleter is not None:
             self._waiting = self._deleter.take_due(self._waiting)
+        if self._plain:
+            plain, self._plain = self._plain, []
+            self._note(plain, {})
         if self._waiting:
             self._register_waiting(last=last)
         if self._deleter is not None:
@@ -140,14 +149,17 @@ class Collector:
             self.n_registered += new
             self._told(new)
         again = {str(a.index): a.number for a in attempts if a.number != 1}
+        self._note([(a.index, a.identity) for a in attempts], again)
+        return None
+
+    def _note(self, quanta: Sequence[tuple[int, bytes]], again: Mapping[str, int]) -> None:
         note = {
             "event": "registered",
-            "quanta": [a.identity.hex() for a in attempts],
-            "indices": [a.index for a in attempts],
+            "quanta": [identity.hex() for _, identity in quanta],
+            "indices": [index for index, _ in quanta],
             **({"attempts": again} if again else {}),
         }
         self._journal.write(json.dumps(note, separators=(",", ":")))
-        return None
 
     def _register_apart(self, attempts: list[Attempt], error: Exception) -> None:
         """Register half by half, so that what cannot be registered stands in nobody's way."""

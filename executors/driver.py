@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from executors.jobrequests import job_requests, surroundings_of
 from executors.journal import Header, Journal, encode_attempt, encode_retry
 from executors.leftovers import sweep
 from executors.openbundles import OpenBundles
+from executors.options import Options
 from executors.outcome import Attempt, QuantumStatus
 from executors.policy import failures_allowed
 from executors.processes import end_left_behind
@@ -54,14 +55,15 @@ from executors.replay import Replay
 from executors.report import Report, Tally
 from executors.resources import own_cpu
 from executors.retention import Keeper, Retention, policies_for
-from executors.retrying import PolicyChanges, Retrying, policies_of
+from executors.retrying import Retrying, policies_of
 from executors.runfolder import RunFolder
 from executors.schedule import Schedule, Work
 from executors.signals import heeding
 from executors.taskset import TaskSet, outside_init_inputs
 from executors.tokens import TokenSchedule, token_use
-from executors.workplace import WorkplaceSpec, sweep_left_over
+from executors.workplace import sweep_left_over
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import Outline
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.butler.port import AbstractButler
@@ -72,37 +74,6 @@ __all__ = ["Driver", "Options"]
 _SUCCEEDED = QuantumStatus.SUCCEEDED
 _MOMENT = 0.05
 _UNENDED = (QuantumStatus.CANCELLED, QuantumStatus.LOST)
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """How a plan is to be run; nothing here changes what comes out."""
-
-    resume: bool = True
-    """Whether to go on with a run that was begun before; if not, such a run is refused."""
-    max_failures: float | None = None
-    """Start nothing more once so many quanta have failed (int), or such a share of them (float); 1 is
-    "fail fast"."""
-    policies: PolicyChanges = attrs.field(factory=dict)
-    """What is to be done about failures in another way than the plan says."""
-    retry_failed: bool = True
-    """Whether what failed in earlier sessions is tried again; else it stays failed, and blocks."""
-    bundling: str | None = None
-    """Name of the plan's bundling to use; the last one made unless given."""
-    bundles: bool = True
-    """Whether to use one at all."""
-    retention: Mapping[str, str] = attrs.field(factory=dict)
-    """Name of a dataset type, or a pattern → how long such stay, see `executors.retention.policies_for`."""
-    workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
-    """Where quanta work. What may be elided follows from `retention`."""
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
-    """Of this run, besides those that earlier sessions gave it."""
-    tokens: Mapping[str, int] | None = attrs.field(factory=dict)
-    """Name → how many tokens there are; None where nothing is run, so that they need not be counted."""
-    token_folder: str = ""
-    """Where they are shared with other runs."""
-    job_folders: bool = False
-    """Whether each job has a folder."""
 
 
 class Driver:
@@ -366,6 +337,23 @@ class Driver:
             runs = QuantumStatus.RUNNING
             ended = self._bundles.settle(index, lambda q: self.schedule.status(q) is runs)
             self._end_bundles(ended if status is QuantumStatus.FAILED else self._bundles.leave([index]))
+
+    def ended_alike(self, attempt: Attempt, others: Sequence[Outline]) -> None:
+        """Take note of quanta that began, and succeeded without outputs, just as one that was told before."""
+        host, pid, at = attempt.host, attempt.pid, attempt.start
+        if self.events or self._deleter.keeper is not None:
+            for other in others:
+                self.started(other.quantum, 1, host, pid, at)
+                self.ended(attrs.evolve(attempt, index=other.quantum, identity=other.identity))
+            return
+        finish = self.schedule.finish
+        for other in others:
+            self._numbers[other.quantum] = 1
+            self._partial.pop(other.quantum, None)
+            finish(other.quantum, _SUCCEEDED)
+        self.tally.add(attempt, times=len(others))
+        self.collector.add_plain([(other.quantum, other.identity) for other in others])
+        self._end_bundles(self._bundles.leave([other.quantum for other in others]))
 
     def _retry(self, attempt: Attempt) -> float | None:
         """Decide whether an attempt that failed is followed by another; return after how many seconds."""

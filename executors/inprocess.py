@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from executors.driver import Driver
 from executors.fusion import Fusion, Readings
@@ -20,6 +20,7 @@ from executors.runner import QuantumRunner
 from executors.sharedobjects import SharedObjects
 from executors.surroundings import Surroundings
 from executors.workplace import Workplace
+from graphbuilder.dag.values import Outline
 
 __all__ = ["InProcessFramework"]
 
@@ -50,6 +51,10 @@ class InProcessFramework(ExecutionFramework):
             driver.ended(attempt)
             driver.pulse()
 
+        def alike(attempt: Attempt, others: Sequence[Outline], _: bytes) -> None:
+            driver.ended_alike(attempt, others)
+            driver.pulse()
+
         guard = Guard(driver.retrying.limits, alarm=True)
         surroundings = Surroundings(driver.surroundings, driver.progressed if driver.events else None)
         keep_log = driver.journal.write_log
@@ -65,7 +70,17 @@ class InProcessFramework(ExecutionFramework):
             fusion = Fusion(driver.plan, workplace, Readings(driver.plan)) if driver.workplace.elide else None
             folders = job_folders(driver.surroundings, driver.plan, driver.header.plan, own_process=False)
             note = folders.noting(ended) if folders is not None else ended
-            performer = folded(Performer(runner, driver.journal, started, note, fusion), folders)
+            performer = folded(
+                Performer(
+                    runner,
+                    driver.journal,
+                    started,
+                    note,
+                    fusion,
+                    alike=alike if folders is None else None,
+                ),
+                folders,
+            )
             while not driver.over:
                 work = driver.take(_CHUNK)
                 if work is None:

@@ -47,6 +47,7 @@ __all__ = [
     "encode_overhead",
     "encode_retry",
     "encode_start",
+    "end_head",
     "label_of",
     "read_log",
     "unseal",
@@ -238,11 +239,16 @@ def encode_start(index: int, identity: str, number: int, time_ns: int) -> str:
     return f'{{"event":"start","quantum":"{identity}","index":{index},"attempt":{number},"time":{time_ns}}}'
 
 
+def end_head(identity: str, index: int, number: int) -> str:
+    """Return how the line of `encode_attempt` begins: up to whose it is."""
+    return f'{{"event":"end","quantum":"{identity}","index":{index},"attempt":{number},'
+
+
 def encode_attempt(attempt: Attempt, header: Header) -> str:
     """Return the line that says what an attempt came to, for the file that begins with `header`."""
     a = attempt
     line = (
-        f'{{"event":"end","quantum":"{a.identity.hex()}","index":{a.index},"attempt":{a.number},'
+        f"{end_head(a.identity.hex(), a.index, a.number)}"
         f'"status":"{a.status.value}","start":{a.start},"end":{a.end},"wall":{a.wall:.9f},"cpu":{a.cpu:.9f},'
         f'"memory":{a.peak_memory},"read":{a.bytes_read},"written":{a.bytes_written}'
     )

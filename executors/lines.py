@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+import attrs
 
 from executors.journal import (
     Header,
@@ -14,12 +16,14 @@ from executors.journal import (
     encode_attempt,
     encode_overhead,
     encode_start,
+    end_head,
     label_of,
 )
 from executors.outcome import Attempt, Making, QuantumStatus
+from graphbuilder.dag.values import Outline
 from supertask.datasets import Dataset
 
-__all__ = ["Lines", "read_lines"]
+__all__ = ["Alike", "Lines", "read_lines"]
 
 _PLAIN = re.compile(
     rb'[0-9a-f]{8} \{"event":"(?:start","quantum":"[0-9a-f]{32}","index":(\d+),"attempt":(\d+),"time":(\d+)|'
@@ -32,6 +36,7 @@ _STATUSES = {s.value.encode(): s for s in QuantumStatus}
 
 Started = Callable[[int, int, int, bytes], object]
 Ended = Callable[[Attempt, bytes], object]
+Alike = Callable[[Attempt, Sequence[Outline], bytes], object]
 
 _MOST = 512
 """Lines that are written at once."""
@@ -56,15 +61,24 @@ class Lines:
         Called with each attempt that ended, and likewise.
     shared : callable
         Called with each line about time that quanta share.
+    alike : callable, optional
+        Called with an attempt, others that came to the very same, and what was written of these; unless
+        given, `started` and `ended` are called with each.
     """
 
     def __init__(
-        self, journal: Journal, started: Started, ended: Ended, shared: Callable[[bytes], object]
+        self,
+        journal: Journal,
+        started: Started,
+        ended: Ended,
+        shared: Callable[[bytes], object],
+        alike: Alike | None = None,
     ) -> None:
         self._journal = journal
         self._started = started
         self._ended = ended
         self._shared = shared
+        self._alike = alike
         self._lines: list[str] = []
         self._told: list[tuple[int, int, int] | Attempt] = []
         self._together = False
@@ -85,6 +99,27 @@ class Lines:
             self.held = False
         else:
             self._write()
+
+    def end_alike(self, attempt: Attempt, others: Sequence[Outline]) -> None:
+        """Write that others, which are in their first attempts, came to the very same as this one."""
+        self.flush()
+        head = end_head(attempt.identity.hex(), attempt.index, 1)
+        tail = encode_attempt(attempt, self._journal.header)[len(head) :]
+        for at in range(0, len(others), _MOST // 2):
+            part = others[at : at + _MOST // 2]
+            lines = []
+            for index, _, _, identity, _ in part:
+                quantum = identity.hex()
+                lines.append(encode_start(index, quantum, 1, attempt.start))
+                lines.append(end_head(quantum, index, 1) + tail)
+            data = self._journal.write(*lines)
+            if self._alike is not None:
+                self._alike(attempt, part, data)
+                continue
+            for index, _, _, identity, _ in part:
+                self._started(index, 1, attempt.start, data)
+                self._ended(attrs.evolve(attempt, index=index, identity=identity), b"")
+                data = b""
 
     def share(self, making: Making) -> None:
         """Write of time that quanta share, and that was spent after they had ended."""

@@ -111,11 +111,14 @@ class Overheads:
         self._serial += 1
         return self._serial
 
+    def are_all_alike(self, task: SuperTask) -> bool:
+        """Tell whether all quanta of a task (that is, of one variant) share all overheads."""
+        names = self._names_of(task)
+        return not names.parameters and not names.inputs
+
     def alike(self, task: SuperTask, record: QuantumRecord) -> bytes:
         """Return what is equal for quanta of a task that share all overheads."""
         names, quantum = self._names_of(task), record.quantum
-        if not names.parameters and not names.inputs:
-            return b""
         parameters = task.parametersOf(quantum)
         inputs = sorted((t.name, sorted(quantum.inputs[t])) for t in quantum.inputs if t.name in names.inputs)
         return digest(

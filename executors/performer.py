@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 from executors.bundlerun import BundleRun
 from executors.bundlewalk import BundleWalk
 from executors.journal import Journal
-from executors.lines import Lines
+from executors.lines import Alike, Lines
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
 from executors.schedule import Work
 from executors.trial import Trial
-from graphbuilder.dag.values import QuantumRecord
+from graphbuilder.dag.values import Outline, QuantumRecord
 
 if TYPE_CHECKING:
     from executors.fusion import Fusion
 
 __all__ = ["Performer"]
 
-_AHEAD, _MOST = 16, 64
-"""Records of quanta that are fetched together, outside of bundles and in them: that costs a fraction of
-fetching each by itself."""
+_AHEAD = 64
+"""Records of quanta that are fetched together at most: that costs a fraction of fetching each by itself."""
 
 
 class Performer:
@@ -43,6 +42,9 @@ class Performer:
         Finds what of a bundle's outputs need not be written.
     shared : callable, optional
         Called with each line of the journal about time that quanta share.
+    alike : callable, optional
+        Called with an attempt, others that came to the very same, and their lines; unless given, `started`
+        and `ended` are called with each.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Performer:
         ended: Callable[[Attempt, bytes], object],
         fusion: Fusion | None = None,
         shared: Callable[[bytes], object] = lambda _: None,
+        alike: Alike | None = None,
     ) -> None:
         self._runner = runner
         self._fusion = fusion
-        self._lines = Lines(journal, started, ended, shared)
+        self._lines = Lines(journal, started, ended, shared, alike)
 
     def perform(
         self,
@@ -102,13 +105,15 @@ class Performer:
         records: dict[int, QuantumRecord] = {}
         left_out = dict(missing)
         fused = self._fusion.of(work) if self._fusion is not None else None
-        most = _MOST if work.bundle >= 0 else _AHEAD
+        size = 1
 
         def record_of(q: int) -> QuantumRecord:
-            nonlocal records
+            nonlocal records, size
             if q not in records:
                 at = work.quanta.index(q)
-                ahead = work.quanta[at : at + most]
+                # Ever more: a task that takes a bundle whole may ask for no more than the first.
+                size = min(4 * size, _AHEAD)
+                ahead = work.quanta[at : at + size]
                 records = dict(zip(ahead, self._runner.plan.records(ahead), strict=True))
             return records[q]
 
@@ -137,12 +142,12 @@ class Performer:
             for q in ahead:
                 if not walk.may_run(q):
                     continue
-                record = record_of(q)
-                together = self._together(record, ahead, walk, record_of) if work.bundle >= 0 else ()
+                together = self._together(q, work, ahead, walk, record_of) if work.bundle >= 0 else ()
                 if together:
-                    if self._run_bundle(together, told, finished):
+                    if self._run_bundle(together, record_of, told, finished, None if fused else self._alike):
                         break
                     continue
+                record = record_of(q)
                 self._begin(record, numbers.get(q, 1))
                 attempt = self._runner.run(record, **told(q))
                 # Its end shares a write with what begins within microseconds, unless that depends on it.
@@ -157,53 +162,66 @@ class Performer:
             self._lines.flush()
 
     def _together(
-        self, first: QuantumRecord, ahead: _Ahead, walk: BundleWalk, record_of: Callable[[int], QuantumRecord]
-    ) -> Sequence[QuantumRecord]:
+        self,
+        first: int,
+        work: Work,
+        ahead: _Ahead,
+        walk: BundleWalk,
+        record_of: Callable[[int], QuantumRecord],
+    ) -> Sequence[Outline]:
         """Return a quantum and those after it that its task takes with it; nothing where it takes one."""
-        alike = self._runner.bundled(first)
+        plan, bundled = self._runner.plan, self._runner.bundled
+        together = plan.outlines((first,))
+        alike = bundled(together[0], record_of)
         if alike is None:
             return ()
-        together = [first]
+        outlines = {o.quantum: o for o in plan.outlines(work.quanta)}
         for q in ahead:
             if walk.may_run(q):
-                record = record_of(q)
-                if self._runner.bundled(record) != alike:
+                if bundled(outlines[q], record_of) != alike:
                     ahead.put_back(q)
                     break
-                together.append(record)
+                together.append(outlines[q])
         return together
+
+    def _alike(self, attempt: Attempt, others: Sequence[Outline]) -> None:
+        self._lines.end_alike(attempt, others)
 
     def _begin(self, record: QuantumRecord, number: int) -> None:
         self._lines.begin(record.index, record.identity.hex(), number, time.time_ns())
 
     def _run_bundle(
         self,
-        records: Sequence[QuantumRecord],
+        outlines: Sequence[Outline],
+        record_of: Callable[[int], QuantumRecord],
         told: Callable[[int], dict[str, Any]],
         finished: Callable[[Attempt], None],
+        alike: Callable[[Attempt, Sequence[Outline]], None] | None,
     ) -> bool:
         """Run quanta that their task takes together; tell whether that was broken off."""
-        left: list[QuantumRecord] = []
+        left: list[Outline] = []
         opened: dict[int, Trial] = {}
-        for record in records:
-            said = told(record.index)
+        for outline in outlines:
+            said = told(outline.quantum)
             # What is told of a quantum may keep it from running; so may its task, which the first shows.
             if said or not left:
-                trial = self._runner.open(record, **said)
+                trial = self._runner.open(record_of(outline.quantum), **said)
                 if trial.over:  # it has too few inputs, or its task cannot be made
-                    self._begin(record, trial.number)
+                    self._begin(trial.record, trial.number)
                     finished(self._runner.conclude(trial))
                     continue
                 opened[len(left)] = trial
-            left.append(record)
+            left.append(outline)
         if not left:
             return False
         run = BundleRun(
             self._runner,
             left,
+            record_of,
             opened,
             lambda trial: self._begin(trial.record, trial.number),
             finished,
+            alike,
             self._lines,
         )
         run.run()

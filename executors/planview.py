@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from graphbuilder.dag.values import QuantumRecord, TaskNode
+from graphbuilder.dag.values import Outline, QuantumRecord, TaskNode
 from supertask.quanta import Quantum
 from supertask.units import UnitModel
 
@@ -50,6 +50,9 @@ class PlanView(Protocol):
 
     def records(self, indices: Sequence[int]) -> list[QuantumRecord]:
         """Return `record` of several."""
+
+    def outlines(self, indices: Sequence[int]) -> list[Outline]:
+        """Return what can be said of several quanta without making them."""
 
     def successors(self) -> Any:
         """Return who waits for whom: for each quantum where its own begin, and all of them."""

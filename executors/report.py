@@ -209,17 +209,17 @@ class Tally:
         self._groups: dict[tuple[str, str, str], list[Any]] = {}
         self._caveats: dict[tuple[str, str], list[Any]] = {}
 
-    def add(self, attempt: Attempt, *, final: bool = True) -> None:
-        """Add one that ended; `final` unless it failed and is tried again."""
+    def add(self, attempt: Attempt, *, final: bool = True, times: int = 1) -> None:
+        """Add one that ended, or many that came to the same; `final` unless it failed and is tried again."""
         sums = self._sums.get(attempt.label)
         if sums is None:
             sums = self._sums[attempt.label] = _Sums()
-        sums.ended += 1
-        sums.wall += attempt.wall
-        sums.cpu += attempt.cpu
+        sums.ended += times
+        sums.wall += times * attempt.wall
+        sums.cpu += times * attempt.cpu
         sums.peak_memory = max(sums.peak_memory, attempt.peak_memory)
-        sums.bytes_read += attempt.bytes_read
-        sums.bytes_written += attempt.bytes_written
+        sums.bytes_read += times * attempt.bytes_read
+        sums.bytes_written += times * attempt.bytes_written
         if not final:
             sums.retried += 1
         elif attempt.failure is not None and attempt.status is QuantumStatus.FAILED:

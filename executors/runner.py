@@ -31,7 +31,7 @@ from executors.resources import Meter
 from executors.surroundings import Surroundings
 from executors.taskset import TaskSet
 from executors.trial import Trial, failure_of
-from graphbuilder.dag.values import QuantumRecord
+from graphbuilder.dag.values import Outline, QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset
@@ -87,7 +87,8 @@ class QuantumRunner:
         self._surroundings = surroundings
         self.overheads = overheads if overheads is not None else Overheads(OverheadStore())
         self._sharing: dict[int, bool] = {}
-        self._bundling: dict[int, bool] = {}
+        self._kinds: dict[tuple[str, int], tuple[object, ...] | None] = {}
+        """Label and variant → what `bundled` says of all such quanta, where that is known."""
         self._captures: dict[str, LogCapture] = {}
         self._minimums: dict[int, Mapping[type[Dataset], int] | None] = {}
         self._meter = Meter()
@@ -208,21 +209,24 @@ class QuantumRunner:
             self._take_back(trial)
         return self._attempt(trial)
 
-    def bundled(self, record: QuantumRecord) -> tuple[object, ...] | None:
+    def bundled(
+        self, outline: Outline, record_of: Callable[[int], QuantumRecord]
+    ) -> tuple[object, ...] | None:
         """Return what is equal for quanta that a task takes together; None where it takes one at a time."""
+        kind = (outline.label, outline.variant)
+        if kind in self._kinds:
+            return self._kinds[kind]
         try:
-            task = self._tasks.variant(record.label, record.variant)
-            if not self._takes_bundles(task):
-                return None
-            return (record.label, record.variant, self.overheads.alike(task, record))
+            task = self._tasks.variant(*kind)
+            if not takes_bundles(task):
+                self._kinds[kind] = None
+            elif self.overheads.are_all_alike(task):
+                self._kinds[kind] = kind
+            else:
+                return (*kind, self.overheads.alike(task, record_of(outline.quantum)))
         except Exception:  # noqa: BLE001 - which running it says, with all that is known of it
             return None
-
-    def _takes_bundles(self, task: SuperTask) -> bool:
-        known = self._bundling.get(id(task))
-        if known is None:
-            known = self._bundling[id(task)] = takes_bundles(task)
-        return known
+        return self._kinds[kind]
 
     def _shares(self, task: SuperTask) -> bool:
         """Tell whether a task declares overheads."""

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -45,6 +45,7 @@ from executors.surroundings import Surroundings, SurroundingsSpec
 from executors.taskset import TaskSet
 from executors.workplace import Workplace, WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import Outline
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset
@@ -157,7 +158,10 @@ class _Worker:
         self._runner = QuantumRunner(self._plan, self.workplace, tasks, keep_log, guard, around, overheads)
         folders = job_folders(spec.surroundings, self._plan, header.plan, own_process=True)
         ended = folders.noting(self._ended) if folders is not None else self._ended
-        performer = Performer(self._runner, self.journal, self._started, ended, fusion, self._keep_line)
+        alike = self._ended_alike if folders is None else None
+        performer = Performer(
+            self._runner, self.journal, self._started, ended, fusion, self._keep_line, alike
+        )
         self._performer = folded(performer, folders)
         self._lines: list[bytes] = []
         self._sent = 0.0
@@ -216,6 +220,9 @@ class _Worker:
 
     def _ended(self, attempt: Attempt, data: bytes) -> None:
         # The start of the next quantum follows within microseconds and shares its message.
+        self._keep_line(data)
+
+    def _ended_alike(self, _: Attempt, __: Sequence[Outline], data: bytes) -> None:
         self._keep_line(data)
 
     def run(self) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from executors.jobs.folder import write_whole
 from executors.schedule import Work
-from graphbuilder.dag.values import QuantumRecord, TaskNode, Variant
+from graphbuilder.dag.values import Outline, QuantumRecord, TaskNode, Variant
 from supertask.classpath import load_class
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
@@ -104,6 +104,16 @@ class BundlePlan:
     def records(self, indices: Sequence[int]) -> list[QuantumRecord]:
         """Return `record` of several."""
         return [self.record(i) for i in indices]
+
+    def outlines(self, indices: Sequence[int]) -> list[Outline]:
+        """Return what can be said of several quanta without making them."""
+        found = []
+        for i in indices:
+            said = self._said[i]
+            outputs = sum(len(listed) for _, listed in said["sides"][1])
+            identity = bytes.fromhex(said["identity"])
+            found.append(Outline(i, said["label"], said["variant"], identity, outputs))
+        return found
 
     def readings(self, dataset_type: type[Dataset], quantum: int) -> int:
         """Return how often the whole plan reads what a quantum makes of a type that may be elided."""

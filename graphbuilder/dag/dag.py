@@ -15,7 +15,7 @@ from graphbuilder.dag.identity import dataset_identities
 from graphbuilder.dag.records import records_of
 from graphbuilder.dag.subset import parts_of, quanta_with
 from graphbuilder.dag.topology import Producers, levels, reachable, successors
-from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, QuantumRecord, TaskNode
+from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, Outline, QuantumRecord, TaskNode
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, DataIdError, PreflightError, did_you_mean
 from supertask.quanta import Quantum
@@ -209,6 +209,25 @@ class ScienceDag:
         for k, members in by_task.items():
             made = records_of(self, self.tasks[k], self.quantum_tables[k], np.array(members))
             found.update(zip(members, made, strict=True))
+        return [found[i] for i in indices]
+
+    def outlines(self, indices: Sequence[int]) -> list[Outline]:
+        """Return what can be said of several quanta without making them."""
+        found: dict[int, Outline] = {}
+        by_task: dict[int, list[int]] = {}
+        for i in indices:
+            by_task.setdefault(self._task_index(i), []).append(i)
+        for k, members in by_task.items():
+            node, table = self.tasks[k], self.quantum_tables[k]
+            rows = np.array(members)
+            digests = self.identities[rows].tobytes()
+            rows -= node.first
+            outputs = np.zeros(len(rows), np.int64)
+            for edges in table.outputs.values():
+                outputs += 1 if edges.indptr is None else edges.indptr[rows + 1] - edges.indptr[rows]
+            variants = [0] * len(rows) if table.variants is None else table.variants[rows].tolist()
+            for j, (i, variant, count) in enumerate(zip(members, variants, outputs.tolist(), strict=True)):
+                found[i] = Outline(i, node.label, variant, digests[16 * j : 16 * j + 16], count)
         return [found[i] for i in indices]
 
     def dataset_identities(self, dataset_type: type[Dataset], rows: Ints) -> npt.NDArray[np.uint8]:

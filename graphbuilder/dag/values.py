@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -14,7 +14,7 @@ from supertask.datasets import Dataset
 from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.quanta import Quantum
 
-__all__ = ["Bundling", "DagMeta", "LeftOut", "QuantumRecord", "TaskNode", "Trimmed"]
+__all__ = ["Bundling", "DagMeta", "LeftOut", "Outline", "QuantumRecord", "TaskNode", "Trimmed"]
 
 
 @attrs.frozen
@@ -208,6 +208,19 @@ class Bundling:
         if not 0 <= bundle < len(self):
             raise IndexError(f"bundle {bundle} of {len(self)}")
         return self.indices[self.indptr[bundle] : self.indptr[bundle + 1]]
+
+
+class Outline(NamedTuple):
+    """What can be said of a quantum without making it: a fraction of a `QuantumRecord`."""
+
+    quantum: int
+    """Its index in the plan."""
+    label: str
+    variant: int
+    identity: bytes
+    """16 bytes."""
+    outputs: int
+    """How many datasets it means to write."""
 
 
 @attrs.frozen
