@@ -79,6 +79,7 @@ class Children:
     def __init__(self, idle: float = _IDLE) -> None:
         self._idle = idle
         self._lock = threading.Lock()
+        self._over: set[str] = set()
         self._waiting: list[tuple[Manner, WarmChild, threading.Timer]] = []
 
     @contextmanager
@@ -91,6 +92,17 @@ class Children:
             child.stop()
             raise
         self._give_back(manner, child)
+
+    def dismiss(self, session: str) -> None:
+        """End those of a session, now or once they have nothing to do."""
+        with self._lock:
+            self._over.add(session)
+            ending = [each for each in self._waiting if each[0].session == session]
+            for each in ending:
+                self._waiting.remove(each)
+        for _, child, timer in ending:
+            timer.cancel()
+            child.stop()
 
     def _take(self, manner: Manner) -> WarmChild | None:
         found, others = None, []
@@ -115,8 +127,13 @@ class Children:
         timer = threading.Timer(self._idle, self._end, (child,))
         timer.daemon = True
         with self._lock:
-            self._waiting.append((manner, child, timer))
-        timer.start()
+            over = manner.session in self._over
+            if not over:
+                self._waiting.append((manner, child, timer))
+        if over:
+            child.stop()
+        else:
+            timer.start()
 
     def _end(self, child: WarmChild) -> None:
         with self._lock:

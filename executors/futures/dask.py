@@ -121,14 +121,14 @@ class DaskFramework(FuturesFramework):
         self._ours.insert(0, self._client)
 
     def _start(self, distributed: Any) -> Any:
-        # A worker does nothing but watch over processes: one with many threads is enough.
+        # A worker does nothing but watch over processes: it need not be one itself, which would run the
+        # script that calls this again, and takes far longer to start.
         cluster = distributed.LocalCluster(
             n_workers=1,
             threads_per_worker=self.processes or cores(),
-            processes=True,
+            processes=False,
             memory_limit=None,
             dashboard_address="127.0.0.1:0",
-            host="127.0.0.1",
             silence_logs=logging.ERROR,
         )
         self._ours.append(cluster)

@@ -23,7 +23,7 @@ from executors.futures.children import Children, Manner
 from executors.jobs.folder import JobFolder
 from executors.warm.child import WarmChild
 
-__all__ = ["Ended", "claim", "run", "tell"]
+__all__ = ["Ended", "claim", "dismiss", "run", "tell"]
 
 _CLAIM = "claim"
 _CANCEL = "cancel"
@@ -79,6 +79,11 @@ def tell(folder: Path, *, at_once: bool) -> None:
     """Ask whoever runs a job to end it."""
     with contextlib.suppress(FileNotFoundError):  # it is over
         (folder / _CANCEL).write_text(_AT_ONCE if at_once else "in order", encoding="utf-8")
+
+
+def dismiss(session: str) -> None:
+    """End the children that this process has for a session."""
+    _children.dismiss(session)
 
 
 def run(folder: str, manner: str) -> str:

@@ -137,7 +137,7 @@ class FuturesFramework(BatchFramework):
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out; what was started here ends with it."""
-        self._manner = Manner(
+        manner = Manner(
             session=secrets.token_hex(8),
             home=os.getcwd(),
             python=self._interpreter,
@@ -145,12 +145,14 @@ class FuturesFramework(BatchFramework):
             memory=driver.workplace.overhead_memory,
             late=self.late,
             grace=self.grace,
-        ).to_text()
+        )
+        self._manner = manner.to_text()
         self.open(driver.folder.path)
         try:
             super().walk(driver)
         finally:
             self.close()
+            errand.dismiss(manner.session)  # an engine's workers may be threads of this process
             self._calls.clear()
             self._ended.clear()
             self._cancelled.clear()

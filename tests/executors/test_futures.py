@@ -209,6 +209,18 @@ def test_children_are_kept_for_the_same_session_alone():
         other.stop()
 
 
+def test_children_of_a_session_that_is_over_end():
+    children = Children()
+    with children.lent(Manner("one")) as idle:
+        idle.start()
+    with children.lent(Manner("one")) as other:
+        children.dismiss("two")
+        assert other.pid is not None
+        children.dismiss("one")
+        assert other.pid is not None, "it works"
+    assert other.pid is None
+
+
 def test_children_that_have_nothing_to_do_end():
     children = Children(idle=0.2)
     with children.lent(Manner("one")) as child:
