@@ -121,6 +121,16 @@ def expand_chain_check(name: str, children: Sequence[str], chains: dict[str, Seq
         todo += [(*way, c) for c in chains.get(way[-1], ())]
 
 
+# Spelt out: whoever opens a repository reads them once, and to build and compile them costs more than that.
+_READ_MARK = sa.text("SELECT value FROM meta WHERE name = 'catalog'")
+_READ_TYPES = sa.text("SELECT id, name, units, storage, doc FROM dataset_type ORDER BY id")
+_READ_COLLECTIONS = sa.text("SELECT id, name, kind, doc FROM collection ORDER BY id")
+_READ_CHILDREN = sa.text(
+    "SELECT parent_id, position, child_id FROM collection_child ORDER BY parent_id, position"
+)
+_READ_HOLDERS = sa.text("SELECT collection_id FROM collection_type WHERE type_id = :type_id")
+
+
 class Catalog:
     """Reads and changes the catalog of a registry."""
 
@@ -128,14 +138,12 @@ class Catalog:
         self._schema = schema
         self._backend = backend
         self._state: State | None = None
-        meta = schema.meta
-        self._read_mark = sa.select(meta.c.value).where(meta.c.name == "catalog")
 
     # -- reading ------------------------------------------------------------------------------
 
     def current(self, connection: sa.Connection) -> State:
         """Return the catalog as the connection sees it."""
-        mark = connection.execute(self._read_mark).scalar_one()
+        mark = connection.execute(_READ_MARK).scalar_one()
         state = self._state
         if state is None or state.mark != mark:
             state = self._state = State(
@@ -144,10 +152,9 @@ class Catalog:
         return state
 
     def _read_types(self, connection: sa.Connection) -> dict[str, TypeEntry]:
-        table = self._schema.dataset_type
         known = self._state.types if self._state else {}
         types = {}
-        for row in connection.execute(sa.select(table).order_by(table.c.id)):
+        for row in connection.execute(_READ_TYPES):
             old = known.get(row.name)
             types[row.name] = (
                 old
@@ -163,12 +170,10 @@ class Catalog:
         return TypeEntry(type_id, dataset_type, leaves, self._schema)
 
     def _read_collections(self, connection: sa.Connection) -> dict[str, CollectionEntry]:
-        table, child = self._schema.collection, self._schema.collection_child
-        columns = (table.c.id, table.c.name, table.c.kind, table.c.doc)
-        rows = connection.execute(sa.select(*columns).order_by(table.c.id)).all()
+        rows = connection.execute(_READ_COLLECTIONS).all()
         names = {row.id: row.name for row in rows}
         children: dict[int, list[str]] = {}
-        for link in connection.execute(sa.select(child).order_by(child.c.parent_id, child.c.position)):
+        for link in connection.execute(_READ_CHILDREN):
             children.setdefault(link.parent_id, []).append(names[link.child_id])
         return {
             row.name: CollectionEntry(
@@ -182,9 +187,8 @@ class Catalog:
         """Return the IDs of collections that may hold datasets of a type; all others do not."""
         found = state.holders.get(entry.id)
         if found is None:
-            table = self._schema.collection_type
-            select = sa.select(table.c.collection_id).where(table.c.type_id == entry.id)
-            found = state.holders[entry.id] = frozenset(connection.execute(select).scalars())
+            holding = connection.execute(_READ_HOLDERS, {"type_id": entry.id}).scalars()
+            found = state.holders[entry.id] = frozenset(holding)
         return found
 
     def known_types(self) -> dict[str, TypeEntry]:
