@@ -76,7 +76,8 @@ def session(warm, dice, root, file, kind, retain, deaths, most):
     pid = int(warm.stdout.readline())
     ended = False
     while not ended and sum(deaths.values()) < most:
-        until = time.monotonic() + dice.choice([dice.uniform(0, 0.1), dice.uniform(0.05, 0.5)])
+        # Some wait for long: on a busy machine workers take a while to be there to be killed.
+        until = time.monotonic() + dice.uniform(*dice.choice([(0, 0.1), (0.05, 0.5), (0.5, 3)]))
         while is_alive(pid) and time.monotonic() < until:
             time.sleep(0.002)
         workers = [w for w in workers_of(root) if is_alive(w)]
