@@ -22,7 +22,7 @@ import attrs
 from executors.batch import BatchFramework, Chained, Job, JobState
 from executors.condor.bindings import queue_of_host
 from executors.condor.dag import DAGS, WrittenDag, dagman_of, submit_dag, write_dag
-from executors.condor.joblog import JobLog
+from executors.condor.joblog import JobLog, Kind
 from executors.condor.queue import CondorRefusedError, Queue
 from executors.condor.site import CondorSite
 from executors.condor.standing import Standing
@@ -33,6 +33,7 @@ from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
+from supertask.errors import ExecutionError
 from supertask.policy import FailureClass
 
 __all__ = ["CondorFramework"]
@@ -40,6 +41,8 @@ __all__ = ["CondorFramework"]
 _FOLDER = ".condor"
 _ROUND = 0.05
 _LOOK = 0.2
+_HOLDS = 4
+"""So many jobs in a row may be held."""
 _GRACE = 60.0
 _CHECK = 30.0
 """Seconds between two questions to the queue whether what the log says is so."""
@@ -123,6 +126,10 @@ class CondorFramework(BatchFramework):
         self.check = check
         self._arrays: dict[str, _Array] = {}
         self._standings: dict[str, Standing] = {}
+        self._held: list[Standing] = []
+        """Jobs that HTCondor holds, and that are in the queue yet."""
+        self._holds = 0
+        """How many were held since one came to its own end."""
         self._checked = time.monotonic()
         self._machines: list[tuple[int, int]] | None = None
 
@@ -253,23 +260,34 @@ class CondorFramework(BatchFramework):
         wanted = set(names)
         for array in list(self._arrays.values()):
             self._read(array)
-            if not wanted.intersection(array.jobs):
+            over = all(self._standings[name].state is JobState.GONE for name in array.jobs)
+            if over and not wanted.intersection(array.jobs):
                 del self._arrays[array.name]
         if time.monotonic() - self._checked > self.check:
             self._look_again()
-        held = [s for n in names if (s := self._standings.get(n)) is not None and s.held]
-        if held:
+        if self._held:
             # They would wait for an administrator; what they were to do goes into others.
-            self.queue.remove([s.id for s in held])
-            for standing in held:
-                standing.held = False
+            held, self._held = self._held, []
+            self.queue.remove([standing.id for standing in held])
+            if self._holds >= _HOLDS:
+                raise ExecutionError(
+                    f"HTCondor has held {self._holds} jobs in a row, the last one ({held[-1].id}) with these "
+                    f"words: {held[-1].why}. Mend that, and give the same command again"
+                )
         return {n: self._standings[n].state for n in names if n in self._standings}
 
     def _read(self, array: _Array) -> None:
         for event in array.log.read():
             array.cluster = event.cluster
-            if event.process < len(array.jobs):
-                self._standings[array.jobs[event.process]].take(event)
+            if event.process >= len(array.jobs):
+                continue
+            standing = self._standings[array.jobs[event.process]]
+            standing.take(event)
+            if event.kind == Kind.HELD and standing.held:
+                self._held.append(standing)
+                self._holds += 1
+            elif event.kind == Kind.ENDED:
+                self._holds = 0
 
     def _look_again(self) -> None:
         """Ask the queue which jobs it still has."""
