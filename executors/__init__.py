@@ -29,6 +29,7 @@ ground up:
   workers, as the driver sees them) and `worker` (the process).
 - *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`;
   `futures` (Dask and Parsl).
+- `simulation`: a run in virtual time, through the same decisions.
 - `cmdline`: the command line, which alone sees all floors.
 """
 

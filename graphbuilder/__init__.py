@@ -10,6 +10,7 @@ Layout, from the top down:
 - `graphbuilder.needs`, `graphbuilder.loading`, `graphbuilder.following`: what a pipeline needs of a
   repository, and how it is read; `graphbuilder.checks`: what is refused;
 - `graphbuilder.expressions`: the data-ID expression language;
+- `graphbuilder.exports`: plans for other tools; `graphbuilder.workflows`: workflows of others as plans;
 - `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.
 """
 
