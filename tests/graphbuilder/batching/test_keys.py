@@ -46,7 +46,8 @@ def rows(draw: Any, values: Any) -> list[dict[str, Any] | None]:
         own = draw(st.sampled_from(pool))
         if draw(st.booleans()):
             own = {**own, draw(st.sampled_from(NAMES)): draw(values)}
-        made.append(None if of is None else {"class": of, "values": own})
+        # As plans say them: in the order of the fields of their class.
+        made.append(None if of is None else {"class": of, "values": {name: own[name] for name in NAMES}})
     return made
 
 
