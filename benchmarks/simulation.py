@@ -136,7 +136,7 @@ def driver_seconds(make: Callable[[], Any], name: str, slots: int) -> float:
             n = 2 * slots * size
             spent.append((n, n * run_once(make, name, plan, slots)[1].per_end))
     (few, less), (many, more) = spent
-    return max(0.0, (more - less) / (many - few))
+    return float(max(0.0, (more - less) / (many - few)))
 
 
 @attrs.frozen

@@ -266,8 +266,21 @@ class VirtualRun:
         else:
             schedule.postpone(q, self.clock + delay if delay else 0.0)
         rest = job.quanta[job.at :]
-        if job.fails is FailureClass.KILLED:
+        if schedule.stopped:
+            # As real ones do: what runs finishes, what waits in a job or in line never begins.
+            self._call_off()
+        if schedule.stopped or job.fails is FailureClass.KILLED:
             schedule.give_back(rest)
             return False
         job.skipped.update(schedule.not_running(rest))
         return True
+
+    def _call_off(self) -> None:
+        """Take back all that was handed out and has not begun."""
+        for _, work in self._waiting:
+            self._schedule.give_back(work.quanta)
+            self._active -= 1
+        self._waiting.clear()
+        for _, _, job in self._ends:
+            self._schedule.give_back(job.quanta[job.at + 1 :])
+            job.skipped.update(job.quanta[job.at + 1 :])
