@@ -27,6 +27,7 @@ from pathlib import Path
 
 import attrs
 
+from executors.cutshort import cut_short
 from executors.driver import Driver
 from executors.enginejobs import Chained, Job, JobState
 from executors.jobfolders import job_folders
@@ -38,8 +39,8 @@ from executors.jobs.settling import folder_for, settle
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.port import ExecutionFramework
 from executors.processes import is_alive
-from executors.schedule import Work
 from executors.tokens import TokenSchedule
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
@@ -433,26 +434,12 @@ class _Round:
             )
 
     def _attempt_of_dead(self, name: str, begun: Begun) -> Attempt:
-        quantum, end = self._driver.plan.quanta[begun.index], time.time_ns()
-        why, kind = self._engine.why_gone(name)
-        stopped = self._stopping
-        return Attempt(
-            index=begun.index,
-            identity=self._driver.plan.identities[begun.index].tobytes(),
-            label=quantum.label,
-            dataId=quantum.dataId,
-            status=QuantumStatus.LOST if stopped else QuantumStatus.FAILED,
-            number=begun.number,
-            host=begun.host,
-            pid=begun.pid,
-            start=begun.time,
-            end=end,
-            wall=max(0.0, (end - begun.time) / 1e9),
-            failure=None
-            if stopped
-            else Failure("JobDied", f"{why} (process {begun.pid} on {begun.host})", kind=kind),
-            reason="its job was ended with the run" if stopped else "",
-        )
+        why: Failure | str = "its job was ended with the run"
+        if not self._stopping:
+            said, kind = self._engine.why_gone(name)
+            why = Failure("JobDied", f"{said} (process {begun.pid} on {begun.host})", kind=kind)
+        where = begun.host, begun.pid
+        return cut_short(self._driver.plan, begun.index, begun.number, where, begun.time, why)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from executors.outcome import QuantumStatus
-from executors.schedule import Work
+from executors.work import Work
 
 __all__ = ["BundleWalk"]
 

@@ -17,13 +17,14 @@ from typing import Any
 import attrs
 
 from executors import worker
+from executors.cutshort import cut_short
 from executors.driver import Driver
 from executors.journal import Header
 from executors.lines import read_lines
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.processes import end_holders, end_left_behind, end_tree, is_alive, memory_of
-from executors.schedule import Work
 from executors.starting import limited_threads, no_main_module
+from executors.work import Work
 from supertask.errors import ExecutionError
 from supertask.policy import FailureClass, say_size
 
@@ -428,28 +429,15 @@ class Crew:
         self, member: _Member, begun: tuple[int, int, int], status: QuantumStatus, code: int | None
     ) -> Attempt:
         index, number, start = begun
-        quantum = self._driver.plan.quanta[index]
-        failure = member.ending or Failure(
-            "WorkerDied",
-            f"the process that ran it (process {member.header.pid} on {member.header.host}) {_how(code)}",
-            kind=FailureClass.KILLED,
-        )
-        end = time.time_ns()
-        return Attempt(
-            index=index,
-            identity=self._driver.plan.identities[index].tobytes(),
-            label=quantum.label,
-            dataId=quantum.dataId,
-            status=status,
-            number=number,
-            host=member.header.host,
-            pid=member.header.pid,
-            start=start,
-            end=end,
-            wall=max(0.0, (end - start) / 1e9),
-            failure=failure if status is QuantumStatus.FAILED else None,
-            reason="" if status is QuantumStatus.FAILED else "its process was ended with the run",
-        )
+        why: Failure | str = "its process was ended with the run"
+        if status is QuantumStatus.FAILED:
+            why = member.ending or Failure(
+                "WorkerDied",
+                f"the process that ran it (process {member.header.pid} on {member.header.host}) {_how(code)}",
+                kind=FailureClass.KILLED,
+            )
+        where = member.header.host, member.header.pid
+        return cut_short(self._driver.plan, index, number, where, start, why)
 
     def _sync(self) -> None:
         for path in self._dirty:

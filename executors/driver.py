@@ -26,6 +26,7 @@ import numpy as np
 
 from executors import clobbering, opening
 from executors.collect import Collector
+from executors.cutshort import cut_short
 from executors.deletion import Deleter, without
 from executors.events import (
     BundleEnded,
@@ -57,10 +58,11 @@ from executors.resources import own_cpu
 from executors.retention import Keeper, Retention, policies_for
 from executors.retrying import Retrying, policies_of
 from executors.runfolder import RunFolder
-from executors.schedule import Schedule, Work
+from executors.schedule import Schedule
 from executors.signals import heeding
 from executors.taskset import TaskSet, outside_init_inputs
 from executors.tokens import TokenSchedule, token_use
+from executors.work import Work
 from executors.workplace import sweep_left_over
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Outline
@@ -245,7 +247,9 @@ class Driver:
             quantum = self.plan.quanta[begun.index]
             outputs = [d for datasets in quantum.outputs.values() for d in datasets]
             sweep(self.datastore, (place(type(d), d.dataId, run) for d in outputs))
-            self.journal.write(encode_attempt(opening.lost_attempt(self.plan, begun), self.header))
+            where, why = (begun.header.host, begun.header.pid), "its process ended before it did"
+            lost = cut_short(self.plan, begun.index, begun.number, where, begun.time, why)
+            self.journal.write(encode_attempt(lost, self.header))
         # Their registered rows speak of files that are gone; what is made again is registered anew.
         quanta = (self.plan.quanta[index] for index in found.gone)
         gone = [d for quantum in quanta for datasets in quantum.outputs.values() for d in datasets]

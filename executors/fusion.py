@@ -17,7 +17,7 @@ import numpy.typing as npt
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.planview import PlanView
 from executors.retention import consumers_of
-from executors.schedule import Work
+from executors.work import Work
 from executors.workplace import Workplace
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import QuantumRecord

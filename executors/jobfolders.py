@@ -26,8 +26,8 @@ import attrs
 from executors.attemptfolders import AttemptKeeper, Ended, write_json
 from executors.performer import Performer
 from executors.runfolder import RunFolder
-from executors.schedule import Work
 from executors.surroundings import SurroundingsSpec
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 

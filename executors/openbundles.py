@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from executors.schedule import Work
+from executors.work import Work
 
 __all__ = ["OpenBundles"]
 

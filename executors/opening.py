@@ -21,7 +21,7 @@ from executors.leftovers import Presence, sweep
 from executors.outcome import Attempt, QuantumStatus
 from executors.plankeeping import keep_plan
 from executors.processes import end_holders, is_alive
-from executors.replay import Begun, Replay, replay
+from executors.replay import Replay, replay
 from executors.resources import environment
 from executors.retention import remake
 from executors.runfolder import RunFolder, is_held
@@ -40,7 +40,6 @@ from supertask.taskdefs import config_type, overrides_type
 __all__ = [
     "check_repository",
     "earlier_work",
-    "lost_attempt",
     "plan_identity",
     "prepare_repository",
     "registered_before",
@@ -222,22 +221,6 @@ def _registered(plan: ScienceDag, butler: AbstractButler, run: str) -> Iterator[
                 digests = rows.identities.tobytes()
                 for i, location in enumerate(rows.locations):
                     yield _There(dataset_type, location, int(rows.sizes[i]), digests[16 * i : 16 * i + 16])
-
-
-def lost_attempt(plan: ScienceDag, begun: Begun) -> Attempt:
-    """Return what became of an attempt that has no end, and nobody to come to one."""
-    return Attempt(
-        index=begun.index,
-        identity=plan.identities[begun.index].tobytes(),
-        label=plan.task_of(begun.index).label,
-        status=QuantumStatus.LOST,
-        number=begun.number,
-        host=begun.header.host,
-        pid=begun.header.pid,
-        start=begun.time,
-        end=time.time_ns(),
-        reason="its process ended before it did",
-    )
 
 
 def run_tags(butler: AbstractButler, run: str, tags: Mapping[str, Any]) -> dict[str, Any]:

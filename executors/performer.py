@@ -12,8 +12,8 @@ from executors.journal import Journal
 from executors.lines import Alike, Lines
 from executors.outcome import Attempt, QuantumStatus
 from executors.runner import QuantumRunner
-from executors.schedule import Work
 from executors.trial import Trial
+from executors.work import Work
 from graphbuilder.dag.values import Outline, QuantumRecord
 
 if TYPE_CHECKING:

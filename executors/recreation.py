@@ -29,9 +29,9 @@ from executors.overheadstore import OverheadStore
 from executors.performer import Performer
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner
-from executors.schedule import Work
 from executors.taskset import TaskSet, outside_init_inputs
 from executors.times import Times, times_of
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore

@@ -8,13 +8,13 @@ from typing import Any
 
 import attrs
 
+from executors.budget import Budget
 from executors.jobrequests import JobRequests, asked_for
 from executors.limits import Limits, LimitsOfTask
 from executors.outcome import Attempt
 from executors.policy import Retry, Tried, decide, failures_allowed, grown
 from executors.processes import machine_memory
 from executors.quorum import quorums_of
-from executors.schedule import Budget
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode

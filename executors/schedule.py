@@ -23,15 +23,16 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
+from executors.budget import Budget
 from executors.bundles import Bundles, Bundling
 from executors.outcome import QuantumStatus
+from executors.work import Work
 from supertask.errors import ExecutionError
 
-__all__ = ["Budget", "Quorum", "Schedule", "Work"]
+__all__ = ["Quorum", "Schedule"]
 
 Successors = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 Quorum = Callable[[int, Sequence[int]], bool]
@@ -46,40 +47,6 @@ _BLOCKED = QuantumStatus.BLOCKED.code
 _CANCELLED = QuantumStatus.CANCELLED.code
 _NONE: list[int] = []
 _ENDS = frozenset({_SUCCEEDED, _NO_WORK, _FAILED})
-
-
-@attrs.frozen
-class Work:
-    """What is handed out at once, to be run in this order."""
-
-    quanta: tuple[int, ...]
-    bundle: int = -1
-    """Its number, or -1 for quanta that are independent of each other."""
-    absent: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
-    """Quantum → those it depends on that ended without all of their outputs."""
-    lost: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
-    """Quantum → those it depends on that failed or were blocked, and that it runs without."""
-    behind: dict[int, tuple[int, ...]] = attrs.field(factory=dict)
-    """Quantum → those it depends on that were made without all that the plan means them to have."""
-
-
-@attrs.define
-class Budget:
-    """How many of some quanta may fail before nothing more is handed out."""
-
-    name: str
-    """Label of their task, empty for all quanta."""
-    first: int
-    """Index of the first."""
-    stop: int
-    """Index after the last."""
-    allowed: int
-    """So many failures are too many."""
-    failed: int = 0
-
-    def __str__(self) -> str:
-        whose = f"of {self.name!r}" if self.name else "in all"
-        return f"{self.failed} {whose} failed, and {self.allowed} are too many"
 
 
 class Schedule:
@@ -205,7 +172,8 @@ class Schedule:
         chosen: list[int] = []
         if self._bundles is None:
             while ready and len(chosen) < most:
-                chosen.append(ready.popleft())
+                if status[q := ready.popleft()] == _PLANNED:  # else it was claimed meanwhile
+                    chosen.append(q)
         else:
             while ready and not chosen:
                 bundle = ready.popleft()
@@ -236,6 +204,38 @@ class Schedule:
             chosen = [q for q in self._bundles.quanta(bundle) if self._status[q] == _PLANNED]
             if chosen:
                 yield self._work(chosen, bundle)
+
+    def claim(self, quanta: Sequence[int], bundle: int = -1) -> bool:
+        """Count quanta as running that somebody has begun already, as if they had been taken.
+
+        Parameters
+        ----------
+        quanta : sequence of int
+            Their indices.
+        bundle : int, optional
+            The bundle that they are all that is left of, or -1 where there are no bundles.
+
+        Returns
+        -------
+        bool
+            False if they could not have been taken as they are: then nothing has changed.
+        """
+        status, bundles = self._status, self._bundles
+        if self.stopped or (bundle >= 0) != (bundles is not None):
+            return False
+        if bundles is None:
+            free = all(status[q] == _PLANNED and not self._waiting[q] for q in quanta)
+        else:
+            there = bundle < bundles.n and not self._waiting[bundle]
+            free = there and {q for q in bundles.quanta(bundle) if status[q] == _PLANNED} == set(quanta)
+        if not quanta or not free:
+            return False
+        for q in quanta:
+            status[q] = _RUNNING
+        self.n_running += len(quanta)
+        if bundles is not None:
+            bundles.running[bundle] = len(quanta)
+        return True
 
     def wake(self, now: float) -> float | None:
         """Make ready what was postponed until now, and return when the next will be; None for never.

@@ -17,8 +17,9 @@ import attrs
 
 from executors.locks import hold
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule, Work
+from executors.schedule import Schedule
 from executors.taskset import TaskSet
+from executors.work import Work
 from graphbuilder.dag.values import TaskNode
 from supertask.errors import ExecutionError, Problems, did_you_mean
 from supertask.tokens import check_tokens, tokens_of

@@ -39,10 +39,10 @@ from executors.performer import Performer
 from executors.processes import become_reaper, end_children, keep_files
 from executors.runfolder import RunFolder
 from executors.runner import QuantumRunner, failure_of
-from executors.schedule import Work
 from executors.sharedobjects import SharedObjects
 from executors.surroundings import Surroundings, SurroundingsSpec
 from executors.taskset import TaskSet
+from executors.work import Work
 from executors.workplace import Workplace, WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Outline

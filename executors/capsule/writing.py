@@ -21,9 +21,9 @@ from executors.lineage.archive import Archive, Place
 from executors.lineage.trace import Tracer
 from executors.lineage.values import FileState, Provenance, QuantumNode, Use, iso
 from executors.opening import plan_identity
-from executors.schedule import Work
 from executors.surroundings import SurroundingsSpec
 from executors.taskset import outside_init_inputs
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.neighbours import maker_of, row_of
 from graphbuilder.dag.subset import quanta_with

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from executors.jobs.folder import write_whole
-from executors.schedule import Work
+from executors.work import Work
 from graphbuilder.dag.values import Outline, QuantumRecord, TaskNode, Variant
 from supertask.classpath import load_class
 from supertask.dataids import DataId

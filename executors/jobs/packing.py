@@ -17,8 +17,8 @@ from executors.jobs.bundlefile import write_bundle
 from executors.jobs.folder import JobFolder
 from executors.journal import Header
 from executors.retention import consumers_of
-from executors.schedule import Work
 from executors.surroundings import SurroundingsSpec
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import parameter_values
 from graphbuilder.dag.values import QuantumRecord, TaskNode

@@ -20,8 +20,9 @@ from executors.quorum import Quorums
 from executors.replay import Replay, replay
 from executors.retrying import Retrying, policies_of
 from executors.runfolder import RunFolder
-from executors.schedule import Schedule, Work
+from executors.schedule import Schedule
 from executors.taskset import TaskSet, outside_init_inputs
+from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler

@@ -11,7 +11,7 @@ from executors.jobs.bundlefile import BundlePlan
 from executors.outcome import QuantumStatus
 from executors.replay import replay
 from executors.runfolder import RunFolder
-from executors.schedule import Work
+from executors.work import Work
 
 __all__ = ["Rest", "rest_of"]
 

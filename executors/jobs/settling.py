@@ -13,12 +13,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from executors.cutshort import cut_short
 from executors.jobs.folder import JobFolder
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.pieces import Piece
 from executors.journal import Header, Journal, encode_attempt
 from executors.opening import check_repository, plan_identity
-from executors.outcome import Attempt, QuantumStatus
 from executors.processes import end_left_behind
 from executors.replay import replay
 from executors.runfolder import RunFolder
@@ -179,18 +179,8 @@ class _Settling:
             self._gatherer.clear_away(job)
 
     def _lost(self, begun: Begun) -> None:
-        attempt = Attempt(
-            index=begun.index,
-            identity=self._plan.identities[begun.index].tobytes(),
-            label=self._plan.task_of(begun.index).label,
-            status=QuantumStatus.LOST,
-            number=begun.number,
-            host=begun.host,
-            pid=begun.pid,
-            start=begun.time,
-            end=time.time_ns(),
-            reason="its job ended before it did",
-        )
+        where, why = (begun.host, begun.pid), "its job ended before it did"
+        attempt = cut_short(self._plan, begun.index, begun.number, where, begun.time, why)
         self._journal.write(encode_attempt(attempt, self._journal.header))
 
 

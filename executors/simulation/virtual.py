@@ -17,9 +17,10 @@ import attrs
 import numpy as np
 
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule, Work
+from executors.schedule import Schedule
 from executors.simulation.latencies import Latencies
 from executors.simulation.workload import Workload
+from executors.work import Work
 from supertask.policy import FailureClass
 
 __all__ = ["Retry", "Spent", "VirtualRun"]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from executors.bundlewalk import BundleWalk
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule, Work
+from executors.schedule import Schedule
+from executors.work import Work
 from supertask.errors import ExecutionError
 
 PLANNED, RUNNING, SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED, _ = QuantumStatus
