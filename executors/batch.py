@@ -18,6 +18,7 @@ the task's failure policy says, what it had not begun goes into another job.
 from __future__ import annotations
 
 import abc
+import logging
 import math
 import socket
 import sys
@@ -31,6 +32,8 @@ from executors.cutshort import cut_short
 from executors.driver import Driver
 from executors.enginejobs import Chained, Job, JobState
 from executors.jobfolders import job_folders
+from executors.jobs.folder import JobFolder
+from executors.jobs.following import may_be_followed, work_left
 from executors.jobs.foresight import foresee
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.packing import Packer
@@ -49,6 +52,7 @@ from supertask.policy import FailureClass
 
 __all__ = ["BatchFramework", "Chained", "Job", "JobState"]
 
+_log = logging.getLogger(__name__)
 _MOST = 100
 """Quanta of one job, where the plan has no bundles."""
 _ROUND = 0.05
@@ -117,7 +121,11 @@ class BatchFramework(ExecutionFramework):
                 "repository, and nothing can be staged"
             )
         self.python = python or sys.executable
+        self.going: tuple[str, ...] = ()
+        """Names of jobs of an earlier driver that live, and that the next session goes on with."""
 
+    follows = False
+    """Whether jobs outlive their driver, so that a later one may go on with them."""
     at_a_time = 100_000
     """So many jobs are packed before they are submitted: for an engine to which a call costs nothing, few."""
 
@@ -170,25 +178,32 @@ class BatchFramework(ExecutionFramework):
     # -- what is the same for all -------------------------------------------------------------
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
-        """Take what jobs of an earlier driver made, and end those that have not ended."""
+        """Take what jobs of an earlier driver made; end those that live, but for what can be gone on with."""
         home = self.jobs or folder_for(plan, butler)
         names = [p.name for p in home.iterdir()] if home.is_dir() else []
         if not names:
             return
         alive = [n for n, s in self.states(names).items() if s is not JobState.GONE]
-        if alive:
-            self.cancel(alive)
-            at_once = False
-            until = time.monotonic() + _GRACE
-            while any(s is not JobState.GONE for s in self.states(alive).values()):
-                if time.monotonic() > until:
-                    if at_once:
-                        break  # an engine that never says so: the folders of the jobs tell whether one lives
-                    at_once = True
-                    self.cancel(alive, at_once=True)
-                    until = time.monotonic() + _GRACE
-                time.sleep(_ROUND)
-        settle(plan, butler, [home], revoke=True)
+        if self.follows and not self.detached:
+            self.going = tuple(n for n in alive if may_be_followed(home / n, plan))
+        self.end([n for n in alive if n not in self.going])
+        settle(plan, butler, [home / n for n in names if n not in self.going], revoke=True)
+
+    def end(self, names: Sequence[str]) -> None:
+        """End jobs, and wait until they have ended."""
+        if not names:
+            return
+        self.cancel(names)
+        at_once = False
+        until = time.monotonic() + _GRACE
+        while any(s is not JobState.GONE for s in self.states(names).values()):
+            if time.monotonic() > until:
+                if at_once:
+                    break  # an engine that never says so: the folders of the jobs tell whether one lives
+                at_once = True
+                self.cancel(names, at_once=True)
+                until = time.monotonic() + _GRACE
+            time.sleep(_ROUND)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""
@@ -211,11 +226,10 @@ class _Round:
         self._driver = driver
         self._home = framework.jobs or driver.folder.path / "jobs"
         self._active: dict[str, _Active] = {}
-        # All that began in earlier sessions has ended by now, one way or another.
+        # All that began in earlier sessions has ended by now, but for what jobs go on with.
         before = driver.numbers(range(driver.plan.n_quanta))
-        self._gatherer = Gatherer(
-            driver.plan, driver.datastore, driver.journal, lambda q: before.get(q, 1) - 1, framework.late
-        )
+        self._ended = lambda q: before.get(q, 1) - 1
+        self._gatherer = Gatherer(driver.plan, driver.datastore, driver.journal, self._ended, framework.late)
         self._packer = Packer(
             plan=driver.plan,
             datastore=driver.datastore,
@@ -244,6 +258,7 @@ class _Round:
         self._deaths = 0
 
     def run(self) -> None:
+        self._follow()
         pause = _ROUND
         while True:
             driver = self._driver
@@ -258,6 +273,26 @@ class _Round:
             pause = _ROUND if moved else min(_SLOW, 1.5 * pause)
             self._engine.wait(pause)
         driver.collector.problems += self._gatherer.problems
+
+    def _follow(self) -> None:
+        """Go on with jobs of an earlier driver; end those of which something is planned otherwise now."""
+        driver, engine = self._driver, self._engine
+        works = {name: work_left(self._home / name, driver.plan, self._ended) for name in engine.going}
+        claimed = driver.claim(list(works.values()))
+        for (name, work), is_ours in zip(works.items(), claimed, strict=True):
+            if is_ours:
+                labels = tuple(dict.fromkeys(driver.plan.task_of(q).label for q in work.quanta))
+                folder = self._home / name
+                job = Job(name=name, folder=folder, command=(), quanta=len(work.quanta), labels=labels)
+                self._active[name] = _Active(job, Piece(JobFolder(folder)), dict.fromkeys(work.quanta))
+        engine.going = ()
+        engine.end([name for name in works if name not in self._active])
+        if self._active:
+            count = sum(active.job.quanta for active in self._active.values())
+            _log.warning(
+                "%d jobs of an earlier driver go on, with %d quanta; cancel them to have these run anew",
+                len(self._active), count,
+            )  # fmt: skip
 
     # -- handing out --------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, Self
 
@@ -282,6 +283,15 @@ class Driver:
             self._bundles.add(work)
             self._emit(BundleStarted(work.bundle, work.quanta))
         return work
+
+    def claim(self, works: Sequence[Work]) -> list[bool]:
+        """Take what jobs of an earlier driver go on with; False for what is not to be run as it stands."""
+        claimed = self.schedule.claim(works)
+        for work in compress(works, claimed):
+            if work.bundle >= 0:
+                self._bundles.add(work)
+                self._emit(BundleStarted(work.bundle, work.quanta))
+        return claimed
 
     def rest(self) -> None:
         """Wait a moment where nothing can be taken before something that failed is due again."""

@@ -172,8 +172,7 @@ class Schedule:
         chosen: list[int] = []
         if self._bundles is None:
             while ready and len(chosen) < most:
-                if status[q := ready.popleft()] == _PLANNED:  # else it was claimed meanwhile
-                    chosen.append(q)
+                chosen.append(ready.popleft())
         else:
             while ready and not chosen:
                 bundle = ready.popleft()
@@ -205,37 +204,42 @@ class Schedule:
             if chosen:
                 yield self._work(chosen, bundle)
 
-    def claim(self, quanta: Sequence[int], bundle: int = -1) -> bool:
-        """Count quanta as running that somebody has begun already, as if they had been taken.
+    def claim(self, works: Iterable[Work]) -> list[bool]:
+        """Count as running what somebody has begun already, as if it had been taken.
 
         Parameters
         ----------
-        quanta : sequence of int
-            Their indices.
-        bundle : int, optional
-            The bundle that they are all that is left of, or -1 where there are no bundles.
+        works : iterable of Work
+            Each with all that is left of a bundle, where there are bundles.
 
         Returns
         -------
-        bool
-            False if they could not have been taken as they are: then nothing has changed.
+        list of bool
+            For each whether it was; False if it could not have been taken as it is.
         """
+        claimed: set[int] = set()
+        found = []
+        for work in works:
+            found.append(self._may_claim(work))
+            if found[-1]:
+                for q in work.quanta:
+                    self._status[q] = _RUNNING
+                self.n_running += len(work.quanta)
+                if self._bundles is not None:
+                    self._bundles.running[work.bundle] = len(work.quanta)
+                claimed.update(work.quanta if self._bundles is None else [work.bundle])
+        self._ready = deque(r for r in self._ready if r not in claimed)
+        return found
+
+    def _may_claim(self, work: Work) -> bool:
         status, bundles = self._status, self._bundles
-        if self.stopped or (bundle >= 0) != (bundles is not None):
+        if self.stopped or not work.quanta or (work.bundle >= 0) != (bundles is not None):
             return False
         if bundles is None:
-            free = all(status[q] == _PLANNED and not self._waiting[q] for q in quanta)
-        else:
-            there = bundle < bundles.n and not self._waiting[bundle]
-            free = there and {q for q in bundles.quanta(bundle) if status[q] == _PLANNED} == set(quanta)
-        if not quanta or not free:
+            return all(status[q] == _PLANNED and not self._waiting[q] for q in work.quanta)
+        if work.bundle >= bundles.n or self._waiting[work.bundle]:
             return False
-        for q in quanta:
-            status[q] = _RUNNING
-        self.n_running += len(quanta)
-        if bundles is not None:
-            bundles.running[bundle] = len(quanta)
-        return True
+        return {q for q in bundles.quanta(work.bundle) if status[q] == _PLANNED} == set(work.quanta)
 
     def wake(self, now: float) -> float | None:
         """Make ready what was postponed until now, and return when the next will be; None for never.

@@ -250,6 +250,10 @@ class TokenSchedule(Schedule):
         self._held: deque[int] = deque()
         """Quanta (or bundles) that are ready but for tokens."""
 
+    def claim(self, works: Iterable[Work]) -> list[bool]:
+        """Claim nothing: what an earlier driver had begun has no tokens of this one."""
+        return [False for _ in works]
+
     def take(self, most: int = 1) -> Work | None:
         """Return what to run next and can have its tokens; see `Schedule.take`."""
         ready = self._ready

@@ -95,6 +95,8 @@ class CondorFramework(BatchFramework):
         Whether a DAG is submitted, and not only written; `dag` says where it is.
     """
 
+    follows = True
+
     def __init__(
         self,
         jobs: str | Path | None = None,

@@ -85,6 +85,8 @@ class SlurmFramework(BatchFramework):
         As for `BatchFramework`.
     """
 
+    follows = True
+
     def __init__(
         self,
         jobs: str | Path | None = None,

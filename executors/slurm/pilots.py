@@ -59,6 +59,7 @@ class SlurmPilotFramework(SlurmFramework):
     """
 
     at_a_time = 10
+    follows = False  # pilots end with who drives them
 
     def __init__(
         self,

@@ -57,6 +57,8 @@ class FrameworkContract(SurroundingsContract):
 
     survives_killed_workers = True
     """Whether a task that kills its process leaves the framework alive."""
+    follows_jobs = False
+    """Whether what a killed driver had begun goes on, so that the next one need not begin it again."""
     patience = 60.0
     """Seconds in which a run of this size must have got somewhere."""
 
@@ -353,11 +355,12 @@ class FrameworkContract(SurroundingsContract):
     def test_a_killed_driver_loses_and_repeats_nothing_that_was_finished(
         self, tmp_path: Path, survey: Survey, undisturbed: dict[str, bytes]
     ) -> None:
-        survey.order("merge-1", "1 times hang")
+        survey.order("merge-1", "1 times sleep 20" if self.follows_jobs else "1 times hang")
         self._in_child(tmp_path, survey, signal.SIGKILL)
         with Butler(survey.root) as butler:
             plan = survey.plan(butler)
             assert self.make(tmp_path).execute(plan, butler).exit_code == 0
+        assert survey.calls().count("merge-1") == (1 if self.follows_jobs else 2)
         assert survey.outputs() == undisturbed
         assert _successes(survey, plan) == [1] * survey.n_quanta
         assert not list(survey.root.rglob(".tmp-*"))

@@ -61,6 +61,7 @@ class TestContract(FrameworkContract):
     """The situations that every framework must master."""
 
     pytestmark = with_condor
+    follows_jobs = True
     patience = 120.0
 
     @pytest.fixture(autouse=True)

@@ -327,3 +327,62 @@ def test_a_completed_quantum_costs_microseconds():
             schedule.finish(q, SUCCEEDED)
     assert schedule.over
     assert (time.process_time() - begin) / n < 20e-6
+
+
+# -- what somebody has begun already ---------------------------------------------------------------
+
+
+def claim(schedule, quanta, bundle=-1):
+    (claimed,) = schedule.claim([Work(tuple(quanta), bundle)])
+    return claimed
+
+
+def test_what_is_claimed_is_not_handed_out_and_frees_others_when_it_ends():
+    schedule = Schedule(successors(5, [*DIAMOND, (4, 3)]))
+    assert claim(schedule, [0])
+    assert taken(schedule) == (4,)
+    assert taken(schedule) is None
+    schedule.finish(0, SUCCEEDED)
+    schedule.finish(4, SUCCEEDED)
+    assert claim(schedule, [1, 2])
+    assert taken(schedule) is None
+    assert not schedule.over
+    schedule.finish(1, FAILED)
+    schedule.finish(2, SUCCEEDED)
+    assert schedule.status(3) is BLOCKED
+    assert schedule.over
+
+
+def test_what_is_claimed_may_be_given_back():
+    schedule = Schedule(successors(2, []))
+    assert claim(schedule, [0, 1])
+    schedule.give_back([1])
+    assert taken(schedule) == (1,)
+    assert schedule.n_running == 2
+
+
+@pytest.mark.parametrize("quanta", [[], [1], [0, 1], [0, 3]])
+def test_nothing_is_claimed_that_could_not_be_taken(quanta):
+    schedule = Schedule(successors(4, DIAMOND))
+    assert not claim(schedule, quanta)
+    assert not claim(schedule, [0], 0), "there are no bundles"
+    assert schedule.n_running == 0
+    assert taken(schedule) == (0,)
+    assert not claim(schedule, [0]), "it runs"
+
+
+def test_a_bundle_is_claimed_with_all_that_is_left_of_it():
+    bundles = Bundles.of([0, 1], [2, 3])
+    done = np.array([SUCCEEDED.code, PLANNED.code, PLANNED.code, PLANNED.code], np.uint8)
+    schedule = Schedule(successors(4, DIAMOND), bundles, statuses=done)
+    assert not claim(schedule, [2, 3], 1), "it waits for the other"
+    assert not claim(schedule, [1], 7)
+    assert not claim(schedule, [1])
+    assert claim(schedule, [1], 0)
+    assert taken(schedule) is None
+    schedule.finish(1, SUCCEEDED)
+    assert not claim(schedule, [2], 1), "3 would be left behind"
+    assert claim(schedule, [2, 3], 1)
+    schedule.finish(2, SUCCEEDED)
+    schedule.finish(3, SUCCEEDED)
+    assert schedule.over

@@ -57,6 +57,7 @@ class TestContract(FrameworkContract):
     """The situations that every framework must master."""
 
     pytestmark = with_slurm
+    follows_jobs = True
     patience = 120.0
 
     @pytest.fixture(autouse=True)
@@ -70,6 +71,8 @@ class TestContract(FrameworkContract):
 
 class TestPilotContract(TestContract):
     """The same, in pilot mode."""
+
+    follows_jobs = False
 
     def make(self, tmp_path: Path) -> SlurmFramework:
         return SlurmPilotFramework(pilots=2, late=5.0, grace=3.0)
