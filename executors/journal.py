@@ -36,7 +36,7 @@ from executors.outcome import Attempt, Failure, Making, QuantumStatus, Stage
 from executors.runfolder import RunFolder, hold
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
-from supertask.rows import FileRecord
+from supertask.filerecords import FileRecord
 
 __all__ = [
     "VERSION",

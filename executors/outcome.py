@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
+from supertask.filerecords import FileRecord
 from supertask.policy import FailureClass
-from supertask.rows import FileRecord
 
 __all__ = ["Attempt", "Failure", "Making", "QuantumStatus", "Stage"]
 

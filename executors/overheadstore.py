@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
-import numpy as np
 
 __all__ = ["Kept", "OverheadStore", "default_limit", "freeze", "resident", "size_of"]
 
@@ -89,8 +89,13 @@ def resident() -> int:
 
 def size_of(value: Any) -> int:
     """Return the bytes of the arrays in a value, as far as they are found; mapped files take none."""
+    arrays = _arrays(value, _DEPTH)
+    if not arrays:
+        return 0
+    import numpy as np
+
     total = 0
-    for array in _arrays(value, _DEPTH):
+    for array in arrays:
         base = array
         while isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None:
             base = base.base
@@ -106,6 +111,10 @@ def freeze(value: Any) -> Any:
 
 
 def _arrays(value: Any, depth: int) -> list[Any]:
+    if "numpy" not in sys.modules:  # then nothing is an array, and numpy need not be loaded to say so
+        return []
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return [value]
     if depth == 0:

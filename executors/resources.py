@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -11,7 +10,6 @@ import socket
 import sys
 import time
 from functools import cache
-from getpass import getuser
 from typing import Any
 
 import attrs
@@ -94,6 +92,8 @@ def _children_cpu() -> float:
 
 def environment() -> dict[str, Any]:
     """Return on what a run takes place: machine, user, command, Python and the versions of all packages."""
+    from getpass import getuser
+
     try:
         user = getuser()
     except (KeyError, OSError):  # no such user in the password file, as in some containers
@@ -114,6 +114,8 @@ def _packages() -> dict[str, str]:
 
     What else stands there (and it may be a book) is not parsed: of a few hundred packages that took 0.1 s.
     """
+    import importlib.metadata
+
     found = {}
     for distribution in importlib.metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""

@@ -17,7 +17,6 @@ import contextlib
 import errno
 import itertools
 import os
-import secrets
 import shutil
 import socket
 import time
@@ -172,7 +171,7 @@ class ScratchFolder:
             os.close(self._lock)
             self._path, self.used = "", 0
             self._copies.clear()
-        name = f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}"
+        name = f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-{os.urandom(8).hex()}"
         # Whoever sweeps must not see it under its name without its lock.
         making = os.path.join(self.base, f"{_MAKING}{name}")
         os.mkdir(making, 0o700)

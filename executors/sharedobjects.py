@@ -21,16 +21,17 @@ import fcntl
 import mmap
 import os
 import stat
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from executors.sharedlayout import Layout, built
 from supertask.errors import ExecutionError
 from supertask.identities import digest
+
+if TYPE_CHECKING:
+    from executors.sharedlayout import Layout
 
 __all__ = ["SharedObjects"]
 
@@ -48,7 +49,7 @@ class SharedObjects:
 
     def __init__(self, *scope: str, folder: Path | None = None) -> None:
         self._scope = [part.encode() for part in scope]
-        self._folder = _user_folder() if folder is None else folder
+        self._folder = folder
         self._known = False
 
     def get(self, key: bytes, what: str, make: Callable[[], Any]) -> Any:
@@ -71,6 +72,8 @@ class SharedObjects:
         folder = self._ready()
         if folder is None:
             return make()
+        from executors.sharedlayout import Layout, built
+
         name = digest(b"shared object", *self._scope, key).hex()
         found = self._attached(folder, name)
         if found is not None:
@@ -94,7 +97,7 @@ class SharedObjects:
 
     def _ready(self) -> Path | None:
         """Return the folder, None where nothing can be shared; what the killed left there is taken away."""
-        folder = self._folder
+        folder = _user_folder() if self._folder is None else self._folder
         if folder is None or not hasattr(os, "memfd_create") or not os.path.isdir("/proc/self/fd"):
             return None
         if not self._known:
@@ -111,7 +114,11 @@ class SharedObjects:
 
 
 def _user_folder() -> Path | None:
-    return Path(tempfile.gettempdir()) / f"supertask-shared-{os.getuid()}" if hasattr(os, "getuid") else None
+    if not hasattr(os, "getuid"):
+        return None
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"supertask-shared-{os.getuid()}"
 
 
 def _memory(name: str, layout: Layout) -> int:

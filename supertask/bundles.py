@@ -19,8 +19,6 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import numpy as np
-
 from supertask.butler.port import DatasetSource
 from supertask.errors import ExecutionError, did_you_mean
 from supertask.quanta import Quantum
@@ -202,6 +200,8 @@ class Bundle:
         ExecutionError
             They differ in shape.
         """
+        import numpy as np
+
         values = [np.asarray(item.inputs[name]) for item in self]
         shapes = {v.shape for v in values}
         if len(shapes) > 1:
@@ -216,6 +216,8 @@ class Bundle:
         ExecutionError
             There is no such parameter.
         """
+        import numpy as np
+
         found = []
         for item in self:
             if not hasattr(item.parameters, name):

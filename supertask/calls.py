@@ -10,8 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path, PurePath
@@ -112,6 +110,9 @@ _folders: dict[int, Path] = {}
 def _folder_of_process() -> Path:
     pid = os.getpid()
     if pid not in _folders:
+        import shutil
+        import tempfile
+
         made = _folders[pid] = Path(tempfile.mkdtemp(prefix="supertask-quantum-"))
 
         def remove() -> None:

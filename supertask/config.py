@@ -28,7 +28,7 @@ from supertask.errors import ConfigError, Problems, did_you_mean
 from supertask.grids import combinations
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin, Put
 from supertask.overrides import Override, put_text, put_value
-from supertask.yamltext import Document, YamlError, dump, load_file
+from supertask.yamlnodes import Document, YamlError
 
 __all__ = ["Config", "Setting", "field"]
 
@@ -269,6 +269,8 @@ class Config(ConfigBase):
         ConfigError
             Names everything that is wrong, with file, line and column.
         """
+        from supertask.yamltext import load_file
+
         try:
             document = load_file(path)
         except YamlError as error:
@@ -315,6 +317,8 @@ class Config(ConfigBase):
 
     def save(self, path: str | Path) -> None:
         """Write all values to a YAML file that `load` reads back equal."""
+        from supertask.yamltext import dump
+
         Path(path).write_text(dump(self.to_dict()), encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ from supertask.frozen import FrozenDict
 from supertask.inputlookups import Find, When, gap_ns, which
 from supertask.kinds.base import MISSING, At, Kind
 from supertask.policy import FailurePolicy
-from supertask.yamltext import Node, Scalar
+from supertask.yamlnodes import Node, Scalar
 
 __all__ = [
     "CalibrationField",

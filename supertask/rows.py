@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supertask.datasets import Dataset
+from supertask.filerecords import FileRecord
 
 __all__ = ["DatasetRows", "FileRecord", "RelationRows", "TextColumn", "UnitRows", "ValidityRows"]
 
@@ -169,18 +170,3 @@ class RelationRows:
     relation: str
     units: dict[str, IdColumn]
     """Leaf units of both sides → row IDs, shape (n,)."""
-
-
-@attrs.frozen
-class FileRecord:
-    """What is known of one stored dataset; what a worker reports and the registry keeps."""
-
-    dataset: Dataset
-    location: str
-    """Relative to the repository's root, or absolute (a path or ``file:`` URI)."""
-    size: int
-    """Bytes."""
-    checksum: str
-    """``blake2b:`` and 32 hexadecimal digits, of the file's bytes; empty where not computed."""
-    identity: bytes
-    """16 bytes."""

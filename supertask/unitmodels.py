@@ -7,15 +7,13 @@
 from __future__ import annotations
 
 import enum
-import importlib.resources
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from supertask.errors import Problems, SuperTaskError, UnitModelError, did_you_mean
 from supertask.units import FieldKind, KeyKind, Relation, RelationKind, Unit, UnitField, UnitModel
-from supertask.yamltext import Document, YamlError, load, load_file
+from supertask.yamlnodes import Document, YamlError
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -62,6 +60,10 @@ def load_unit_model(source: str | Path | UnitModel) -> UnitModel:
     if isinstance(source, Path) or path.suffix in _SUFFIXES or len(path.parts) > 1:
         return _from_file(path)
     if source in _SHIPPED:
+        import importlib.resources
+
+        from supertask.yamltext import load
+
         text = (importlib.resources.files("supertask") / "models" / f"{source}.yaml").read_text("utf-8")
         return _from_document(load(text, f"{source}.yaml"))
     from importlib.metadata import entry_points
@@ -83,12 +85,16 @@ def _from_file(path: Path) -> UnitModel:
     if not path.is_file():
         raise UnitModelError(f"there is no file {path} to read a unit model from")
     if path.suffix in (".yaml", ".yml"):
+        from supertask.yamltext import load_file
+
         try:
             return _from_document(load_file(path))
         except YamlError as error:
             raise UnitModelError(str(error)) from None
     if path.suffix != ".py":
         raise UnitModelError(f"{path}: a unit model is a .yaml or a .py file")
+    import importlib.util
+
     spec = importlib.util.spec_from_file_location(f"_unit_model_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UnitModelError(f"{path} cannot be run as Python")

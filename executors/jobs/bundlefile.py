@@ -11,11 +11,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 
 from executors.jobs.folder import write_whole
 from executors.work import Work
@@ -28,6 +26,10 @@ from supertask.overheads import OverheadNames
 from supertask.quanta import Quantum
 from supertask.unitmodels import unit_model_from_dict
 from supertask.units import UnitModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["FORMAT", "BundlePlan", "read_bundle", "write_bundle"]
 
@@ -125,6 +127,8 @@ class BundlePlan:
 
     @cached_property
     def _successors(self) -> tuple[Mapping[int, int], npt.NDArray[np.int32]]:
+        import numpy as np
+
         begins: dict[int, int] = {}
         after: list[int] = []
         for q in sorted(self.work.quanta):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 
 from graphbuilder.dag.reused import Replaced, Reused
 from supertask.datasets import Dataset
 from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.quanta import Quantum
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Bundling", "DagMeta", "LeftOut", "Outline", "QuantumRecord", "TaskNode", "Trimmed"]
 

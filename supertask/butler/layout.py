@@ -22,7 +22,7 @@ import attrs
 
 from supertask.butler.templates import DEFAULT_TEMPLATE, PathTemplate
 from supertask.errors import Problems, RepositoryError, RepositoryVersionError, did_you_mean
-from supertask.yamltext import YamlError, dump, load
+from supertask.yamlnodes import YamlError
 
 __all__ = ["LAYOUT_VERSION", "ROOT_FILE", "SQLITE_FILE", "Layout"]
 
@@ -59,6 +59,8 @@ class Layout:
         RepositoryVersionError
             It is of a newer version.
         """
+        from supertask.yamltext import load
+
         path = Path(root) / ROOT_FILE
         try:
             value = load(path.read_text("utf-8"), str(path)).value
@@ -144,6 +146,8 @@ class Layout:
             "registry": self.registry,
             "templates": {name: template.text for name, template in self.templates.items()},
         }
+        from supertask.yamltext import dump
+
         temporary = path.with_name(f".tmp-{os.getpid()}-{ROOT_FILE}")
         try:
             with temporary.open("w", encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from supertask.butler.handles import DataIds
 from supertask.butler.port import DatasetSource
 from supertask.datasets import Dataset
 from supertask.errors import DatasetExistsError, DatasetNotFoundError, RepositoryError, StorageError
-from supertask.rows import FileRecord
+from supertask.filerecords import FileRecord
 from supertask.units import UnitModel
 
 __all__ = ["LimitedButler"]

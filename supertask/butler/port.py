@@ -14,16 +14,20 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
 from supertask.butler.readerport import Reader
-from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import CollectionError, did_you_mean
-from supertask.rows import FileRecord, RelationRows
+from supertask.filerecords import FileRecord
 from supertask.units import UnitModel
+
+if TYPE_CHECKING:
+    # Loads numpy, which a job does without whose data are no arrays.
+    from supertask.conditions import Condition
+    from supertask.rows import RelationRows
 
 __all__ = [
     "AbstractButler",

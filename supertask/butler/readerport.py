@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection
-from typing import Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Self
 
 from supertask.datasets import Dataset
-from supertask.rows import DatasetRows, MadeRows, RelationRows, UnitRows, ValidityRows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from supertask.rows import DatasetRows, MadeRows, RelationRows, UnitRows, ValidityRows
 
 __all__ = ["Reader"]
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from supertask.errors import StorageError, did_you_mean
-from supertask.formats.differences import Difference, Tolerance, compare_values
+
+if TYPE_CHECKING:
+    from supertask.formats.differences import Difference, Tolerance
 
 __all__ = ["StorageFormat"]
 
@@ -62,6 +64,8 @@ class StorageFormat(abc.ABC):
         The formats that ship leave this to `compare_values`; one that keeps values of its own kind says here
         how these differ, part by part.
         """
+        from supertask.formats.differences import compare_values
+
         return compare_values(a, b, tolerance)
 
     def check_parameters(self, parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from supertask.errors import Problems
 from supertask.frozen import FrozenDict, FrozenList
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin, Put
 from supertask.kinds.scalars import NoneKind, PathKind, StrKind, parse_text, shown
-from supertask.yamltext import Node, load
+from supertask.yamlnodes import Node
 
 __all__ = ["DictKind", "ListKind", "PlainKind", "SetKind", "TupleKind", "UnionKind"]
 
@@ -285,7 +285,11 @@ class PlainKind(Kind):
             return FrozenDict({k: self.parse(v, at.inside(k)) for k, v in node.items()})
         if isinstance(node, list):
             return FrozenList([self.parse(v, at.inside(i)) for i, v in enumerate(node)])
-        return node.text if node.quoted else load(node.text).value
+        if node.quoted:
+            return node.text
+        from supertask.yamltext import load
+
+        return load(node.text).value
 
     def plain(self, value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -58,6 +58,22 @@ def run(folder, *more, **env):
     return subprocess.run(words, env=known, stdout=subprocess.DEVNULL, check=False).returncode
 
 
+# A cold job is its imports: what stands here took more than all the rest of one.
+UNUSED = """
+asyncio astropy csv email h5py http importlib.metadata importlib.resources lark logging.config multiprocessing
+numpy psutil random rich shapely sqlalchemy ssl subprocess tempfile yaml zipfile
+executors.cmdline.pack executors.driver executors.sharedlayout graphbuilder.dag.file
+supertask.conditions supertask.formats.differences supertask.rows supertask.yamltext
+"""
+SEEN = f"""
+import sys
+from executors.cmdline.main import main
+code = main(["run-bundle", sys.argv[1]])
+print(*(name for name in {UNUSED.split()} if name in sys.modules))
+sys.exit(code)
+"""
+
+
 def begin(folder):
     words = [sys.executable, "-m", "executors.cmdline", "run-bundle", str(folder), "--grace", "0.2"]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL)
@@ -88,6 +104,18 @@ def test_bundles_run_with_the_repository_moved_away_and_are_collected(survey, pl
     with Butler(survey.root) as butler:
         assert butler.get("summary", instrument="Cam")["visits"] == 2
     assert not list(survey.root.rglob(".tmp-*"))
+
+
+def test_a_job_whose_data_are_no_arrays_loads_neither_numpy_nor_yaml_nor_what_else_it_does_not_use(
+    plan, tmp_path
+):
+    first, *_ = packed(plan, tmp_path / "sent")
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN, str(first)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    ran, loaded = done.stdout.splitlines()
+    assert ran.endswith(": 7 succeeded")
+    assert loaded == ""
 
 
 def test_a_bundle_runs_straight_from_the_plan_where_the_repository_is_seen(survey, plan, undisturbed):
