@@ -65,6 +65,9 @@ class TextColumn(Sequence[str]):
         """Return where each string ends in one heap of bytes, shape (n,), and that heap, without gaps."""
         lengths = self._ends - self._starts
         ends = np.cumsum(lengths)
+        if len(ends) == self._data.count(b"\0") and (np.diff(self._starts) > 0).all():
+            # All strings of the block, in its order: what is between them goes.
+            return ends, np.frombuffer(self._data.replace(b"\0", b""), np.uint8)
         heap = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
         data = np.frombuffer(self._data, np.uint8)
         # In pieces, as the index of every byte takes eight bytes.

@@ -28,6 +28,17 @@ def test_a_text_column_is_a_sequence_of_its_strings(first, second, data):
         assert list(column[mask]) == [t for t, keep in zip(both, mask, strict=True) if keep]
 
 
+@hypothesis.given(strings=texts, data=st.data())
+def test_a_text_column_is_packed_without_gaps_whatever_was_selected_of_it(strings, data):
+    column = TextColumn.from_strings(strings)
+    rows = data.draw(st.lists(st.integers(0, len(strings) - 1))) if strings else []
+    for chosen in (column, column[np.array(rows, int)], column[::-1], TextColumn.concatenate([column] * 2)):
+        ends, heap = chosen.packed()
+        starts = [0, *ends[:-1].tolist()]
+        assert heap.dtype == np.uint8
+        assert [heap[b:e].tobytes().decode() for b, e in zip(starts, ends.tolist(), strict=False)] == chosen
+
+
 def test_a_text_column_shows_its_first_strings():
     assert repr(TextColumn.from_strings("abcd")) == "<TextColumn of 4: 'a', 'b', 'c', …>"
     assert TextColumn() == []
