@@ -81,15 +81,18 @@ def unit_digests(space: UnitSpace, unit: str) -> Digests:
     if not n:
         return np.empty((0, _WIDTH), np.uint8)
     own = {unit: np.arange(n, dtype=np.int32)}
-    keys = [np.asarray(space.tables[u].keys)[space.column(own, u)].tolist() for u in closure]
+    parts = [map(_key_parts(space, u).__getitem__, space.column(own, u).tolist()) for u in closure]
     head = digest(b"unit", *(u.encode() for u in closure))
-    made = []
-    for values in zip(*keys, strict=True):
-        # An int and a str are told apart by their tag, and lengths keep neighbours apart.
-        parts = [b"i%d" % v if isinstance(v, int) else b"s" + v.encode() for v in values]
-        body = b"".join([b"%d:%b" % (len(p), p) for p in parts])
-        made.append(blake2b(head + body, digest_size=_WIDTH).digest())
+    made = [blake2b(head + b"".join(row), digest_size=_WIDTH).digest() for row in zip(*parts, strict=True)]
     return np.frombuffer(b"".join(made), np.uint8).reshape(n, _WIDTH)
+
+
+def _key_parts(space: UnitSpace, unit: str) -> list[bytes]:
+    """Return the key of every instance of a unit as it enters digests."""
+    # An int and a str are told apart by their tag, and lengths keep neighbours apart.
+    keys = np.asarray(space.tables[unit].keys).tolist()
+    tagged = [b"i%d" % key if isinstance(key, int) else b"s" + key.encode() for key in keys]
+    return [b"%d:%b" % (len(t), t) for t in tagged]
 
 
 def quantum_identities(

@@ -136,12 +136,12 @@ class Backend(abc.ABC):
         self,
         connection: sa.Connection,
         columns: Mapping[str, BulkColumn],
-        key: sa.Column[Any],
+        table: sa.TableClause,
         low: int,
         high: int,
     ) -> dict[str, Column]:
-        """Read columns of a table in the rows whose key is above `low` and not above `high`."""
-        return self.read(connection, columns, key.table, [key > low, key <= high])
+        """Read columns of a table in the rows whose ID is above `low` and not above `high`."""
+        return self.read(connection, columns, table, [table.c.id > low, table.c.id <= high])
 
     @abc.abstractmethod
     def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:

@@ -104,8 +104,8 @@ def read_table(
     backend: Backend,
     columns: Mapping[str, BulkColumn],
     *,
-    source: sa.FromClause,
-    key: sa.Column[Any],
+    table: sa.TableClause,
+    source: sa.FromClause | None = None,
     filters: Sequence[IdFilter] = (),
     where: Sequence[sa.ColumnElement[bool]] = (),
     indexed: bool = False,
@@ -118,10 +118,10 @@ def read_table(
         Where to read.
     columns : Mapping
         What to read.
-    source : FromClause
-        The table, or a join that begins with it.
-    key : Column
-        Primary key of the table, by which pages are made.
+    table : TableClause
+        The table; pages are made by its row IDs.
+    source : FromClause, optional
+        A join that begins with it.
     filters : sequence of IdFilter
         What is admitted.
     where : sequence of SQL expressions
@@ -132,14 +132,15 @@ def read_table(
     wanted = dict(columns)
     for f in filters:
         wanted.setdefault(f.name, BulkColumn(f.column))
-    last = greatest(connection, key)
+    source = table if source is None else source
+    last = greatest(connection, table)
     driver = _driver(filters, last) if not indexed else None
     if driver is not None:
-        pages = _by_driver(connection, backend, wanted, source, key, driver, where, last)
+        pages = _by_driver(connection, backend, wanted, source, table, driver, where, last)
     elif where and indexed:
         pages = iter([backend.read(connection, wanted, source, where)])
     else:
-        pages = _scan(connection, backend, wanted, source, key, where, last)
+        pages = _scan(connection, backend, wanted, source, table, where, last)
     rest = [f for f in filters if f is not driver]
     kept = []
     for page in pages:
@@ -151,11 +152,11 @@ def read_table(
     return concatenate(kept, columns)
 
 
-def greatest(connection: sa.Connection, key: sa.Column[Any]) -> int:
-    """Return the greatest key of a table, 0 if it is empty."""
+def greatest(connection: sa.Connection, table: sa.TableClause) -> int:
+    """Return the greatest row ID of a table, 0 if it is empty."""
     # Spelt out: to compile a statement costs several times what this one does, and each read begins with it.
     quoted = connection.dialect.identifier_preparer
-    statement = f"SELECT max({quoted.format_column(key)}) FROM {quoted.format_table(key.table)}"  # noqa: S608 - our names
+    statement = f"SELECT max({quoted.format_column(table.c.id)}) FROM {quoted.format_table(table)}"  # noqa: S608 - our names
     return connection.exec_driver_sql(statement).scalar() or 0
 
 
@@ -190,24 +191,25 @@ def _scan(
     backend: Backend,
     columns: Mapping[str, BulkColumn],
     source: sa.FromClause,
-    key: sa.Column[Any],
+    table: sa.TableClause,
     where: Sequence[sa.ColumnElement[bool]],
     last: int,
 ) -> Iterator[dict[str, Column]]:
+    key = table.c.id
     # Where no row is missing the key need not be read: pages come in its order.
     guess = {n: c for n, c in columns.items() if c.expression is not key}
-    plain = source is key.table and not where
+    plain = source is table and not where
     guessable = backend.in_key_order and plain and 0 < len(guess) < len(columns)
     for found, low, high in _steps(last, _PAGE):
         page = None
         if guessable:
-            page = backend.page(connection, guess, key, low, high)
+            page = backend.page(connection, guess, table, low, high)
             if _length(page) == high - low:
                 page |= {n: np.arange(low + 1, high + 1) for n in columns if n not in guess}
             else:
                 page, guessable = None, False
         if page is None and plain:
-            page = backend.page(connection, columns, key, low, high)
+            page = backend.page(connection, columns, table, low, high)
         elif page is None:
             page = backend.read(connection, columns, source, [*where, key > low, key <= high])
         found.append(_length(page))
@@ -219,7 +221,7 @@ def _by_driver(
     backend: Backend,
     columns: Mapping[str, BulkColumn],
     source: sa.FromClause,
-    key: sa.Column[Any],
+    table: sa.TableClause,
     driver: IdFilter,
     where: Sequence[sa.ColumnElement[bool]],
     last: int,
@@ -234,7 +236,7 @@ def _by_driver(
             yield page
     if driver.null_passes:
         for found, low, high in _steps(last, _PAGE):
-            within = [*where, driver.column.is_(None), key > low, key <= high]
+            within = [*where, driver.column.is_(None), table.c.id > low, table.c.id <= high]
             page = backend.read(connection, columns, source, within)
             found.append(_length(page))
             yield page

@@ -115,7 +115,7 @@ class RegistryReader(Reader):
                     f"it has {', '.join(known) or 'none'}"
                 )
         wanted = [f for f in declared.fields if fields is None or f.name in fields]
-        table = self._schema.units[unit]
+        table = self._schema.unit_rows[unit]
         kind = ColumnKind.INT if declared.key is KeyKind.INT else ColumnKind.TEXT
         columns = {"id": BulkColumn(table.c.id), "key": BulkColumn(table.c[unit], kind)}
         columns |= {f"link {p}": BulkColumn(table.c[link(p)]) for p in declared.parents}
@@ -208,7 +208,7 @@ class RegistryReader(Reader):
 
     @staticmethod
     def _dataset_columns(entry: TypeEntry) -> dict[str, BulkColumn]:
-        data = entry.tables.data
+        data = entry.tables.rows["data"]
         return {
             "id": BulkColumn(data.c.id),
             **{u: BulkColumn(data.c[link(u)]) for u in entry.leaves},
@@ -218,7 +218,7 @@ class RegistryReader(Reader):
         }
 
     def _from_runs(self, entry: TypeEntry, runs: Sequence[CollectionEntry], whole: bool) -> dict[str, Column]:
-        data = entry.tables.data
+        data = entry.tables.rows["data"]
         columns = self._dataset_columns(entry)
         filters, several = self._selection.filters(data, entry.leaves)
         where = []
@@ -236,7 +236,7 @@ class RegistryReader(Reader):
         return found
 
     def _from_tagged(self, entry: TypeEntry, collection: CollectionEntry) -> dict[str, Column]:
-        data, tag = entry.tables.data, entry.tables.tag
+        data, tag = entry.tables.rows["data"], entry.tables.rows["tag"]
         filters, several = self._selection.filters(tag, entry.leaves)
         source = self._backend.join_order(tag, data, data.c.id == tag.c.dataset_id)
         where = [tag.c.collection_id == collection.id]
@@ -255,7 +255,7 @@ class RegistryReader(Reader):
         certified = [c for c in self._search if c.info.kind is CollectionKind.CALIBRATION and c.id in holders]
         if not certified:
             return []
-        data, validity = entry.tables.data, entry.tables.validity
+        data, validity = entry.tables.rows["data"], entry.tables.rows["validity"]
         columns = self._dataset_columns(entry)
         columns |= {"begin": BulkColumn(validity.c.begin), "end": BulkColumn(validity.c.end)}
         filters, several = self._selection.filters(validity, entry.leaves)
@@ -274,7 +274,7 @@ class RegistryReader(Reader):
     def relation(self, name: str) -> RelationRows:
         """Return the selected rows of a relation."""
         leaves = self._schema.relation_leaves(self._model.relation(name))
-        table = self._schema.relations[name]
+        table = self._schema.relation_rows[name]
         filters, several = self._selection.filters(table, leaves)
         columns = {u: BulkColumn(table.c[link(u)]) for u in leaves}
         found = self._read(table, columns, filters, [], several, leaves)
@@ -284,7 +284,7 @@ class RegistryReader(Reader):
 
     def _read(
         self,
-        table: sa.Table,
+        table: sa.TableClause,
         columns: Mapping[str, BulkColumn],
         filters: Sequence[IdFilter],
         where: Sequence[Any],
@@ -297,8 +297,8 @@ class RegistryReader(Reader):
             self._connection,
             self._backend,
             columns,
-            source=table if source is None else source,
-            key=table.c.id,
+            table=table,
+            source=source,
             filters=filters,
             where=where,
         )

@@ -113,8 +113,8 @@ class Selection:
     def total(self, unit: str) -> int:
         """Return about how many instances of a unit there are: its highest row ID."""
         if unit not in self._totals:
-            table = self._schema.units[unit]
-            self._totals[unit] = greatest(self._connection, table.c.id)
+            table = self._schema.unit_rows[unit]
+            self._totals[unit] = greatest(self._connection, table)
         return self._totals[unit]
 
     def on(self, leaves: Sequence[str]) -> tuple[dict[str, list[Constraint]], list[Constraint]]:
@@ -168,7 +168,7 @@ class Selection:
 
     def _resolve(self, unit: str, constraints: Sequence[Constraint]) -> Ids:
         parts = self._parts(unit, constraints)
-        table = self._schema.units[unit]
+        table = self._schema.unit_rows[unit]
         filters = [
             IdFilter("id", table.c.id, c.ids, self.total(unit)) for c in parts.own if c.ids is not None
         ]
@@ -191,8 +191,8 @@ class Selection:
             self._connection,
             self._backend,
             {"id": BulkColumn(table.c.id)},
+            table=table,
             source=source,
-            key=table.c.id,
             filters=filters,
             where=[translate.not_false(c) for c in own + joined],
             indexed=any(self._is_indexed(c) for c in own),
@@ -224,14 +224,14 @@ class Selection:
 
     def _joins(self, unit: str, conditions: Sequence[Condition]) -> tuple[sa.FromClause, Any]:
         """Return the unit's table joined with those that conditions speak of, and what finds columns."""
-        table = self._schema.units[unit]
+        table = self._schema.unit_rows[unit]
         source: sa.FromClause = table
         at: dict[tuple[str, ...], sa.FromClause] = {(unit,): table}
         for name in sorted({n.unit for c in conditions for n in names(c)}):
             way = self._model.route([unit], name) or ()
             for i in range(2, len(way) + 1):
                 if way[:i] not in at:
-                    other = self._schema.units[way[i - 1]].alias(f"{unit}_{'_'.join(way[1:i])}")
+                    other = self._schema.unit_rows[way[i - 1]].alias(f"{unit}_{'_'.join(way[1:i])}")
                     on = at[way[: i - 1]].c[link(way[i - 1])] == other.c.id
                     source = source.outerjoin(other, on)
                     at[way[:i]] = other
@@ -258,7 +258,7 @@ class Selection:
         return self._look_up(name.unit, ids, name.field or name.unit, kinds)
 
     def _look_up(self, unit: str, ids: Ids, column: str, kind: ColumnKind) -> tuple[Any, Any]:
-        table = self._schema.units[unit]
+        table = self._schema.unit_rows[unit]
         there, inverse = np.unique(ids, return_inverse=True)
         expression = table.c[column]
         read = read_table(
@@ -269,8 +269,7 @@ class Selection:
                 "value": BulkColumn(expression, kind),
                 "null": BulkColumn(expression, ColumnKind.NULL),
             },
-            source=table,
-            key=table.c.id,
+            table=table,
             filters=[IdFilter("id", table.c.id, there[there >= 0], self.total(unit))],
         )
         found = read["value"]

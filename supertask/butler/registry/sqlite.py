@@ -193,7 +193,7 @@ class SqliteBackend(Backend):
         self,
         connection: sa.Connection,
         columns: Mapping[str, BulkColumn],
-        key: sa.Column[Any],
+        table: sa.TableClause,
         low: int,
         high: int,
     ) -> dict[str, Column]:
@@ -202,9 +202,9 @@ class SqliteBackend(Backend):
         To compile it costs several times what it does on tables of thousands of rows.
         """
         quote = connection.dialect.identifier_preparer
-        table, name = quote.format_table(key.table), quote.format_column(key, use_table=True)
+        name = quote.format_column(table.c.id, use_table=True)
         aggregates = ", ".join(_aggregates(connection, columns))
-        statement = f"SELECT {aggregates} FROM {table} WHERE {name} > ? AND {name} <= ?"  # noqa: S608 - our names
+        statement = f"SELECT {aggregates} FROM {quote.format_table(table)} WHERE {name} > ? AND {name} <= ?"  # noqa: S608 - our names
         return _parsed(columns, connection.exec_driver_sql(statement, (low, high)).one())
 
     def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:
