@@ -1,19 +1,21 @@
 """Registers outputs in the repository, many at a time, after disk and journal have them for good.
 
 A dataset becomes visible to others only here. Running takes no notice of it: quanta find each other's
-outputs by where the plan says that they lie.
+outputs by where the plan says that they lie, and go on while the disk is waited for.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from executors.deletion import Deleter
 from executors.journal import Journal
 from executors.outcome import Attempt
+from executors.retention import Doomed
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler
 from supertask.errors import DataIdError, DatasetExistsError, DatasetTypeError
@@ -72,6 +74,8 @@ class Collector:
         self._most = quanta
         self._seconds = seconds
         self._waiting: list[Attempt] = []
+        self._batch: _Batch | None = None
+        """What the disk is waited for."""
         self._plain: list[tuple[int, bytes]] = []
         self._due = time.monotonic() + seconds
         self.n_registered = 0
@@ -83,7 +87,7 @@ class Collector:
         self._plain.extend(quanta)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + (len(self._batch.attempts) if self._batch is not None else 0)
 
     def add(self, attempt: Attempt) -> None:
         """Let the outputs of a quantum that succeeded be registered with the next batch."""
@@ -94,6 +98,20 @@ class Collector:
         """Whether it is time for a batch."""
         n = len(self._waiting) + len(self._plain)
         return n >= self._most or (bool(n) and time.monotonic() >= self._due)
+
+    def pulse(self) -> None:
+        """Let the disk see to a batch if it is time for one, and register one that it has seen to.
+
+        Raises
+        ------
+        ExecutionError, StorageError
+            As `flush`.
+        """
+        if self._batch is None:
+            if self.due:
+                self._begin()
+        elif not self._batch.is_alive():
+            self._end_batch(last=False)
 
     def flush(self, *, last: bool = False) -> None:
         """Register what waits. What cannot be now is tried again with the next batch.
@@ -109,31 +127,44 @@ class Collector:
         ExecutionError
             The journal cannot be written.
         StorageError
-            The disk does not take the outputs' names.
+            The disk does not take the outputs.
         """
+        if self._batch is not None:
+            self._end_batch(last=False)
+        self._begin()
+        self._end_batch(last=last)
+
+    def _begin(self) -> None:
+        # What goes with this batch goes for the sake of quanta in it or before it: those are safe by then.
+        doomed = self._deleter.due() if self._deleter is not None else []
+        self._batch = _Batch(self._datastore, self._waiting, self._plain, doomed)
+        self._waiting, self._plain = [], []
+        self._batch.start()
+
+    def _end_batch(self, *, last: bool) -> None:
+        assert self._batch is not None  # noqa: S101 - callers see to it
+        batch, self._batch = self._batch, None
+        attempts = batch.result()
         self._due = time.monotonic() + self._seconds
-        self._datastore.sync_folders(r.location for a in self._waiting for r in a.records)
         self._sync()
         if self._deleter is not None:
-            self._waiting = self._deleter.take_due(self._waiting)
-        if self._plain:
-            plain, self._plain = self._plain, []
-            self._note(plain, {})
-        if self._waiting:
-            self._register_waiting(last=last)
+            attempts = self._deleter.take(batch.doomed, attempts)
+        if batch.plain:
+            self._note(batch.plain, {})
+        if attempts:
+            self._register_waiting(attempts, last=last)
         if self._deleter is not None:
             left = self._deleter.delete()
             if left and last:
                 self.problems.append(left)
 
-    def _register_waiting(self, *, last: bool) -> None:
-        waiting, self._waiting = self._waiting, []
+    def _register_waiting(self, waiting: list[Attempt], *, last: bool) -> None:
         error = self._register(waiting)
         if error is None:
             return
         if not last:
             _log.warning("outputs cannot be registered now and wait for the next batch: %s", error)
-            self._waiting = waiting
+            self._waiting = [*waiting, *self._waiting]
             self._due = time.monotonic() + 5 * self._seconds
         else:
             self._register_apart(waiting, error)
@@ -177,3 +208,34 @@ class Collector:
             stands = self._register(half)
             if stands is not None:
                 self._register_apart(half, stands)
+
+
+class _Batch(threading.Thread):
+    """Sees to it that the outputs of some quanta outlive the machine, while others run."""
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        attempts: list[Attempt],
+        plain: list[tuple[int, bytes]],
+        doomed: list[Doomed],
+    ) -> None:
+        super().__init__(name="supertask-sync", daemon=True)
+        self.attempts = attempts
+        self.plain = plain
+        self.doomed = doomed
+        self._datastore = datastore
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._datastore.sync(r.location for a in self.attempts for r in a.records)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+
+    def result(self) -> list[Attempt]:
+        """Wait for it; return the quanta."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self.attempts

@@ -94,13 +94,19 @@ class Deleter:
         self.keeper = keeper
         self.total = Deleted()
 
-    def take_due(self, waiting: Iterable[Attempt]) -> list[Attempt]:
-        """Write down what may go now, to be deleted with the next `delete`.
+    def due(self) -> list[Doomed]:
+        """Return what may go once all that has ended until now outlives the machine, each once."""
+        return self.keeper.due() if self.keeper is not None else []
 
-        To be called when the journal is on the disk: what made it due must outlive the machine.
+    def take(self, doomed: Sequence[Doomed], waiting: Iterable[Attempt]) -> list[Attempt]:
+        """Write down what goes, to be deleted with the next `delete`.
+
+        To be called when outputs and journal are on the disk: what made it due must outlive the machine.
 
         Parameters
         ----------
+        doomed : sequence of Doomed
+            What goes.
         waiting : iterable of Attempt
             Those whose outputs are not registered yet.
 
@@ -110,7 +116,6 @@ class Deleter:
             The same, without the outputs that go: these are never registered.
         """
         waiting = list(waiting)
-        doomed = self.keeper.due() if self.keeper is not None else []
         if not doomed:
             return waiting
         self.write_down(doomed)

@@ -401,8 +401,7 @@ class Driver:
             The journal cannot be written, or another driver has taken over.
         """
         self._lock.beat()
-        if self.collector.due:
-            self.collector.flush()
+        self.collector.pulse()
 
     def beating(self) -> AbstractContextManager[None]:
         """Keep the lease alive during a block that may not come to call `pulse` for long."""

@@ -6,6 +6,7 @@ a rebatched one: quanta are known by their identities), as long as it would not 
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from executors.deletion import without
 from executors.jobrequests import task_tags
 from executors.leftovers import Presence, sweep
 from executors.outcome import Attempt, QuantumStatus
@@ -28,6 +30,7 @@ from executors.runfolder import RunFolder, is_held
 from executors.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode
+from supertask.butler.content import checksum_file
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler, CollectionKind
 from supertask.datasets import Dataset
@@ -51,6 +54,7 @@ _PATIENCE = 15.0
 _PROMPT = 1.0
 """Seconds in which workers are given to end with their driver before it is looked for what they left."""
 _SHOWN = 3
+_SUCCEEDED = QuantumStatus.SUCCEEDED.code
 
 
 def check_repository(plan: ScienceDag, butler: AbstractButler) -> str:
@@ -135,8 +139,38 @@ def earlier_work(plan: ScienceDag, folder: RunFolder, datastore: Datastore, *, r
     if found.foreign:
         ours = (datastore.location_for(type(d), d.dataId, folder.run) for d in _made(plan))
         _refuse_clash(plan, [location for location in ours if location in found.foreign])
+    _doubt(plan, found, datastore)
     remake(plan, found)
     return found
+
+
+def _doubt(plan: ScienceDag, found: Replay, datastore: Datastore) -> None:
+    """Plan anew what ended and is not whole.
+
+    Files get to the disk after quanta have ended, many at once, and before they are registered. So those that
+    are not registered are read: a machine may have gone down before the disk had them.
+    """
+    late = np.flatnonzero((found.statuses == _SUCCEEDED) & (found.registered != found.numbers)).tolist()
+    statuses = found.statuses.copy()
+    for attempt in found.attempts(late, {t.name: t for t in plan.datasets}):
+        records = without(attempt, found.deleted.get(attempt.index, ())).records
+        broken = [r.location for r in records if not _is_whole(datastore, r)]
+        if broken:
+            sweep(datastore, broken)
+            statuses[attempt.index] = QuantumStatus.PLANNED.code
+            found.partial.pop(attempt.index, None)
+            found.tainted.discard(attempt.index)
+            found.gone.append(attempt.index)
+            found.problems.append(f"{broken[0]} is not what was written there; it is made again")
+    found.statuses = statuses
+
+
+def _is_whole(datastore: Datastore, record: FileRecord) -> bool:
+    path = datastore.path(record.location)
+    try:
+        return os.stat(path).st_size == record.size and checksum_file(path) == record.checksum
+    except OSError:
+        return False
 
 
 def _made(plan: ScienceDag) -> Iterator[Dataset]:

@@ -124,7 +124,7 @@ class Workplace(Datastore):
         path, size, checksum = self._held[location]
         written = self._bring(path, location, size, checksum)
         try:
-            written.publish(sync_folder=False)
+            written.publish(durable=False)
         finally:
             written.drop()
         self.drop(location)
@@ -181,7 +181,7 @@ class Workplace(Datastore):
                 raise
             written = super().write(value, dataset_type, place, what=what)
         try:
-            written.publish(sync_folder=False)
+            written.publish(durable=False)
             return self._bring(place, location, written.size, written.checksum)
         finally:
             written.drop()
@@ -189,18 +189,13 @@ class Workplace(Datastore):
                 os.unlink(place)
 
     def _bring(self, source: str, location: str, size: int, checksum: str) -> WrittenFile:
-        """Copy a whole file beside where it belongs, on to the disk."""
+        """Copy a whole file beside where it belongs."""
         final = self._home.path(location)
         folder, _, name = final.rpartition("/")
         temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-staged-{name}"
         try:
             os.makedirs(folder, exist_ok=True)
             shutil.copyfile(source, temporary)
-            fd = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
             arrived = checksum_file(temporary)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -238,9 +233,9 @@ class _Held(WrittenFile):
         self._file = file
         self._known = known
 
-    def publish(self, *, sync_folder: bool = True) -> None:
+    def publish(self, *, durable: bool = True) -> None:
         """Give the file its name."""
-        self._file.publish(sync_folder=False)
+        self._file.publish(durable=False)
         self._known()
 
     def drop(self) -> None:

@@ -176,7 +176,7 @@ class _Job:
                 self._run(stop, warmth)
             except ExecutionError as error:  # the journal cannot be written, say
                 return self._end(str(error), again=True)
-        self._store.sync_folders(self._locations)
+        self._store.sync(self._locations)
         left = [q for q in self._work.quanta if self._statuses.get(q) in _UNENDED]
         if stop.stopped and left:
             return self._end(f"it was stopped before {len(left)} quanta had ended", again=True)

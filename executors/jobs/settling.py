@@ -174,7 +174,8 @@ class _Settling:
             settled.names.append(job.path.name)
             return
         if not self._gatherer.problems:
-            self._datastore.sync_folders(self._brought)
+            self._datastore.sync(self._brought)
+            self._brought.clear()
             self._journal.sync()
             self._gatherer.clear_away(job)
 

@@ -35,6 +35,9 @@ TEMPORARY_PREFIX = ".tmp-"
 _HDU = "#hdu="
 _ROOM = 1 << 16
 """Bytes; with fewer free a disk is full."""
+_FEW = 4
+_AT_ONCE = 16
+"""Files that are seen to at the same time, where there are more than a few."""
 _counter = itertools.count()
 _REASONS = {
     errno.ENOSPC: "the disk is full: make room",
@@ -58,27 +61,29 @@ class WrittenFile:
         self.size = size
         self.checksum = checksum
 
-    def publish(self, *, sync_folder: bool = True) -> None:
-        """Give the file its name, for good: after a crash of the machine it is there.
+    def publish(self, *, durable: bool = True) -> None:
+        """Give the file its name, for good: after a crash of the machine it is there, whole.
 
         Whatever had the name is replaced at once; that nothing of value has it is the caller's care.
 
         Parameters
         ----------
-        sync_folder : bool, optional
-            Whether to see to the "for good" now. If not, `Datastore.sync_folders` does so for many files at
-            a fraction of the cost, and must before they are registered.
+        durable : bool, optional
+            Whether to see to the "for good" now. If not, `Datastore.sync` does so for many files at a
+            fraction of the cost, and must before they are registered.
 
         Raises
         ------
         StorageError
-            It cannot be renamed.
+            The disk does not take it, or it cannot be renamed.
         """
         try:
+            if durable:
+                _sync(self._temporary)
             os.replace(self._temporary, self._final)
             self._temporary = ""
-            if sync_folder:
-                _sync_folder(os.path.dirname(self._final))
+            if durable:
+                _sync(os.path.dirname(self._final))
         except OSError as error:
             raise StorageError(f"{self._final} cannot be written: {_why(error)}") from error
 
@@ -158,7 +163,7 @@ class Datastore:
     def write(
         self, value: Any, dataset_type: type[Dataset], location: str, *, what: object = ""
     ) -> WrittenFile:
-        """Write a value to a temporary file beside where it belongs, on to the disk.
+        """Write a value to a temporary file beside where it belongs.
 
         Parameters
         ----------
@@ -213,7 +218,7 @@ class Datastore:
         os.makedirs(folder, exist_ok=True)
         for made in missing:
             # The new folder's name must be on the disk, too, before a file in it counts as written.
-            _sync_folder(os.path.dirname(made))
+            _sync(os.path.dirname(made))
         self._folders.add(folder)
 
     @staticmethod
@@ -225,18 +230,11 @@ class Datastore:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(fd, view) :]
-                os.fsync(fd)
             finally:
                 os.close(fd)
             return WrittenFile(temporary, final, len(data), checksum_bytes(data))
         storage.write(value, temporary)
-        fd = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
-        return WrittenFile(temporary, final, size, checksum_file(temporary))
+        return WrittenFile(temporary, final, os.stat(temporary).st_size, checksum_file(temporary))
 
     def read(
         self,
@@ -321,21 +319,28 @@ class Datastore:
             folder = os.path.dirname(folder)
         return True
 
-    def sync_folders(self, locations: Iterable[str]) -> None:
-        """See to it that the names of files that were published outlive the machine.
+    def sync(self, locations: Iterable[str]) -> None:
+        """See to it that files that were published, and their names, outlive the machine.
+
+        Several at a time: a disk writes down at once what is asked of it at once.
 
         Raises
         ------
         StorageError
             The disk does not take it.
         """
-        for folder in {os.path.dirname(self.path(location)) for location in locations}:
-            try:
-                _sync_folder(folder)
-            except FileNotFoundError:  # removed meanwhile, with what was in it
-                continue
-            except OSError as error:
-                raise StorageError(f"{folder} cannot be written: {_why(error)}") from error
+        files = [self.path(location) for location in locations]
+        folders = list({os.path.dirname(file) for file in files})
+        if len(files) <= _FEW:
+            for path in (*files, *folders):
+                _sync_if_there(path)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="supertask-sync") as pool:
+            for paths in (files, folders):
+                for _ in pool.map(_sync_if_there, paths):
+                    pass
 
     def temporary_files(self) -> Iterator[str]:
         """Find what interrupted writes left over, anywhere under the root; absolute paths."""
@@ -357,8 +362,17 @@ def _why(error: BaseException) -> str:
     return f"{error} ({reason})" if reason else str(error)
 
 
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def _sync_if_there(path: str) -> None:
+    try:
+        _sync(path)
+    except FileNotFoundError:  # removed meanwhile, perhaps with all of its folder
+        return
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {_why(error)}") from error
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

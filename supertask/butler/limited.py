@@ -44,7 +44,7 @@ class LimitedButler(DatasetSource):
     -----
     An output's file that is there already is what an attempt left that was interrupted or has
     failed; it is replaced, whole. Putting one output twice in one attempt is refused. Who registers
-    outputs calls `Datastore.sync_folders` before.
+    outputs calls `Datastore.sync` before.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class LimitedButler(DatasetSource):
             raise DatasetExistsError(f"{self._task} has put {handle} already, and an output is written once")
         written = self._datastore.write(value, type(handle), location, what=handle)
         try:
-            written.publish(sync_folder=False)
+            written.publish(durable=False)
         finally:
             written.drop()
         identity = self._identities.get(handle)

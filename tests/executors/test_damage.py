@@ -115,9 +115,9 @@ def test_a_journal_cut_or_altered_anywhere_near_its_end_costs_a_few_quanta_at_mo
             shutil.rmtree(root)
 
 
-def test_a_registry_that_stays_locked_delays_registering_and_loses_nothing(
-    butler, root, control, monkeypatch
-):
+@pytest.fixture
+def unregistered(butler, root, control, monkeypatch):
+    """A run of which all has ended and nothing is registered."""
     locks = []
 
     def lock(event):
@@ -131,14 +131,37 @@ def test_a_registry_that_stays_locked_delays_registering_and_loses_nothing(
     monkeypatch.setattr(database, "_PATIENCE", 0.5)
     with Butler(root) as impatient:
         report = InProcessFramework().execute(plan(impatient, control), impatient, listeners=[lock])
-    assert report.counts == {QuantumStatus.SUCCEEDED: 17}
-    assert (report.exit_code, report.unregistered) == (1, 17)
-    assert any("run the same again to try again" in p for p in report.problems)
     locks[0].close()
+    return report
+
+
+def test_a_registry_that_stays_locked_delays_registering_and_loses_nothing(butler, control, unregistered):
+    assert unregistered.counts == {QuantumStatus.SUCCEEDED: 17}
+    assert (unregistered.exit_code, unregistered.unregistered) == (1, 17)
+    assert any("run the same again to try again" in p for p in unregistered.problems)
     report = InProcessFramework().execute(plan(butler, control), butler)
     assert (report.exit_code, report.finished_before) == (0, 17)
     assert len(butler.query("image", collections=[RUN])) == 12
-    assert len(ran(control)) == 17
+
+
+def test_what_a_disk_did_not_have_when_the_machine_went_down_is_made_again(
+    butler, root, control, unregistered
+):
+    """Files get to the disk before they are registered, and not before their quanta end."""
+    empty, altered, *_ = sorted(
+        p for p in root.rglob("*") if p.is_file() and f"/{RUN}/" in str(p) and "image" in p.name
+    )
+    before, whole = len(ran(control)), outputs(root)
+    empty.write_bytes(b"")
+    data = bytearray(altered.read_bytes())
+    data[len(data) // 2] ^= 1
+    altered.write_bytes(data)
+    report = InProcessFramework().execute(plan(butler, control), butler)
+    assert (report.exit_code, report.finished_before) == (0, 15)
+    assert len(ran(control)) == before + 2
+    assert sum("is not what was written there" in p for p in report.problems) == 2
+    assert outputs(root) == whole
+    assert len(butler.query("image", collections=[RUN])) == 12
 
 
 def test_a_clock_that_goes_back_confuses_nothing(framework, butler, root, control, monkeypatch):

@@ -281,7 +281,7 @@ def test_too_much_to_hold_is_written(butler, root):
     with Workplace(home, WorkplaceSpec(elide=("data",), held_size=1000)) as workplace:
         workplace.hold(["x/0.npy", "x/1.npy"])
         for name in ("x/0.npy", "x/1.npy"):
-            workplace.write(np.arange(500), Data, name).publish(sync_folder=False)
+            workplace.write(np.arange(500), Data, name).publish(durable=False)
         assert workplace.is_holding("x/0.npy")
         assert not workplace.is_holding("x/1.npy")
         assert not home.exists("x/0.npy")
