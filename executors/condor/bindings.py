@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,18 +31,16 @@ def queue_of_host() -> Queue:
 
 @attrs.frozen
 class BoundQueue(Queue):
-    """The queue of this host through bindings; what these read in the environment is this process's."""
+    """The queue of this host through bindings; what these read in the environment is this process's.
+
+    A DAG is submitted by command line all the same: bindings would look for DAGMan among the commands of
+    this host, which it needs not be.
+    """
 
     def submit(self, description: Path) -> int:
         """Submit the jobs of a file; return the number of their cluster."""
         text = description.read_text(encoding="utf-8")
         return int(self._ask(lambda h: h.Schedd().submit(h.Submit(text)).cluster()))
-
-    def submit_dag(self, file: Path, words: Mapping[str, int] | None = None) -> int:
-        """Submit a DAG; return the number of the cluster of its DAGMan."""
-        return int(
-            self._ask(lambda h: h.Schedd().submit(h.Submit.from_dag(str(file), dict(words or {}))).cluster())
-        )
 
     def standing(self, constraint: str) -> dict[str, int]:
         """Return which jobs are in the queue: id, ``cluster.process`` → HTCondor's number of their state."""
