@@ -204,7 +204,7 @@ def _inside(space: str) -> list[int]:
 
 
 @contextmanager
-def pool(cpus: int = 8, memory: int = 8192) -> Iterator[Pool]:
+def pool(cpus: int = 8, memory: int = 8192, seen: Sequence[Path] = ()) -> Iterator[Pool]:
     """Give a pool.
 
     Parameters
@@ -213,6 +213,8 @@ def pool(cpus: int = 8, memory: int = 8192) -> Iterator[Pool]:
         So many jobs of one CPU run at once; may be more than the machine has.
     memory : int, optional
         Megabytes that jobs may ask for in all.
+    seen : sequence of path, optional
+        Folders that jobs see, besides those with this software and temporary ones.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def pool(cpus: int = 8, memory: int = 8192) -> Iterator[Pool]:
         inside = {"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "CONDOR_CONFIG": str(config), "LANG": "C.UTF-8"}
         with Path(folder, "log", "holder.txt").open("wb") as said:
             made.holder = subprocess.Popen(
-                condortree.entering(["sh", "-c", _HOLD]),
+                condortree.entering(["sh", "-c", _HOLD], seen),
                 env=inside,
                 stdin=subprocess.PIPE,
                 stdout=said,

@@ -62,11 +62,11 @@ def pooled(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 @pytest.mark.parametrize("how", ["carried", "dag"])
 def test_coadds_are_the_same_to_the_byte(
-    raw: Path, pooled: dict[str, bytes], tmp_path: Path, how: str
+    raw: Path, pooled: dict[str, bytes], shared_data: Path, tmp_path: Path, how: str
 ) -> None:
     root = tmp_path / "repo"
     file = planned(raw, root)
-    with condor.pool(cpus=2) as pool, Butler(root) as butler:
+    with condor.pool(cpus=2, seen=[shared_data.resolve()]) as pool, Butler(root) as butler:
         options: dict[str, Any] = {"queue": Queue(pool.env), "site": CondorSite(transfer=how == "carried")}
         framework = CondorFramework(detached=how == "dag", **options)
         report = framework.execute(file, butler)
