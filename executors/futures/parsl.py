@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import shlex
 import sys
@@ -65,6 +66,7 @@ class ParslFramework(FuturesFramework):
         self.processes = processes
         self._kernel: DataFlowKernel | None = None
         self._is_ours = False
+        self._logs: set[logging.FileHandler] = set()
         self._used = False
 
     @classmethod
@@ -111,6 +113,7 @@ class ParslFramework(FuturesFramework):
         except Exception as error:
             raise ExecutionError(f"Parsl does not start: {type(error).__name__}: {error}") from error
         self._is_ours = self._used = True
+        self._logs = _logs()
 
     def local(self, folder: Path) -> Config:
         """Return a configuration of this machine alone."""
@@ -163,5 +166,13 @@ class ParslFramework(FuturesFramework):
         """End what was started here."""
         kernel, ours = self._kernel, self._is_ours
         self._kernel, self._is_ours = None, False
-        if kernel is not None and ours and not kernel.cleanup_called:
-            kernel.cleanup()
+        if kernel is not None and ours:
+            if not kernel.cleanup_called:
+                kernel.cleanup()
+            # Parsl takes its log away from loggers, and leaves the file open.
+            for handler in self._logs - _logs():
+                handler.close()
+
+
+def _logs() -> set[logging.FileHandler]:
+    return {h for h in logging.getLogger("parsl").handlers if isinstance(h, logging.FileHandler)}

@@ -100,7 +100,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if not why_not("parsl"):
             from parsl.dataflow.dflow import DataFlowKernel
 
-            kernel = DataFlowKernel(ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl")))
+            config = ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl"))
+            config.initialize_logging = False  # Parsl leaves the file open
+            kernel = DataFlowKernel(config)
             started.callback(kernel.cleanup)
             patch.setitem(KERNELS, "parsl", kernel)
         yield

@@ -35,7 +35,9 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """What a user may have loaded, shared by tests."""
     from parsl.dataflow.dflow import DataFlowKernel
 
-    made = DataFlowKernel(ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl")))
+    config = ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl"))
+    config.initialize_logging = False  # Parsl leaves the file open
+    made = DataFlowKernel(config)
     yield made
     made.cleanup()
 
