@@ -390,6 +390,7 @@ class Holding(Controller):
 
 def test_a_job_that_slurm_cannot_launch_is_not_waited_for(tmp_path: Path) -> None:
     run = SlurmFramework(controller=Holding())
+    run.open(tmp_path)
     job = Job(
         name="b0-1", folder=tmp_path / "b0-1", command=("true", str(tmp_path / "b0-1")), quanta=1, labels=()
     )
