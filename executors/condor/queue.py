@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
+from executors.enginecommands import EngineCommands
 from supertask.errors import ExecutionError
 
 __all__ = ["CondorRefusedError", "Queue", "is_unreachable"]
@@ -37,7 +35,7 @@ class CondorRefusedError(ExecutionError):
 
 
 @attrs.frozen
-class Queue:
+class Queue(EngineCommands):
     """Asks and tells the queue of this host.
 
     Parameters
@@ -48,8 +46,9 @@ class Queue:
         Seconds to wait for a queue that does not answer.
     """
 
-    env: Mapping[str, str] = attrs.field(factory=dict)
-    patience: float = 60.0
+    ENGINE = "HTCondor"
+    ASKED = "queue"
+    ELSEWHERE = "where jobs are submitted (an access point)"
 
     def submit(self, description: Path) -> int:
         """Submit the jobs of a file; return the number of their cluster.
@@ -111,43 +110,18 @@ class Queue:
         slots = [line.split() for line in said.splitlines()]
         return [(int(s[0]), int(s[1])) for s in slots if len(s) == 2 and s[0].isdigit() and s[1].isdigit()]
 
-    def _run(self, command: Sequence[str], *, passing: bool = False) -> str:
-        path = shutil.which(command[0], path=self.env.get("PATH"))
-        if path is None:
-            raise ExecutionError(
-                f"{command[0]} was not found: HTCondor is not installed on this host; run the plan where "
-                "jobs are submitted (an access point), or in this process or a pool"
-            )
-        until, pause = time.monotonic() + self.patience, 0.1
-        while True:
-            try:
-                done = subprocess.run(
-                    [path, *command[1:]],
-                    env={**os.environ, **self.env},
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    timeout=max(self.patience, 1.0),
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise self._silent(f"no answer to {command[0]} within {self.patience:g} s") from None
-            if not done.returncode:
-                return done.stdout
-            said = " ".join(f"{done.stderr} {done.stdout}".split()) or f"exit code {done.returncode}"
-            if not is_unreachable(said):
-                if passing:
-                    return done.stdout
-                raise CondorRefusedError(f"HTCondor refuses: {said}")
-            # A queue that is started anew is away for seconds.
-            if time.monotonic() + pause > until:
-                raise self._silent(said)
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+    @staticmethod
+    def said(done: subprocess.CompletedProcess[str]) -> str:
+        """Return what a command said that failed; some say it where others give their answer."""
+        return " ".join(f"{done.stderr} {done.stdout}".split()) or f"exit code {done.returncode}"
 
-    def _silent(self, why: str) -> ExecutionError:
-        return ExecutionError(
-            f"HTCondor's queue cannot be reached: {why}; its jobs go on, and so does the run with the same "
-            "command later"
-        )
+    @staticmethod
+    def is_away(said: str) -> bool:
+        """Tell whether what HTCondor says is that it cannot be reached."""
+        return is_unreachable(said)
+
+    def _run(self, command: Sequence[str], *, passing: bool = False) -> str:
+        done = self.ask(command)
+        if done.returncode and not passing:
+            raise CondorRefusedError(f"HTCondor refuses: {self.said(done)}")
+        return done.stdout

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
+from executors.enginecommands import EngineCommands, NotInstalledError
 from supertask.errors import ExecutionError
 
 __all__ = ["Controller", "Known", "SlurmRefusedError"]
@@ -40,7 +37,7 @@ class Known:
 
 
 @attrs.frozen
-class Controller:
+class Controller(EngineCommands):
     """Asks and tells the controller of a cluster.
 
     Parameters
@@ -51,8 +48,9 @@ class Controller:
         Seconds to wait for a controller that does not answer.
     """
 
-    env: Mapping[str, str] = attrs.field(factory=dict)
-    patience: float = 60.0
+    ENGINE = "Slurm"
+    ASKED = "controller"
+    ELSEWHERE = "on a login node"
     _limits: list[int] = attrs.field(factory=list, init=False, eq=False, repr=False)
 
     def submit(self, arguments: Sequence[str], script: str) -> str:
@@ -139,46 +137,19 @@ class Controller:
         if not self._limits:
             try:
                 said = self._run(["scontrol", "show", "config"])
-            except SlurmRefusedError:
+            except (SlurmRefusedError, NotInstalledError):  # of which `sbatch` tells, if it is so
                 said = ""
             match = _LARGEST.search(said)
             self._limits.append(max(1, int(match[1])) if match is not None else _ASSUMED)
         return self._limits[0]
 
-    def _run(self, command: Sequence[str], text: str = "") -> str:
-        path = shutil.which(command[0], path=self.env.get("PATH"))
-        if path is None:
-            raise ExecutionError(
-                f"{command[0]} was not found: Slurm is not installed on this host; run the plan on a login "
-                "node, or in this process or a pool"
-            )
-        until, pause = time.monotonic() + self.patience, 0.1
-        while True:
-            try:
-                done = subprocess.run(
-                    [path, *command[1:]],
-                    input=text,
-                    env={**os.environ, **self.env},
-                    capture_output=True,
-                    text=True,
-                    timeout=self.patience,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise self._silent(f"no answer to {command[0]} within {self.patience:g} s") from None
-            if not done.returncode:
-                return done.stdout
-            said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-            if not any(word in said for word in _UNREACHABLE):
-                raise SlurmRefusedError(f"Slurm refuses: {said}")
-            # A controller that is started anew is away for seconds. Nothing is submitted twice by this.
-            if time.monotonic() + pause > until:
-                raise self._silent(said)
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+    @staticmethod
+    def is_away(said: str) -> bool:
+        """Tell whether what Slurm says is that it cannot be reached."""
+        return any(word in said for word in _UNREACHABLE)
 
-    def _silent(self, why: str) -> ExecutionError:
-        return ExecutionError(
-            f"Slurm's controller cannot be reached: {why}; its jobs go on, and so does the run with the same "
-            "command later"
-        )
+    def _run(self, command: Sequence[str], text: str = "") -> str:
+        done = self.ask(command, text)
+        if done.returncode:
+            raise SlurmRefusedError(f"Slurm refuses: {self.said(done)}")
+        return done.stdout
