@@ -170,7 +170,8 @@ def _of_python() -> list[str | Path]:
 def _shown(paths: Iterable[str | Path]) -> Iterator[Path]:
     """Give what is to be mounted for each path: whole top folders, but for those that the tree has itself."""
     own = {"usr", "bin", "sbin", "lib", "lib64", "etc", "var", "proc", "sys", "dev", "run"}
-    for path in map(Path, paths):
+    named = [Path(path) for path in paths]
+    for path in [*named, *(path.resolve() for path in named)]:  # links in there lead to where they do here
         parts = path.parts
         if len(parts) < 2 or parts[:] == ("/", "usr") or not path.exists():
             continue

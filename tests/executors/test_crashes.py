@@ -17,6 +17,7 @@ import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, QuantumStatus, status
 from executors.events import QuantumEnded, RunStarted
+from executors.processes import is_alive
 from executors.runfolder import RunFolder
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
@@ -63,14 +64,6 @@ def workers_of(root):
     """Process numbers of workers that the journal knows."""
     paths = RunFolder(str(root), RUN).journal.glob("*-worker-*.jsonl")
     return [int(p.stem.rpartition("-")[2]) for p in paths]
-
-
-def is_alive(pid):
-    """Whether a process runs; one that ended and waits for its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def succeeded_in_journal(root):

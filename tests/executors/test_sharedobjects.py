@@ -20,6 +20,7 @@ import pytest
 from executors.inprocess import InProcessFramework
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
+from executors.processes import is_alive
 from executors.sharedlayout import Layout, built
 from executors.sharedobjects import SharedObjects
 from graphbuilder import GraphBuilder, QuantumBatcher
@@ -193,7 +194,7 @@ def test_a_killed_driver_leaves_nothing(tmp_path, folder):
     finally:
         driver.kill()
         driver.wait(LONG)
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+    wait_for(lambda: not any(map(is_alive, workers)))
     assert not holders(folder)
     # What they could not take away are names, and the next process does.
     assert SharedObjects("a", folder=folder).get(b"key", "what", lambda: np.ones(3)).sum() == 3
