@@ -179,8 +179,8 @@ def keys(size: int) -> dict[str, float]:
 
 def decide(tasks: int, groups: int, most: int) -> float:
     """Group quanta, hand bundles out and take them back; return CPU seconds."""
+    from executors.decisions.schedule import Schedule
     from executors.outcome import QuantumStatus
-    from executors.schedule import Schedule
     from graphbuilder.batcher import QuantumBatcher
 
     dag = plan_of(tasks, 1)

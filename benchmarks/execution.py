@@ -45,9 +45,9 @@ def note(root: str, plan_file: str) -> dict[str, float]:
     """
     import attrs
 
-    from executors.driver import Driver, Options
+    from executors.driving.driver import Driver, Options
     from executors.events import Event
-    from executors.journal import encode_attempt, encode_start
+    from executors.journal.journal import encode_attempt, encode_start
     from executors.outcome import Attempt, QuantumStatus
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler

@@ -24,8 +24,8 @@ _BATCH = 5_000
 
 def write_down(root: str, plan_file: str) -> dict[str, int]:
     """Leave a repository as if a plan had been run in it; return the number of quanta and datasets."""
-    from executors.driver import Driver, Options
-    from executors.journal import encode_attempt, encode_start
+    from executors.driving.driver import Driver, Options
+    from executors.journal.journal import encode_attempt, encode_start
     from executors.outcome import Attempt, QuantumStatus
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
@@ -62,8 +62,8 @@ def write_down(root: str, plan_file: str) -> dict[str, int]:
 
 def index(root: str, run: str) -> dict[str, float]:
     """Make the index of a journal; return the CPU seconds that it took."""
-    from executors.journalindex import index_journal
-    from executors.runfolder import RunFolder
+    from executors.journal.index import index_journal
+    from executors.journal.runfolder import RunFolder
 
     with harness.measured() as cost:
         index_journal(RunFolder(root, run))

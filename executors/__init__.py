@@ -3,33 +3,22 @@
 Of the planner only the plan is known here (`graphbuilder.dag`): a plan runs where it was not built. From the
 ground up:
 
-- *Values*: `outcome` (statuses, attempts), `events` (what listeners are told).
-- *Decisions*, without I/O: `schedule` (which quantum may run next) with `bundles` and `bundlewalk`, `quorum`
-  (whether it may run without inputs that failed), `policy` (whether one that failed is tried again).
-- *Memory*: `runfolder` (where a run keeps things), `lease` and `locks` (who may drive it), `journal` (what
-  came of every attempt, written before it counts), `replay` (reading it back), `report`, `leftovers` (what a
-  killed process leaves).
-- *What stays*: `retention` (what may go, and what is remade), `deletion`, `cleaning` (after a run).
-- *Where it runs*: `scratch` (folders on a local disk), `workplace` (the repository's files as seen there),
-  `fusion` (what a bundle need not write).
-- *What a call has around it*: `surroundings`, `jobrequests` (submit hooks and tags), `tokens` (bound what
-  runs at once), `jobfolders` with `attemptfolders` (what is kept while one runs),
-  `callbacks` (delivered once).
-- `listeners`: metrics and notifications.
-- *Work*: `taskset` (constructs tasks), `runner` (the one place that calls ``runQuantum``) with `logs` and
-  `resources` (what it used), `limits` (what it may use), `trial` (an attempt under way),
-  `places` (of its datasets), `overheads` with `overheadstore` (what quanta share), `bundlerun` (tasks that
-  take a bundle),
-  `performer` (start, run, end, one quantum after another), `lines` (what is written and told of that),
-  `processes` (all that tasks started).
-- *Driving*: `driver` (what all frameworks do alike: journal, tell, register, report) with `opening` (of a
-  run, new or resumed), `collect` (registers outputs in bulk), `provenance`, `retrying` (what is known of
-  failures), `options`, `openbundles` and `signals`.
-- *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with `crew` (the
-  workers, as the driver sees them) and `worker` (the process).
-- *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `slurm`;
-  `futures` (Dask and Parsl).
-- `simulation`: a run in virtual time, through the same decisions.
+- *Values*: `outcome` (statuses, attempts), `events` (what listeners are told); `listeners` (metrics,
+  notifications).
+- `decisions`: what runs next, what becomes of what failed; without I/O.
+- `host`: this machine's processes, limits and signals.
+- `journal`: what came of every attempt, and what can be read out of that.
+- `keeping`: what a run made is registered, kept or deleted. `cleaning`: the same after the run.
+- `workplaces`: where files are as quanta see them.
+- `overheads`: what quanta share is made once.
+- `quanta`: the runner and all that a quantum has around it.
+- `driving`: the driver, which does what all frameworks do alike.
+- *Frameworks*: `port` (what an ExecutionFramework promises), `inprocess`, `multiprocess` with its `pool`;
+  `engines` finds them by name.
+- *Batch systems*: `batch` (what all of them share), `jobs` (a bundle in a folder of its own), `warm` (a
+  process that runs one after another), `pilots`; `slurm`, `condor`, `futures` (Dask and Parsl).
+- Aside of runs: `simulation` (in virtual time, by the same decisions), `lineage`, `capsule`, `comparison`.
+- `testing`: what tests of a framework stand on.
 - `cmdline`: the command line, which alone sees all floors.
 """
 
@@ -42,10 +31,10 @@ if TYPE_CHECKING:
     from executors.futures.dask import DaskFramework
     from executors.futures.parsl import ParslFramework
     from executors.inprocess import InProcessFramework
+    from executors.journal.report import Report, status
     from executors.multiprocess import MultiprocessFramework
     from executors.outcome import Attempt, QuantumStatus
     from executors.port import ExecutionFramework
-    from executors.report import Report, status
     from executors.slurm.framework import SlurmFramework
 
 _HOME = {
@@ -56,9 +45,9 @@ _HOME = {
     "MultiprocessFramework": "multiprocess",
     "ParslFramework": "futures.parsl",
     "QuantumStatus": "outcome",
-    "Report": "report",
+    "Report": "journal.report",
     "SlurmFramework": "slurm.framework",
-    "status": "report",
+    "status": "journal.report",
 }
 
 __all__ = [

@@ -28,10 +28,12 @@ from pathlib import Path
 
 import attrs
 
-from executors.cutshort import cut_short
-from executors.driver import Driver
-from executors.enginejobs import Chained, Job, JobState
-from executors.jobfolders import job_folders
+from executors.decisions.work import Work
+from executors.driving.cutshort import cut_short
+from executors.driving.driver import Driver
+from executors.driving.tokens import TokenSchedule
+from executors.host.processes import is_alive
+from executors.jobs.enginejobs import Chained, Job, JobState
 from executors.jobs.folder import JobFolder
 from executors.jobs.following import may_be_followed, work_left
 from executors.jobs.foresight import foresee
@@ -41,9 +43,7 @@ from executors.jobs.pieces import Piece
 from executors.jobs.settling import folder_for, settle
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.port import ExecutionFramework
-from executors.processes import is_alive
-from executors.tokens import TokenSchedule
-from executors.work import Work
+from executors.quanta.jobfolders import job_folders
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError

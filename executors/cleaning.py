@@ -18,15 +18,15 @@ from typing import Any
 import attrs
 import numpy as np
 
-from executors.deletion import Deleted, Deleter, datasets_of
-from executors.journal import Header, Journal
-from executors.leftovers import Presence
-from executors.opening import plan_identity
+from executors.driving.opening import plan_identity
+from executors.journal.journal import Header, Journal
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder, is_held
+from executors.keeping.deletion import Deleted, Deleter, datasets_of
+from executors.keeping.leftovers import Presence
+from executors.keeping.retention import Doomed, Keeper, policies_for
 from executors.outcome import QuantumStatus
-from executors.replay import replay
-from executors.retention import Doomed, Keeper, policies_for
-from executors.runfolder import RunFolder, is_held
-from executors.scratch import memory_folder, sweep_scratch
+from executors.workplaces.scratch import memory_folder, sweep_scratch
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler
@@ -155,7 +155,7 @@ def delete_intermediates(
     butler : AbstractButler
         The repository.
     retain : Mapping
-        As for `executors.retention.policies_for`.
+        As for `executors.keeping.retention.policies_for`.
     dry_run : bool, optional
         Whether to delete nothing.
     including_unremakable : bool, optional

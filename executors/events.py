@@ -136,7 +136,7 @@ class RunFinished:
     """Nothing more will happen."""
 
     report: Any
-    """The `executors.report.Report`."""
+    """The `executors.journal.report.Report`."""
 
 
 Event = (

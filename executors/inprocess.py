@@ -6,20 +6,20 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 
-from executors.driver import Driver
-from executors.fusion import Fusion, Readings
-from executors.jobfolders import folded, job_folders
-from executors.limits import Guard
+from executors.driving.driver import Driver
+from executors.host.limits import Guard
+from executors.host.processes import children, end_children
 from executors.outcome import Attempt, QuantumStatus
-from executors.overheads import Overheads
-from executors.overheadstore import OverheadStore
-from executors.performer import Performer
+from executors.overheads.making import Overheads
+from executors.overheads.shared import SharedObjects
+from executors.overheads.store import OverheadStore
 from executors.port import ExecutionFramework
-from executors.processes import children, end_children
-from executors.runner import QuantumRunner
-from executors.sharedobjects import SharedObjects
-from executors.surroundings import Surroundings
-from executors.workplace import Workplace
+from executors.quanta.fusion import Fusion, Readings
+from executors.quanta.jobfolders import folded, job_folders
+from executors.quanta.performer import Performer
+from executors.quanta.runner import QuantumRunner
+from executors.quanta.surroundings import Surroundings
+from executors.workplaces.workplace import Workplace
 from graphbuilder.dag.values import Outline
 
 __all__ = ["InProcessFramework"]
@@ -34,7 +34,7 @@ class InProcessFramework(ExecutionFramework):
     -----
     A task that ends the process (``os._exit``, a segmentation fault) ends the run with it; the same call goes
     on after. `MultiprocessFramework` survives such tasks. How far limits of time and memory hold here is said
-    in `executors.limits`.
+    in `executors.host.limits`.
     """
 
     def walk(self, driver: Driver) -> None:

@@ -7,11 +7,11 @@ import os
 
 import attrs
 
-from executors.crew import Crew
-from executors.driver import Driver
-from executors.overheadstore import default_limit
+from executors.driving.driver import Driver
+from executors.overheads.store import default_limit
+from executors.pool.crew import Crew
+from executors.pool.worker import WorkerSpec
 from executors.port import ExecutionFramework
-from executors.worker import WorkerSpec
 from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 

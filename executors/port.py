@@ -22,14 +22,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from executors.driver import Driver, Options
+from executors.driving.driver import Driver, Options
+from executors.driving.opening import check_repository
 from executors.events import Listener
-from executors.journalindex import index_journal
-from executors.opening import check_repository
-from executors.report import Report
-from executors.runfolder import RunFolder
-from executors.scratch import check_scratch
-from executors.workplace import WorkplaceSpec
+from executors.journal.index import index_journal
+from executors.journal.report import Report
+from executors.journal.runfolder import RunFolder
+from executors.workplaces.scratch import check_scratch
+from executors.workplaces.workplace import WorkplaceSpec
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 
@@ -86,7 +86,7 @@ class ExecutionFramework(abc.ABC):
             Name of the plan's bundling to use; the last one made unless given.
         retain : Mapping, optional
             Name of a dataset type, or a pattern such as ``*_image`` → how long such datasets stay: ``keep``
-            (for good), ``until-used`` or ``on-failure``; see `executors.retention`.
+            (for good), ``until-used`` or ``on-failure``; see `executors.keeping.retention`.
         scratch : path, optional
             Folder on a local disk: quanta read copies of their inputs there, and write outputs there first.
         scratch_size : int, optional
@@ -103,7 +103,7 @@ class ExecutionFramework(abc.ABC):
             are this run's own.
         job_folders : bool, optional
             Whether each attempt of a bundle (or quantum in none) gets a folder with its script, parameters,
-            status, and what was written to stdout and stderr; see `executors.jobfolders`.
+            status, and what was written to stdout and stderr; see `executors.quanta.jobfolders`.
 
         Returns
         -------

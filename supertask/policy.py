@@ -1,7 +1,7 @@
 """What is to be done when quanta of a task fail, as data: part of each SuperTask's configuration.
 
 Nothing here changes what a task makes of its inputs, so it enters no identity; whoever runs a plan may say
-otherwise for that run. `executors.policy` decides by it.
+otherwise for that run. `executors.decisions.policy` decides by it.
 """
 
 from __future__ import annotations

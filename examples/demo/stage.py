@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 
 from executors.events import Listener
+from executors.journal.report import Report
 from executors.multiprocess import MultiprocessFramework
-from executors.report import Report
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.repository import Butler
 from supertask.pipeline import Pipeline

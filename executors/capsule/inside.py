@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from executors.host.resources import environment
 from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.jobs.running import run_job
-from executors.resources import environment
 from supertask.classpath import load_class
 from supertask.errors import SuperTaskError
 from supertask.hooks import JobRequest, hooks_of, requested

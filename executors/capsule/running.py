@@ -17,10 +17,10 @@ from executors.capsule.contents import Manifest, Output, open_capsule
 from executors.capsule.inside import SAID
 from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
-from executors.journalindex import JournalIndex
+from executors.journal.index import JournalIndex
+from executors.journal.runfolder import RunFolder
 from executors.lineage.archive import Archive
 from executors.outcome import Attempt, QuantumStatus
-from executors.runfolder import RunFolder
 from supertask.errors import ExecutionError, SuperTaskError
 from supertask.formats.differences import Difference, Tolerance
 from supertask.formats.find import find_format

@@ -15,15 +15,15 @@ import attrs
 import numpy as np
 
 from executors.capsule.contents import MANIFEST, Manifest, Output, sums_of, zip_folder
+from executors.decisions.work import Work
+from executors.driving.opening import plan_identity
 from executors.jobs.packing import Packer
-from executors.journal import Header
+from executors.journal.journal import Header
 from executors.lineage.archive import Archive, Place
 from executors.lineage.trace import Tracer
 from executors.lineage.values import FileState, Provenance, QuantumNode, Use, iso
-from executors.opening import plan_identity
-from executors.surroundings import SurroundingsSpec
-from executors.taskset import outside_init_inputs
-from executors.work import Work
+from executors.quanta.surroundings import SurroundingsSpec
+from executors.quanta.taskset import outside_init_inputs
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.neighbours import maker_of, row_of
 from graphbuilder.dag.subset import quanta_with

@@ -14,7 +14,7 @@ from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
-    from executors.bundlerecords import BundleRecord
+    from executors.journal.bundlerecords import BundleRecord
     from graphbuilder.dag.dag import ScienceDag
 
 __all__ = ["command", "find_plan"]
@@ -63,7 +63,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the bundles of the plan in the file PLAN, or of the plan that RUN was made by."""  # fmt: skip
-    from executors.bundlerecords import bundle_records, bundles_of
+    from executors.journal.bundlerecords import bundle_records, bundles_of
 
     root, plan = find_plan(which, repo)
     if quantum is not None:
@@ -94,7 +94,7 @@ def command(
 
 def find_plan(which: str, repo: Path | None) -> tuple[Path, ScienceDag]:
     """Return repository and plan of a plan's file, or of a run."""
-    from executors.bundlerecords import plan_of_run
+    from executors.journal.bundlerecords import plan_of_run
     from graphbuilder.dag.dag import ScienceDag
 
     root, run = find_run(which, repo)

@@ -36,7 +36,7 @@ def command(
     from executors.cmdline.standing import lives
     from executors.jobs.collecting import collect
     from executors.jobs.settling import folder_for
-    from executors.report import status
+    from executors.journal.report import status
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
 

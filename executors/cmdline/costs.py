@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executors.cmdline import terminal
-from executors.report import Report, status
-from executors.runfolder import RunFolder
+from executors.journal.report import Report, status
+from executors.journal.runfolder import RunFolder
 from supertask.errors import ExecutionError
 
 if TYPE_CHECKING:

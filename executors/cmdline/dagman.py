@@ -48,7 +48,7 @@ def command(
     from executors.condor.dag import follow_dag
     from executors.condor.framework import CondorFramework
     from executors.condor.site import CondorSite
-    from executors.report import status
+    from executors.journal.report import status
     from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
 

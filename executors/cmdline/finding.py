@@ -53,7 +53,7 @@ def find_run(word: str, repo: Path | None) -> tuple[Path, str]:
         meta = ScienceDag.open(word).meta
         return repo or Path(meta.butler_root), meta.output_run
     root = find_root(repo)
-    from executors.runfolder import RunFolder
+    from executors.journal.runfolder import RunFolder
     from supertask.butler.repository import Butler
 
     if not RunFolder(str(root), word).journal.is_dir():

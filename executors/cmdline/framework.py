@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from executors.driver import Driver
+from executors.driving.driver import Driver
 from executors.port import ExecutionFramework
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.reuse import Reuse

@@ -183,8 +183,8 @@ class _Places:
         yield from self._kept
 
     def _read_kept(self) -> Iterator[ScienceDag]:
-        from executors.plankeeping import kept_plans
-        from executors.runfolder import RunFolder
+        from executors.journal.plankeeping import kept_plans
+        from executors.journal.runfolder import RunFolder
         from graphbuilder.dag.dag import ScienceDag
         from supertask.errors import DagFileError
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from executors.cmdline import terminal
+from executors.journal.replay import Replay, replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, QuantumStatus
-from executors.replay import Replay, replay
-from executors.runfolder import RunFolder
 from supertask.errors import ExecutionError
 
 if TYPE_CHECKING:

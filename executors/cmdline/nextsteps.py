@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from executors.journal.report import Report
 from executors.outcome import QuantumStatus
-from executors.report import Report
 from supertask.policy import FailureClass
 
 __all__ = ["next_steps", "run_command"]

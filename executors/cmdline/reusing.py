@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from executors.runfolder import RunFolder
+    from executors.journal.runfolder import RunFolder
     from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.reused import Reused
     from graphbuilder.reuse import Reuse
@@ -139,8 +139,8 @@ class _Journals:
         """Return which quanta came to have no work in some run, shape (n,)."""
         import numpy as np
 
+        from executors.journal.replay import replay
         from executors.outcome import QuantumStatus
-        from executors.replay import replay
 
         found = np.zeros(dag.n_quanta, bool)
         for folder in self._folders():
@@ -154,7 +154,7 @@ class _Journals:
         They are known by task and data ID: a quantum whose task was mended is of another identity.
         """
         if self._failed is None:
-            from executors.failedbefore import failed_quanta
+            from executors.journal.failedbefore import failed_quanta
 
             self._failed = {f.run: failed_quanta(f, dag) for f in self._folders()}
         return self._failed
@@ -169,7 +169,7 @@ class _Journals:
         return found
 
     def _folders(self) -> Iterator[RunFolder]:
-        from executors.runfolder import RunFolder
+        from executors.journal.runfolder import RunFolder
         from supertask.butler.port import CollectionKind
 
         infos = {c.name: c for c in self._butler.collection_infos()}

@@ -69,7 +69,7 @@ def command(
         folder = packed
     at = ""
     if scratch is not None:
-        from executors.scratch import check_scratch
+        from executors.workplaces.scratch import check_scratch
 
         at = check_scratch(scratch)
     end = run_job(folder.absolute(), grace=grace, late=late, scratch=at)

@@ -16,7 +16,7 @@ from executors.cmdline.options import see_local_modules
 
 if TYPE_CHECKING:
     from executors.outcome import Attempt
-    from executors.recreation import Recreated
+    from executors.quanta.recreation import Recreated
 
 __all__ = ["command"]
 
@@ -61,7 +61,7 @@ def command(
     if (bundle is None) == (quantum is None):
         raise click.UsageError("give --bundle B or --quantum Q: what is to be recreated")
     see_local_modules()
-    from executors.recreation import recreate
+    from executors.quanta.recreation import recreate
     from supertask.butler.repository import Butler
 
     root, plan = find_plan(which, repo)

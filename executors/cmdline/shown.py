@@ -7,8 +7,8 @@ from typing import Any
 
 from executors.cmdline import terminal
 from executors.cmdline.nextsteps import next_steps
+from executors.journal.report import FailureGroup, Report
 from executors.outcome import QuantumStatus
-from executors.report import FailureGroup, Report
 from supertask.policy import FailureClass
 
 __all__ = ["show_report", "show_status"]

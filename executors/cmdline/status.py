@@ -13,7 +13,7 @@ from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
     from executors.cmdline.standing import Standing
-    from executors.report import Report
+    from executors.journal.report import Report
 
 __all__ = ["command", "find_command", "find_report"]
 
@@ -55,7 +55,7 @@ def find_command(where: tuple[str, ...]) -> str:
 
 def find_report(where: tuple[str, ...]) -> Report:
     """Return the report of ``PLAN`` or ``REPO RUN``."""
-    from executors.report import status
+    from executors.journal.report import status
 
     if len(where) == 2:
         return _with_progress(status(where[0], where[1]), where[0])
@@ -70,7 +70,7 @@ def find_report(where: tuple[str, ...]) -> Report:
 def _jobs_of(where: tuple[str, ...], report: Report) -> Standing | None:
     """Ask the engine how the run's jobs stand."""
     from executors.cmdline.standing import standing
-    from executors.runfolder import RunFolder
+    from executors.journal.runfolder import RunFolder
     from graphbuilder.dag.dag import ScienceDag
 
     root = where[0] if len(where) == 2 else ScienceDag.open(where[0]).meta.butler_root

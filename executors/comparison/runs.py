@@ -10,8 +10,8 @@ import numpy as np
 
 from executors.comparison.data import Side, compare_type, types_of
 from executors.comparison.values import Change, InputComparison, RunComparison, TaskComparison
+from executors.journal.report import Report, TaskReport, status
 from executors.lineage.archive import Archive
-from executors.report import Report, TaskReport, status
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError, SuperTaskError, did_you_mean
 from supertask.formats.differences import Tolerance

@@ -33,8 +33,8 @@ from executors.condor.joblog import JobLog, Kind
 from executors.condor.queue import Queue
 from executors.condor.site import CondorSite
 from executors.condor.submitting import describe
+from executors.driving.retrying import PoliciesOfTask
 from executors.jobs.folder import write_whole
-from executors.retrying import PoliciesOfTask
 from supertask.errors import ExecutionError
 
 __all__ = ["DAGS", "WrittenDag", "dagman_of", "follow_dag", "submit_dag", "write_dag"]

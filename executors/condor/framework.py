@@ -27,7 +27,7 @@ from executors.condor.queue import CondorRefusedError, Queue
 from executors.condor.site import CondorSite
 from executors.condor.standing import Standing
 from executors.condor.submitting import ARRAY, describe, refuse_odd, write_script
-from executors.driver import Driver
+from executors.driving.driver import Driver
 from executors.engines import EngineOptions
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for

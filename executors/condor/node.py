@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from executors.condor.dagfile import ABORT
+from executors.decisions.policy import Tried, decide
+from executors.host.processes import machine_memory
 from executors.jobs.bundlefile import BundlePlan, read_bundle, write_bundle
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.running import run_job
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, QuantumStatus
-from executors.policy import Tried, decide
-from executors.processes import machine_memory
-from executors.replay import replay
-from executors.runfolder import RunFolder
 from supertask.errors import SuperTaskError
 from supertask.policy import FailureClass, FailurePolicy
 

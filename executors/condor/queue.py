@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from executors.enginecommands import EngineCommands
+from executors.jobs.enginecommands import EngineCommands
 from supertask.errors import ExecutionError
 
 __all__ = ["CondorRefusedError", "Queue", "is_unreachable"]

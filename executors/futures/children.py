@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import attrs
 
-from executors.overheadstore import default_limit
+from executors.overheads.store import default_limit
 from executors.warm.child import WarmChild
 
 __all__ = ["Children", "Manner", "cores"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from executors.batch import BatchFramework, Job, JobState
-from executors.driver import Driver
+from executors.driving.driver import Driver
 from executors.futures import errand
 from executors.futures.children import Manner
 from executors.jobs.folder import ExitCode, JobFolder

@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
         try:
             os.kill(holder, 0)
         except ProcessLookupError:
-            from executors.processes import end_tree
+            from executors.host.processes import end_tree
 
             end_tree(child.pid)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from executors.jobs.folder import JobFolder
-from executors.runfolder import RunFolder
-from executors.surroundings import SurroundingsSpec, cache_folder, quantum_folder
+from executors.journal.runfolder import RunFolder
+from executors.quanta.surroundings import SurroundingsSpec, cache_folder, quantum_folder
 from graphbuilder.dag.values import QuantumRecord
 from supertask.caching import is_result
 

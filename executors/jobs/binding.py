@@ -16,9 +16,9 @@ import numpy as np
 from executors.jobs.bundlefile import BundlePlan
 from executors.jobs.folder import JobFolder
 from executors.jobs.pieces import Piece
+from executors.journal.replay import Replay, replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import QuantumStatus
-from executors.replay import Replay, replay
-from executors.runfolder import RunFolder
 
 __all__ = ["bind"]
 

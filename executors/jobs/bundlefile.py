@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from executors.decisions.work import Work
 from executors.jobs.folder import write_whole
-from executors.work import Work
 from graphbuilder.dag.values import Outline, QuantumRecord, TaskNode, Variant
 from supertask.classpath import load_class
 from supertask.dataids import DataId

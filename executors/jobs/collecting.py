@@ -11,9 +11,9 @@ from pathlib import Path
 
 import attrs
 
-from executors.driver import Driver, Options
+from executors.driving.driver import Driver, Options
 from executors.jobs.settling import Settled, folder_for, settle
-from executors.report import Report
+from executors.journal.report import Report
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import attrs
 
+from executors.decisions.work import Work
 from executors.jobs.bundlefile import BundlePlan, read_bundle
 from executors.jobs.folder import JobFolder
-from executors.work import Work
 from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 

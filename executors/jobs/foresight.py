@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 
-from executors.schedule import Schedule
-from executors.work import Work
+from executors.decisions.schedule import Schedule
+from executors.decisions.work import Work
 from graphbuilder.dag.dag import ScienceDag
 
 __all__ = ["Ahead", "foresee"]

@@ -19,7 +19,7 @@ import attrs
 from executors.jobs.belongings import bring_all_home, bring_quantum_home
 from executors.jobs.folder import JobFolder
 from executors.jobs.pieces import Line, Piece
-from executors.journal import Journal, decode_attempt, encode_attempt, read_log
+from executors.journal.journal import Journal, decode_attempt, encode_attempt, read_log
 from executors.outcome import Attempt, QuantumStatus
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.content import checksum_file

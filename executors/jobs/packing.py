@@ -11,14 +11,14 @@ from typing import Any
 
 import attrs
 
-from executors.jobfolders import JobFolders
+from executors.decisions.work import Work
 from executors.jobs.belongings import send_along
 from executors.jobs.bundlefile import write_bundle
 from executors.jobs.folder import JobFolder
-from executors.journal import Header
-from executors.retention import consumers_of
-from executors.surroundings import SurroundingsSpec
-from executors.work import Work
+from executors.journal.journal import Header
+from executors.keeping.retention import consumers_of
+from executors.quanta.jobfolders import JobFolders
+from executors.quanta.surroundings import SurroundingsSpec
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import parameter_values
 from graphbuilder.dag.values import QuantumRecord, TaskNode

@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 
 from executors.jobs.folder import ExitCode, JobFolder
-from executors.journal import Header
-from executors.locks import is_held
-from executors.runfolder import RunFolder
+from executors.journal.journal import Header
+from executors.journal.locks import is_held
+from executors.journal.runfolder import RunFolder
 
 __all__ = ["Line", "Piece"]
 

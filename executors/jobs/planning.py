@@ -8,21 +8,21 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from executors.jobrequests import job_requests, surroundings_of
+from executors.decisions.quorum import Quorums
+from executors.decisions.schedule import Schedule
+from executors.decisions.work import Work
+from executors.driving.jobrequests import job_requests, surroundings_of
+from executors.driving.opening import check_repository, plan_identity, run_tags
+from executors.driving.retrying import Retrying, policies_of
 from executors.jobs.folder import JobFolder
 from executors.jobs.packing import Packer
 from executors.jobs.uncollected import bundles_before, journals_of
-from executors.journal import Header
-from executors.leftovers import Presence
-from executors.opening import check_repository, plan_identity, run_tags
+from executors.journal.journal import Header
+from executors.journal.replay import Replay, replay
+from executors.journal.runfolder import RunFolder
+from executors.keeping.leftovers import Presence
 from executors.outcome import QuantumStatus
-from executors.quorum import Quorums
-from executors.replay import Replay, replay
-from executors.retrying import Retrying, policies_of
-from executors.runfolder import RunFolder
-from executors.schedule import Schedule
-from executors.taskset import TaskSet, outside_init_inputs
-from executors.work import Work
+from executors.quanta.taskset import TaskSet, outside_init_inputs
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler

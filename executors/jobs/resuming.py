@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import attrs
 import numpy as np
 
+from executors.decisions.work import Work
 from executors.jobs.bundlefile import BundlePlan
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
-from executors.work import Work
 
 __all__ = ["Rest", "rest_of"]
 

@@ -18,22 +18,22 @@ from types import FrameType
 
 import attrs
 
-from executors.attemptfolders import AttemptKeeper
+from executors.host.limits import Guard, Limits
+from executors.host.processes import become_reaper, children, end_children, keep_files
 from executors.jobs.bundlefile import BundlePlan, read_bundle
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.store import JobStore
 from executors.jobs.warmth import Warmth
-from executors.journal import Header, Journal, encode_progress
-from executors.limits import Guard, Limits
-from executors.locks import is_held
+from executors.journal.journal import Header, Journal, encode_progress
+from executors.journal.locks import is_held
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, QuantumStatus
-from executors.performer import Performer
-from executors.processes import become_reaper, children, end_children, keep_files
-from executors.runfolder import RunFolder
-from executors.runner import QuantumRunner
-from executors.sharedobjects import SharedObjects
-from executors.surroundings import Surroundings, SurroundingsSpec, environment_with
-from executors.workplace import Workplace, WorkplaceSpec
+from executors.overheads.shared import SharedObjects
+from executors.quanta.attemptfolders import AttemptKeeper
+from executors.quanta.performer import Performer
+from executors.quanta.runner import QuantumRunner
+from executors.quanta.surroundings import Surroundings, SurroundingsSpec, environment_with
+from executors.workplaces.workplace import Workplace, WorkplaceSpec
 from supertask.butler.datastore import Datastore
 from supertask.butler.templates import PathTemplate
 from supertask.errors import ExecutionError
@@ -188,7 +188,7 @@ class _Job:
         limits = {label: tuple(Limits(*one) for one in each) for label, each in said["limits"].items()}
         fusion = None
         if self._workplace.spec.elide:
-            from executors.fusion import Fusion
+            from executors.quanta.fusion import Fusion
 
             fusion = Fusion(plan, self._workplace, plan.readings)
         guard = Guard(limits, alarm=True)

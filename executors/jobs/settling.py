@@ -13,15 +13,15 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from executors.cutshort import cut_short
+from executors.driving.cutshort import cut_short
+from executors.driving.opening import check_repository, plan_identity
+from executors.host.processes import end_left_behind
 from executors.jobs.folder import JobFolder
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.pieces import Piece
-from executors.journal import Header, Journal, encode_attempt
-from executors.opening import check_repository, plan_identity
-from executors.processes import end_left_behind
-from executors.replay import replay
-from executors.runfolder import RunFolder
+from executors.journal.journal import Header, Journal, encode_attempt
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler

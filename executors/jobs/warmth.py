@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import AbstractContextManager, nullcontext
 
+from executors.host.limits import Guard
 from executors.jobs.bundlefile import BundlePlan
-from executors.limits import Guard
-from executors.overheads import Overheads
-from executors.overheadstore import OverheadStore
-from executors.taskset import TaskSet
+from executors.overheads.making import Overheads
+from executors.overheads.store import OverheadStore
+from executors.quanta.taskset import TaskSet
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.datasets import Dataset

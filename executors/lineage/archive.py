@@ -8,11 +8,11 @@ from pathlib import Path
 
 import attrs
 
-from executors.journal import read_log
-from executors.journalindex import JournalIndex
+from executors.journal.index import JournalIndex
+from executors.journal.journal import read_log
+from executors.journal.plankeeping import kept_plans
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt
-from executors.plankeeping import kept_plans
-from executors.runfolder import RunFolder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.neighbours import maker_of, row_of
 from supertask.datasets import Dataset

@@ -35,8 +35,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from executors.events import Event, QuantumEnded, RunFinished, RunStarted
+from executors.journal.report import Report
 from executors.outcome import Attempt, QuantumStatus
-from executors.report import Report
 from supertask.errors import ExecutionError
 
 __all__ = ["CommandTarget", "Notifier", "Target", "UrlTarget"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from executors.events import Event, QuantumEnded, QuantumProgressed, RunFinished, RunStarted
-from executors.runfolder import RunFolder
+from executors.journal.runfolder import RunFolder
 
 __all__ = ["ProgressFile", "read_progress"]
 

@@ -3,8 +3,8 @@
 - `workload`: what quanta need and how often they fail, in columns; the critical path.
 - `latencies`: what a framework adds, as it was measured (`latencies.json`); `measuring` measures it.
 - `virtual`: slots and a driver that have a clock instead of processes. What may run next, what is tried again
-  and what is blocked is decided by the code that real runs use: `executors.schedule`, `executors.retrying`,
-  `executors.quorum`.
+  and what is blocked is decided by the code that real runs use: `executors.decisions.schedule`,
+  `executors.driving.retrying`, `executors.decisions.quorum`.
 - `simulate`: puts these together for a plan.
 - `outcome`: what came of it.
 """

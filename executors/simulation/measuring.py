@@ -11,8 +11,8 @@ from pathlib import Path
 import attrs
 
 from executors.events import BundleStarted, Event, QuantumEnded
+from executors.journal.report import Report
 from executors.port import ExecutionFramework
-from executors.report import Report
 from executors.simulation.latencies import Latencies
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError

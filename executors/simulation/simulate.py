@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from executors.decisions.policy import failures_allowed
+from executors.decisions.quorum import Quorums, quorums_of
+from executors.decisions.schedule import Schedule
+from executors.driving.retrying import Retrying
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.policy import failures_allowed
-from executors.quorum import Quorums, quorums_of
-from executors.retrying import Retrying
-from executors.schedule import Schedule
 from executors.simulation.latencies import Latencies
 from executors.simulation.outcome import Simulated
 from executors.simulation.virtual import VirtualRun

@@ -16,11 +16,11 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from executors.decisions.schedule import Schedule
+from executors.decisions.work import Work
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule
 from executors.simulation.latencies import Latencies
 from executors.simulation.workload import Workload
-from executors.work import Work
 from supertask.policy import FailureClass
 
 __all__ = ["Retry", "Spent", "VirtualRun"]

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from executors.schedule import Successors
+from executors.decisions.schedule import Successors
 from graphbuilder.dag.topology import levels
 from supertask.errors import ExecutionError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from executors.enginecommands import EngineCommands, NotInstalledError
+from executors.jobs.enginecommands import EngineCommands, NotInstalledError
 from supertask.errors import ExecutionError
 
 __all__ = ["Controller", "Known", "SlurmRefusedError"]

@@ -20,7 +20,7 @@ from typing import Self
 import attrs
 
 from executors.batch import BatchFramework, Chained, Job, JobState
-from executors.driver import Driver
+from executors.driving.driver import Driver
 from executors.engines import EngineOptions
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from executors.batch import Job, JobState
-from executors.driver import Driver
+from executors.driving.driver import Driver
 from executors.engines import EngineOptions
 from executors.jobs.settling import folder_for
 from executors.pilots.queue import ENDED, Order, Queue

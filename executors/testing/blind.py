@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from executors.batch import BatchFramework, Job, JobState
-from executors.driver import Driver
-from executors.processes import end_tree, is_alive
+from executors.driving.driver import Driver
+from executors.host.processes import end_tree, is_alive
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 

@@ -31,12 +31,12 @@ from executors.events import (
     RunStarted,
 )  # fmt: skip
 from executors.inprocess import InProcessFramework
-from executors.journal import decode_attempt
+from executors.journal.journal import decode_attempt
+from executors.journal.replay import replay
+from executors.journal.report import Report, status
+from executors.journal.runfolder import RunFolder
 from executors.outcome import QuantumStatus
 from executors.port import ExecutionFramework
-from executors.replay import replay
-from executors.report import Report, status
-from executors.runfolder import RunFolder
 from executors.testing.around import SurroundingsContract
 from executors.testing.survey import DRIVE, RUN, Survey
 from graphbuilder.dag.dag import ScienceDag
@@ -477,7 +477,7 @@ def _successes(survey: Survey, plan: ScienceDag) -> list[int]:
     """Return how often the journal says of each quantum that it succeeded."""
     import json
 
-    from executors.journal import Header
+    from executors.journal.journal import Header
 
     found: dict[bytes, int] = {plan.identities[q].tobytes(): 0 for q in range(plan.n_quanta)}
     for path in RunFolder(str(survey.root), RUN).journal.glob("*.jsonl"):

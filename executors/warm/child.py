@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from executors.processes import end_left_behind, end_tree
+from executors.host.processes import end_left_behind, end_tree
 
 __all__ = ["Ran", "WarmChild"]
 

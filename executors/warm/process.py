@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from executors.host.processes import end_children
 from executors.jobs.folder import ExitCode
 from executors.jobs.running import JobEnd, Stop, run_job
 from executors.jobs.warmth import Warmth
-from executors.processes import end_children
 from supertask.errors import SuperTaskError
 
 __all__ = ["main"]

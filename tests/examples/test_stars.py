@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from executors import MultiprocessFramework
+from executors.journal.times import times_of
 from executors.outcome import QuantumStatus
-from executors.recreation import recreate
-from executors.times import times_of
+from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask import Butler, Pipeline
 from supertask.ingest.ingestion import ingest

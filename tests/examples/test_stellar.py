@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from executors import MultiprocessFramework
-from executors.times import times_of
+from executors.journal.times import times_of
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask import Butler, Pipeline
 

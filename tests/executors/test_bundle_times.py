@@ -18,9 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from executors.inprocess import InProcessFramework
+from executors.journal.times import Times, times_of
 from executors.multiprocess import MultiprocessFramework
-from executors.recreation import recreate
-from executors.times import Times, times_of
+from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
 from supertask.config import field

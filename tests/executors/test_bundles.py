@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from executors.bundlerecords import bundle_records, bundles_of, plan_of_run
 from executors.cmdline.measured import finished_of, measured_by, measured_of
 from executors.events import BundleStarted
+from executors.journal.bundlerecords import bundle_records, bundles_of, plan_of_run
 from executors.outcome import Attempt, Making, QuantumStatus
-from executors.recreation import recreate
+from executors.quanta.recreation import recreate
 from graphbuilder.batcher import Cluster, QuantumBatcher
 from graphbuilder.sizing import Sizing
 from supertask.errors import ExecutionError, PreflightError

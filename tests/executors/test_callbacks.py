@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from executors.callbacks import Callbacks
+from executors.driving.callbacks import Callbacks
 from executors.outcome import QuantumStatus
 from tests.executors import frames
 
@@ -99,7 +99,7 @@ def test_a_task_that_the_plan_does_not_have_is_named(here, butler, control) -> N
 SCRIPT = """
 import os, signal, sys
 from executors import InProcessFramework
-from executors.callbacks import Callbacks
+from executors.driving.callbacks import Callbacks
 from graphbuilder import ScienceDag
 from supertask import Butler
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from executors.events import QuantumProgressed
-from executors.surroundings import quantum_folder
+from executors.quanta.surroundings import quantum_folder
 from executors.testing.blind import BlindFramework
 from graphbuilder.builder import GraphBuilder
 from supertask import (

@@ -121,7 +121,7 @@ KILLED = """
 import os, sys
 from executors.inprocess import InProcessFramework
 from supertask.butler.repository import Butler
-import executors.clobbering as clobbering, executors.collect as collect
+import executors.keeping.clobbering as clobbering, executors.keeping.collect as collect
 from tests.executors import coadds
 
 left = int(sys.argv[3])

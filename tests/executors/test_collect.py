@@ -6,11 +6,11 @@ import logging
 import attrs
 import pytest
 
-from executors.collect import Collector
-from executors.journal import Header, Journal
+from executors.journal.journal import Header, Journal
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
+from executors.keeping.collect import Collector
 from executors.outcome import Attempt, QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
 from supertask.butler.datastore import Datastore
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, RepositoryError

@@ -17,8 +17,8 @@ import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, QuantumStatus, status
 from executors.events import QuantumEnded, RunStarted
-from executors.processes import is_alive
-from executors.runfolder import RunFolder
+from executors.host.processes import is_alive
+from executors.journal.runfolder import RunFolder
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 from tests.executors.frames import RUN, make_repository, outputs, plan, ran

@@ -13,8 +13,8 @@ import pytest
 
 from executors import InProcessFramework, QuantumStatus, driver, status
 from executors.events import RunStarted
-from executors.journal import Header
-from executors.runfolder import RunFolder
+from executors.journal.journal import Header
+from executors.journal.runfolder import RunFolder
 from supertask.butler.registry import database, sqlite
 from supertask.butler.repository import Butler
 from supertask.errors import SuperTaskError

@@ -13,9 +13,9 @@ import pytest
 
 from executors import MultiprocessFramework, QuantumStatus, status
 from executors.events import QuantumEnded
-from executors.processes import is_alive
-from executors.replay import replay
-from executors.runfolder import RunFolder
+from executors.host.processes import is_alive
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from graphbuilder import QuantumBatcher
 from supertask.errors import ExecutionError
 from tests.executors.frames import RUN, family, outputs, plan, ran

@@ -20,8 +20,8 @@ from executors.events import (
     RunFinished,
     RunStarted,
 )
-from executors.replay import replay
-from executors.runfolder import RunFolder
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
 from supertask.errors import DagFileError, ExecutionError

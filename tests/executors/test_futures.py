@@ -19,7 +19,7 @@ from executors.futures import errand
 from executors.futures.children import Children, Manner
 from executors.futures.framework import FuturesFramework
 from executors.futures.site import DaskSite, ParslSite, made_by
-from executors.processes import is_alive
+from executors.host.processes import is_alive
 from executors.testing.survey import Survey
 from supertask.butler.repository import Butler
 from supertask.errors import ConfigError, ExecutionError

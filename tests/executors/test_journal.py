@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.journal import Header, Journal, encode_attempt, encode_start, read_log
+from executors.journal.journal import Header, Journal, encode_attempt, encode_start, read_log
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
 from supertask.rows import FileRecord
@@ -254,7 +254,7 @@ def test_what_is_written_outlives_a_killed_writer(tmp_path):
 
 def test_one_driver_at_a_time_and_none_is_locked_out_by_a_dead_one(tmp_path):
     script = (
-        "import sys, time\nfrom executors.runfolder import RunFolder\n"
+        "import sys, time\nfrom executors.journal.runfolder import RunFolder\n"
         f"folder = RunFolder({str(tmp_path)!r}, 'u/r')\nfolder.make()\nlock = folder.lock()\n"
         "print('locked', flush=True)\ntime.sleep(60)\n"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from executors.inprocess import InProcessFramework
-from executors.journalindex import JournalIndex, index_journal
+from executors.journal.index import JournalIndex, index_journal
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
 from tests.executors import frames
 
 

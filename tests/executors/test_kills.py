@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from executors import InProcessFramework, status
-from executors.runfolder import RunFolder
-from executors.scratch import memory_folder, sweep_scratch
+from executors.journal.runfolder import RunFolder
+from executors.workplaces.scratch import memory_folder, sweep_scratch
 from supertask.butler.repository import Butler
 from tests.executors.frames import RUN, make_repository, outputs, plan
 from tests.executors.test_crashes import is_alive, left_over, succeeded_in_journal, workers_of
@@ -29,7 +29,7 @@ KILLS = 200
 
 WARM = """
 import json, os, sys
-import executors.crew, executors.inprocess, executors.multiprocess, h5py
+import executors.pool.crew, executors.inprocess, executors.multiprocess, h5py
 from supertask.butler.repository import Butler
 from tests.executors import frames
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors import InProcessFramework, MultiprocessFramework, QuantumStatus
-from executors.lease import Holder, Lease, Standing, Watch
-from executors.processes import is_alive
+from executors.host.processes import is_alive
+from executors.journal.lease import Holder, Lease, Standing, Watch
 from supertask.errors import ExecutionError
 from tests.executors.frames import family, plan, ran
 from tests.executors.test_crashes import drive, succeeded_in_journal, workers_of
@@ -66,7 +66,7 @@ def test_nobody_who_beats_more_often_than_patience_is_ever_taken_for_dead(steps)
 
 def test_a_lease_is_had_once_and_names_who_has_it(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom executors.lease import Lease\n"
+        "import sys, time\nfrom pathlib import Path\nfrom executors.journal.lease import Lease\n"
         "Lease(Path(sys.argv[1]), 'u/r')\nprint('held', flush=True)\ntime.sleep(60)\n"
     )
     words = [sys.executable, "-c", script, str(tmp_path / "lock")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from executors.journal import Header, Journal
-from executors.lines import Lines, read_lines
+from executors.journal.journal import Header, Journal
+from executors.journal.lines import Lines, read_lines
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, Making, QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
 from graphbuilder.dag.values import Outline
 
 ENDED = Attempt(

@@ -19,14 +19,14 @@ import attrs
 import numpy as np
 import pytest
 
-from executors.bundlerecords import bundle_records, bundles_of
 from executors.events import QuantumEnded, QuantumStarted
 from executors.inprocess import InProcessFramework
+from executors.journal.bundlerecords import bundle_records, bundles_of
+from executors.journal.report import status
+from executors.journal.times import times_of
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
-from executors.recreation import recreate
-from executors.report import status
-from executors.times import times_of
+from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher, ScienceDag
 from graphbuilder.batching import texts
 from graphbuilder.batching.parts import split
@@ -252,8 +252,8 @@ def test_another_version_of_a_task_is_another_bundle_and_another_quantum(plan):
 
 def test_overheads_of_another_version_are_not_taken(butler, plan, tmp_path):
     """What one process keeps between bundles is of one version."""
-    from executors.overheads import Overheads
-    from executors.overheadstore import OverheadStore
+    from executors.overheads.making import Overheads
+    from executors.overheads.store import OverheadStore
     from supertask.overheads import sharing
 
     scope = Overheads(OverheadStore())

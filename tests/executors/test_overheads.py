@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from executors.inprocess import InProcessFramework
+from executors.journal.report import status
+from executors.journal.times import times_of
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
-from executors.overheadstore import Kept, OverheadStore, size_of
-from executors.recreation import recreate
-from executors.report import status
-from executors.times import times_of
+from executors.overheads.store import Kept, OverheadStore, size_of
+from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.bundles import Bundle
 from supertask.butler.repository import Butler

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.policy import QuantumTimeout, Retry, Tried, classify, decide, failures_allowed, grown
+from executors.decisions.policy import QuantumTimeout, Retry, Tried, classify, decide, failures_allowed, grown
 from supertask.errors import BadInputError, DatasetNotFoundError, StorageError, TransientError
 from supertask.policy import FailureClass, FailurePolicy, Retries
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from executors import InProcessFramework, QuantumStatus
-from executors.deletion import Deleter
-from executors.runfolder import RunFolder
+from executors.journal.runfolder import RunFolder
+from executors.keeping.deletion import Deleter
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError, RepositoryError
 from tests.executors.frames import RUN, outputs, plan, ran

@@ -10,13 +10,13 @@ import attrs
 import numpy as np
 import pytest
 
-from executors.journal import Header
-from executors.leftovers import Presence, sweep
-from executors.logs import LogCapture
+from executors.host.resources import Meter, environment
+from executors.journal.journal import Header
+from executors.journal.report import Report, Tally
+from executors.keeping.leftovers import Presence, sweep
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.report import Report, Tally
-from executors.resources import Meter, environment
-from executors.runner import failure_of
+from executors.quanta.logs import LogCapture
+from executors.quanta.runner import failure_of
 from supertask.butler.datastore import Datastore
 from supertask.dataids import DataId
 

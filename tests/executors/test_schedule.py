@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.bundlewalk import BundleWalk
+from executors.decisions.bundlewalk import BundleWalk
+from executors.decisions.schedule import Schedule
+from executors.decisions.work import Work
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule
-from executors.work import Work
 from supertask.errors import ExecutionError
 
 PLANNED, RUNNING, SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED, _ = QuantumStatus

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from executors.journal import Header, Journal, encode_attempt, encode_retry, encode_start
+from executors.decisions.schedule import Schedule
+from executors.journal.journal import Header, Journal, encode_attempt, encode_retry, encode_start
+from executors.journal.replay import replay
+from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, Failure, QuantumStatus
-from executors.replay import replay
-from executors.runfolder import RunFolder
-from executors.schedule import Schedule
 from supertask.policy import FailureClass
 from tests.executors.test_schedule import Bundles, successors
 

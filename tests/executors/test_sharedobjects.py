@@ -17,12 +17,12 @@ import numpy as np
 import psutil
 import pytest
 
+from executors.host.processes import is_alive
 from executors.inprocess import InProcessFramework
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
-from executors.processes import is_alive
-from executors.sharedlayout import Layout, built
-from executors.sharedobjects import SharedObjects
+from executors.overheads.layout import Layout, built
+from executors.overheads.shared import SharedObjects
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
 from supertask.config import field

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executors.decisions.schedule import Schedule
+from executors.driving.tokens import Counter, MachineCounter, TokenSchedule, TokenUse, token_use
 from executors.outcome import QuantumStatus
-from executors.schedule import Schedule
-from executors.tokens import Counter, MachineCounter, TokenSchedule, TokenUse, token_use
 from supertask.errors import ConfigError, ExecutionError
 from supertask.tokens import parse_tokens
 
@@ -109,7 +109,7 @@ def test_a_run_waits_for_tokens_that_another_has(tmp_path) -> None:
 
 
 def test_without_tokens_a_run_has_the_plain_schedule(here, butler, control) -> None:
-    from executors.driver import Driver
+    from executors.driving.driver import Driver
     from tests.executors import frames
 
     with Driver(frames.plan(butler, control), butler) as driver:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from executors.driving.retrying import Retrying, policies_of
 from executors.outcome import QuantumStatus
-from executors.retrying import Retrying, policies_of
-from executors.taskset import TaskSet
+from executors.quanta.taskset import TaskSet
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
 from supertask.config import field

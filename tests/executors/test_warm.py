@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from executors.host.processes import is_alive
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.jobs.pieces import Piece
 from executors.jobs.planning import HandPacker
-from executors.processes import is_alive
 from executors.testing.frameworks import _bundled
 from executors.testing.survey import Survey
 from executors.warm.child import WarmChild

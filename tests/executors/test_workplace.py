@@ -15,9 +15,9 @@ import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, QuantumStatus
 from executors.events import QuantumEnded
-from executors.runfolder import RunFolder
-from executors.scratch import ScratchFolder, check_scratch, memory_folder, sweep_scratch
-from executors.workplace import Workplace, WorkplaceSpec
+from executors.journal.runfolder import RunFolder
+from executors.workplaces.scratch import ScratchFolder, check_scratch, memory_folder, sweep_scratch
+from executors.workplaces.workplace import Workplace, WorkplaceSpec
 from graphbuilder.dag.values import Bundling
 from supertask.butler.datastore import Datastore
 from supertask.errors import ExecutionError, StorageError
@@ -169,7 +169,7 @@ def test_full_scratch_fails_quanta_clearly_and_leaves_nothing(here, butler, tmp_
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_has_is_not(scratch):
     script = (
-        "import sys, time\nfrom executors.scratch import ScratchFolder\n"
+        "import sys, time\nfrom executors.workplaces.scratch import ScratchFolder\n"
         "f = ScratchFolder(sys.argv[1]); open(f.place('in', 'x'), 'w').write('some bytes')\n"
         "print('made', flush=True); time.sleep(60)\n"
     )

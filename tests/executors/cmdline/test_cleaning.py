@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executors import cleaning
-from executors.runfolder import RunFolder
+from executors.journal.runfolder import RunFolder
 from supertask.butler.repository import Butler
 
 RUN = "u/me/run1"

@@ -7,8 +7,8 @@ import pytest
 
 from executors.cmdline.failures import parse_failures, parse_seconds
 from executors.cmdline.nextsteps import next_steps
+from executors.journal.report import FailureGroup, Report, TaskReport
 from executors.outcome import QuantumStatus
-from executors.report import FailureGroup, Report, TaskReport
 
 NONE = {"max_failures": (), "retries": (), "timeout": (), "memory": (), "quorum": ()}
 

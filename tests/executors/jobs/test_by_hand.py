@@ -62,7 +62,7 @@ def run(folder, *more, **env):
 UNUSED = """
 asyncio astropy csv email h5py http importlib.metadata importlib.resources lark logging.config multiprocessing
 numpy psutil random rich shapely sqlalchemy ssl subprocess tempfile yaml zipfile
-executors.cmdline.pack executors.driver executors.sharedlayout graphbuilder.dag.file
+executors.cmdline.pack executors.driving.driver executors.overheads.layout graphbuilder.dag.file
 supertask.conditions supertask.formats.differences supertask.rows supertask.yamltext
 """
 SEEN = f"""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.schedule import Schedule
+from executors.decisions.schedule import Schedule
 from executors.simulation.latencies import Latencies
 from executors.simulation.virtual import VirtualRun
 from executors.simulation.workload import Workload, critical_path
