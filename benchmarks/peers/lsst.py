@@ -8,16 +8,33 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["figures", "install", "programs"]
+import attrs
+
+__all__ = ["Built", "build", "executing", "fetching", "install", "make_repository", "programs"]
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".venv-lsst"
 
 Row = dict[str, Any]
+
+
+@attrs.frozen
+class Built:
+    """One plan, built and saved in a process of its own."""
+
+    n: int
+    """Quanta in it."""
+    cpu: float
+    """Seconds from opening the repository to the saved plan."""
+    imports: float
+    """Seconds."""
+    peak: float
+    """Bytes of resident memory at most, of the whole process."""
+    file: int
+    """Bytes."""
 
 
 def programs() -> Path:
@@ -51,48 +68,41 @@ def install(folder: Path) -> Path:
     return python
 
 
-def figures(size: int, executed: int, work: Path) -> Iterator[tuple[str, int, float]]:
-    """Run the programs on repositories of about `size` and, for execution, `executed` quanta.
+def make_repository(size: int, work: Path) -> None:
+    """Make a repository whose plan has `size` quanta or about as many, in the folder `work`."""
+    _call("make_repo.py", size, work)
 
-    Parameters
-    ----------
-    size, executed : int
-        Quanta asked for; each figure comes with how many there were.
-    work : Path
-        An empty folder.
 
-    Yields
-    ------
-    tuple
-        The name of the figure of ours that it stands beside, quanta, and the value in that figure's unit.
-    """
-    folder = programs()
-    python = install(folder)
-
-    def call(program: str, *arguments: str) -> Row:
-        environment = {**os.environ, "LSST_BENCH_WORK": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
-        print(f"LSST: {program} {' '.join(arguments)} …", file=sys.stderr, flush=True)
-        command: list[str | Path] = [python, folder / program, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{program} failed:\n{done.stderr[-3000:]}")
-        row: Row = json.loads(done.stdout.splitlines()[-1])
-        return row
-
-    call("make_repo.py", str(size))
-    built = call("build.py", str(size))
-    n = built["quanta"]
+def build(size: int, work: Path) -> Built:
+    """Plan all of that repository."""
+    row = _call("build.py", size, work)
     # As in our figures: time without imports, memory of the whole process.
-    planning = sum(built[phase]["cpu"] for phase in ("open_butler", "pipeline_graph", "build", "save"))
-    yield "preflight.us_per_quantum", n, planning / n * 1e6
-    yield "preflight.startup_cpu_s", n, built["import"]["cpu"]
-    yield "preflight.peak_bytes_per_quantum", n, built["save"]["peak_mib"] * 2**20 / n
-    yield "dagfile.bytes_per_quantum", n, built["file_bytes"] / n
-    one = call("load.py", str(size), "qg-one")
-    fetching = sum(one[phase]["cpu"] for phase in ("load", "build_quanta"))
-    yield "dagfile.fetch_one_ms", n, fetching * 1e3
-    yield "dagfile.cold_fetch_cpu_s", n, fetching + one["import"]["cpu"]
-    if executed != size:
-        call("make_repo.py", str(executed))
-    ran = call("execute.py", str(executed), "full")
-    yield "execution.inprocess_ms_per_quantum", ran["quanta"], ran["ms_per_quantum_cpu"]
+    cpu = sum(row[phase]["cpu"] for phase in ("open_butler", "pipeline_graph", "build", "save"))
+    peak = row["save"]["peak_mib"] * 2**20
+    return Built(row["quanta"], cpu, row["import"]["cpu"], peak, row["file_bytes"])
+
+
+def fetching(size: int, work: Path) -> dict[str, float]:
+    """Return what one quantum out of that plan costs, by the name of the figure of ours that it is beside."""
+    row = _call("load.py", size, work, "qg-one")
+    cpu = sum(row[phase]["cpu"] for phase in ("load", "build_quanta"))
+    return {"dagfile.fetch_one_ms": cpu * 1e3, "dagfile.cold_fetch_cpu_s": cpu + row["import"]["cpu"]}
+
+
+def executing(size: int, work: Path) -> dict[str, float]:
+    """Return what executing about `size` quanta costs, by the name of the figure of ours."""
+    make_repository(size, work)
+    row = _call("execute.py", size, work, "full")
+    return {"execution.inprocess_ms_per_quantum": row["ms_per_quantum_cpu"]}
+
+
+def _call(program: str, size: int, work: Path, *further: str) -> Row:
+    folder = programs()
+    command: list[str | Path] = [install(folder), folder / program, str(size), *further]
+    environment = {**os.environ, "LSST_BENCH_WORK": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
+    print(f"LSST: {program} {size} …", file=sys.stderr, flush=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{program} failed:\n{done.stderr[-3000:]}")
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row
