@@ -36,11 +36,8 @@ class QuantumStatus(enum.Enum):
 
     code: int
     """A small number for columns of statuses."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether it need not run again."""
-        return self in {QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK}
+    finished: bool
+    """Whether it need not run again."""
 
     @classmethod
     def from_code(cls, code: int) -> QuantumStatus:
@@ -50,7 +47,9 @@ class QuantumStatus(enum.Enum):
 
 _STATUSES = tuple(QuantumStatus)
 for _code, _status in enumerate(_STATUSES):
-    _status.code = _code  # an attribute of each member: a look-up by member would hash its name each time
+    # Attributes of each member: a look-up by member would hash its name each time.
+    _status.code = _code
+    _status.finished = _status in (QuantumStatus.SUCCEEDED, QuantumStatus.NO_WORK)
 
 
 @attrs.frozen

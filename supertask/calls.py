@@ -8,9 +8,8 @@ tells its progress to nobody, and has the tags that the task itself declares.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path, PurePath
 from typing import Any
@@ -94,14 +93,20 @@ def current_call() -> Call:
     return found if found is not None else _NOBODYS
 
 
-@contextlib.contextmanager
-def opened_call(call: Call) -> Iterator[Call]:
+class opened_call:  # noqa: N801 - a block, entered once for every quantum, so not a generator
     """Make `call` the one under way within the block."""
-    token = _call.set(call)
-    try:
-        yield call
-    finally:
-        _call.reset(token)
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> Call:
+        self._token = _call.set(self._call)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        _call.reset(self._token)
 
 
 _folders: dict[int, Path] = {}

@@ -177,7 +177,8 @@ class _Worker:
     def _keep_line(self, data: bytes) -> None:
         with self._pipe_lock:
             self._lines.append(data)
-            self._waits.set()
+            if not self._waits.is_set():
+                self._waits.set()
 
     def _flush(self, *messages: bytes) -> None:
         """Send the lines that wait, and then some messages."""

@@ -109,13 +109,15 @@ class Performer:
 
         def record_of(q: int) -> QuantumRecord:
             nonlocal records, size
-            if q not in records:
+            record = records.get(q)
+            if record is None:
                 at = work.quanta.index(q)
                 # Ever more: a task that takes a bundle whole may ask for no more than the first.
                 size = min(4 * size, _AHEAD)
                 ahead = work.quanta[at : at + size]
                 records = dict(zip(ahead, self._runner.plan.records(ahead), strict=True))
-            return records[q]
+                record = records[q]
+            return record
 
         def told(q: int) -> dict[str, Any]:
             if not (numbers or memory or walk.tells):
@@ -142,12 +144,18 @@ class Performer:
             for q in ahead:
                 if not walk.may_run(q):
                     continue
-                together = self._together(q, work, ahead, walk, record_of) if work.bundle >= 0 else ()
-                if together:
-                    if self._run_bundle(together, record_of, told, finished, None if fused else self._alike):
-                        break
-                    continue
-                record = record_of(q)
+                record = records.get(q)
+                # What is known of one that was fetched with others before it need not be looked up.
+                if work.bundle >= 0 and (record is None or not self._runner.runs_alone(record)):
+                    together = self._together(q, work, ahead, walk, record_of)
+                    if together:
+                        alike = None if fused else self._alike
+                        if self._run_bundle(together, record_of, told, finished, alike):
+                            break
+                        continue
+                    size = _AHEAD
+                if record is None:
+                    record = record_of(q)
                 self._begin(record, numbers.get(q, 1))
                 attempt = self._runner.run(record, **told(q))
                 # Its end shares a write with what begins within microseconds, unless that depends on it.

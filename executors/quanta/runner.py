@@ -228,6 +228,10 @@ class QuantumRunner:
             return None
         return self._kinds[kind]
 
+    def runs_alone(self, record: QuantumRecord) -> bool:
+        """Tell whether it is known that the quantum's task takes one at a time."""
+        return self._kinds.get((record.label, record.variant), ()) is None
+
     def _shares(self, task: SuperTask) -> bool:
         """Tell whether a task declares overheads."""
         known = self._sharing.get(id(task))
@@ -328,10 +332,6 @@ class QuantumRunner:
         succeeded = trial.status is QuantumStatus.SUCCEEDED
         span = self._keep_log(trial.log) if trial.log and self._keep_log is not None else None
         records = tuple(trial.butler.records) if succeeded and trial.butler is not None else ()
-        # What was not read is said of what was made; where nothing was, there is nothing to say.
-        bytes_read, unread = trial.reading(self._datastore)
-        if not records:
-            unread = ()
         trial.say_limits(trial.peak_memory)
         return Attempt(
             index=record.index,
@@ -347,7 +347,7 @@ class QuantumRunner:
             wall=trial.wall,
             cpu=trial.cpu,
             peak_memory=trial.peak_memory,
-            bytes_read=bytes_read,
+            bytes_read=trial.bytes_read(self._datastore),
             bytes_written=sum(r.size for r in records),
             failure=trial.failure,
             reason=trial.reason,
@@ -355,7 +355,8 @@ class QuantumRunner:
             log_span=span,
             records=records,
             missing=trial.left_out,
-            unread=unread,
+            # Of what was made is said what was not read; where nothing was, there is nothing to say.
+            unread=trial.unread() if records else (),
             short=trial.short,
             caveats=tuple(trial.caveats),
             whole=trial.whole,
@@ -378,7 +379,7 @@ class _Working:
         self._stage = stage
         self._shares = False
         self._entered: list[AbstractContextManager[object]] = []
-        self._metadata = Metadata()
+        self._metadata: Metadata | None = None
 
     def __enter__(self) -> tuple[SuperTask, Quantum, LimitedButler]:
         runner, trial, entered = self._runner, self._trial, self._entered
@@ -423,5 +424,6 @@ class _Working:
         if self._shares:
             trial.share(*runner.overheads.end(), self._stage)
         text = runner._captures[trial.record.label].text
-        trial.worked(runner._meter.stop(), self._stage, self._metadata.to_dict(), text)
+        noted = self._metadata.to_dict() if self._metadata else {}
+        trial.worked(runner._meter.stop(), self._stage, noted, text)
         return True

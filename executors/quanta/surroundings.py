@@ -181,13 +181,14 @@ class _Around:
     ) -> None:
         self._call = call
         self._opened = opened_call(call)
-        self._environ = environment_with(variables)
+        self._environ = environment_with(variables) if variables else None
         self._restore = restore
 
     def __enter__(self) -> Self:
         self._opened.__enter__()
-        self._environ.__enter__()
         try:
+            if self._environ is not None:
+                self._environ.__enter__()
             if self._restore is not None:
                 self._call.restored = self._restore()
         except BaseException:
@@ -198,5 +199,6 @@ class _Around:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._environ.__exit__(None, None, None)
+        if self._environ is not None:
+            self._environ.__exit__(None, None, None)
         self._opened.__exit__(None, None, None)

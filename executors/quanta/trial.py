@@ -85,7 +85,8 @@ class Trial:
         if stage is not Stage.EXECUTE:
             wall, cpu = self.stages.get(stage, (0.0, 0.0))
             self.stages[stage] = (wall + used.wall, cpu + used.cpu)
-        self.metadata = {**self.metadata, **metadata} if self.metadata else dict(metadata)
+        if metadata:
+            self.metadata = {**self.metadata, **metadata}
         self.log += log
 
     def share(self, makings: Iterable[Making], uses: Iterable[int], stage: Stage = Stage.EXECUTE) -> None:
@@ -168,18 +169,21 @@ class Trial:
         """Return what it has written."""
         return {r.dataset for r in self.butler.records} if self.butler is not None else set()
 
-    def reading(self, datastore: Datastore) -> tuple[int, tuple[bytes, ...]]:
-        """Return how many bytes the inputs have that were read, and identities of those that were not."""
-        if self.butler is None:
-            return 0, ()
-        size, reads = 0, self.butler.reads
-        for dataset in reads:
+    def bytes_read(self, datastore: Datastore) -> int:
+        """Return how many bytes the inputs have that were read."""
+        size = 0
+        for dataset in self.butler.reads if self.butler is not None else ():
             try:
                 size += os.stat(datastore.path(self._inputs[dataset])).st_size
             except OSError:
                 continue
+        return size
+
+    def unread(self) -> tuple[bytes, ...]:
+        """Return identities of inputs that were not read."""
         identities = self.record.identities
-        return size, tuple([identities[d] for d in self._inputs if d not in reads])
+        reads = self.butler.reads if self.butler is not None else ()
+        return tuple([identities[d] for d in self._inputs if d not in reads])
 
 
 def failure_of(error: BaseException) -> Failure:

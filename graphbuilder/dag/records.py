@@ -34,9 +34,27 @@ class _Side(NamedTuple):
 
     dataset_type: type[Dataset]
     handles: list[Dataset]
-    ends: list[int]
+    ends: list[int] | None
+    """Where each quantum's end; None where each has one."""
     digests: bytes
     locations: list[str] | None
+
+    def of(self, j: int, identities: dict[Dataset, bytes], locations: dict[Dataset, str]) -> set[Dataset]:
+        """Return those of quantum `j`, and note of each its identity and where it is, if that is known."""
+        places = self.locations
+        if self.ends is None:
+            handle = self.handles[j]
+            identities[handle] = self.digests[16 * j : 16 * j + 16]
+            if places is not None and places[j]:
+                locations[handle] = places[j]
+            return {handle}
+        begin, end = self.ends[j], self.ends[j + 1]
+        handles = self.handles[begin:end]
+        for n, handle in enumerate(handles, begin):
+            identities[handle] = self.digests[16 * n : 16 * n + 16]
+            if places is not None and places[n]:
+                locations[handle] = places[n]
+        return set(handles)
 
 
 def records_of(
@@ -64,19 +82,13 @@ def records_of(
     for j, member in enumerate(members.tolist()):
         locations: dict[Dataset, str] = {}
         identities: dict[Dataset, bytes] = {}
-        sides: list[dict[type[Dataset], set[Dataset]]] = []
-        for side in (inputs, outputs):
-            sides.append({})
-            for part in side:
-                begin, end = part.ends[j], part.ends[j + 1]
-                handles = part.handles[begin:end]
-                sides[-1][part.dataset_type] = set(handles)
-                identities |= {h: part.digests[16 * n : 16 * n + 16] for n, h in enumerate(handles, begin)}
-                if part.locations is not None:
-                    places = zip(handles, part.locations[begin:end], strict=True)
-                    locations |= {handle: location for handle, location in places if location}
-        parameters = None if table.parameters is None else table.parameters[member]
-        quantum = Quantum(sides[0], sides[1], node.label, parameters, data_ids[j])
+        quantum = Quantum(
+            {side.dataset_type: side.of(j, identities, locations) for side in inputs},
+            {side.dataset_type: side.of(j, identities, locations) for side in outputs},
+            node.label,
+            None if table.parameters is None else table.parameters[member],
+            data_ids[j],
+        )
         identity = digests[16 * j : 16 * j + 16]
         yield QuantumRecord(
             int(indices[j]), node.label, identity, quantum, locations, identities, minimums, variants[j]
@@ -87,7 +99,7 @@ def _side(dag: Recorded, dataset_type: type[Dataset], edges: Edges, members: npt
     datasets = dag.datasets[dataset_type]
     if edges.indptr is None:
         rows = members if edges.rows is None else edges.rows[members]
-        ends = list(range(len(members) + 1))
+        ends = None
     else:
         parts = [edges.of(m) for m in members.tolist()]
         rows = np.concatenate(parts)
