@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from executors.cmdline.main import main
+from tests.workflows import fork_and_join
 
-FORKJOIN = Path(__file__).parents[2] / "data" / "wfformat" / "forkjoin-10.json"
-STEPS = ("cpuhog_0", "cpuhog_1", "cpuhog_2")
+STEPS = ("burn_0", "burn_1", "burn_2")
 
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["import-wfformat", str(FORKJOIN), "--repo", "repo", "-o", "plan.h5", "--time-scale", "1e-4"]
+    words = [
+        "import-wfformat",
+        str(fork_and_join(tmp_path)),
+        "--repo",
+        "repo",
+        "-o",
+        "plan.h5",
+        "--time-scale",
+        "1e-4",
+    ]
     assert main(words) == 0
     return "plan.h5"
 
@@ -47,7 +55,7 @@ def test_an_import_tells_what_it_made(tmp_path, capsys, plan):
 def test_costs_that_nobody_knows_are_assumed_and_it_is_said(say, plan):
     code, out, err = say("simulate", plan)
     assert code == 0
-    assert "nothing was measured of cpuhog_0, cpuhog_1, cpuhog_2: assumed 1 s" in err
+    assert "nothing was measured of burn_0, burn_1, burn_2: assumed 1 s" in err
     for word in ("makespan", "utilisation", "critical path", "waste", "seed 0"):
         assert word in out
 
@@ -70,7 +78,7 @@ def test_costs_are_those_of_earlier_runs(say, plan):
 
 
 def test_equal_seeds_give_equal_results_and_others_differ(say, plan):
-    words = ["--time", "cpuhog_1=10", "--failing", "30%", "--dying", "0.1", "--slots", "3"]
+    words = ["--time", "burn_1=10", "--failing", "30%", "--dying", "0.1", "--slots", "3"]
     first, again = (simulated(say, plan, *words, "--seed", "7") for _ in range(2))
     assert first == again
     others = [simulated(say, plan, *words, "--seed", str(seed)) for seed in range(8)]
@@ -99,7 +107,7 @@ def test_latencies_can_be_changed_or_come_from_a_file(say, plan, tmp_path):
 
 
 def test_what_shares_overhead_pays_it_once_for_a_bundle(say, plan):
-    words = ["--time", "cpuhog_1=1", "--overhead", "cpuhog_1=100", "--framework", "slurm", "--slots", "8"]
+    words = ["--time", "burn_1=1", "--overhead", "burn_1=100", "--framework", "slurm", "--slots", "8"]
     assert main(["batch", plan, "--max-quanta", "4"]) == 0
     found = simulated(say, plan, *words, "--bundle-sizes", "8")
     assert found["overhead"] == 200.0
@@ -112,10 +120,10 @@ def test_what_shares_overhead_pays_it_once_for_a_bundle(say, plan):
         (["--slots", "0"], "0 is not in the range"),
         (["--framework", "slrm"], "did you mean 'slurm'?"),
         (["--framework", "in-process", "--slots", "4"], "1 slot, not 4"),
-        (["--time", "cpuhog=1"], "the plan has no task 'cpuhog'"),
-        (["--time", "cpuhog_1=-3"], "not a number of 0 or more"),
+        (["--time", "burn=1"], "the plan has no task 'burn'"),
+        (["--time", "burn_1=-3"], "not a number of 0 or more"),
         (["--failing", "2"], "0 to 1"),
-        (["--failing", "cpuhog_1=often"], "not a number"),
+        (["--failing", "burn_1=often"], "not a number"),
         (["--dying", "7"], "range"),
         (["--latency", "delay"], "NAME=SECONDS"),
         (["--latency", "dealy=3"], "did you mean 'delay'?"),
@@ -146,10 +154,10 @@ def test_a_file_of_latencies_that_is_none_is_refused(text, say, plan, tmp_path):
     ("words", "message"),
     [
         (["nowhere.json", "--repo", "r", "-o", "p.h5"], "cannot be read"),
-        ([str(FORKJOIN), "--repo", "repo", "-o", "p.h5"], "repo"),
-        ([str(FORKJOIN), "--repo", "r", "-o", "p.h5", "--time-scale", "-1"], "range"),
-        ([str(FORKJOIN), "--repo", "r", "-o", "p.h5", "--size-scale", "1e9"], "smaller scale"),
-        ([str(FORKJOIN), "--repo", "r"], "--output"),
+        (["instance.json", "--repo", "repo", "-o", "p.h5"], "repo"),
+        (["instance.json", "--repo", "r", "-o", "p.h5", "--time-scale", "-1"], "range"),
+        (["instance.json", "--repo", "r", "-o", "p.h5", "--size-scale", "1e9"], "smaller scale"),
+        (["instance.json", "--repo", "r"], "--output"),
     ],
 )
 def test_an_import_that_cannot_be_is_told(words, message, say, plan):

@@ -18,6 +18,7 @@ from graphbuilder import QuantumBatcher, ScienceDag
 from graphbuilder.exports import cwl, makefile, snakemake
 from graphbuilder.exports.nodes import Node, nodes_of
 from supertask import Butler
+from tests.conftest import DATA
 
 ROOT = Path(__file__).parents[3]
 TOOLS = Path(os.environ.get("SUPERTASK_TOOLS") or ROOT / ".venv-tools") / "bin"
@@ -141,14 +142,20 @@ def test_cwltool_finds_a_plan_valid_runs_it_and_the_repository_is_whole(plan, su
 
 
 @slow
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
 @pytest.mark.parametrize("bundles", [True, False])
-def test_wfcommons_reads_a_plan_as_an_instance(bundles, plan, survey, tmp_path):
+def test_wfcommons_reads_a_plan_as_an_instance(bundles, whose, plan, survey, tmp_path):
+    """By what we say that we write, and by the format's own schema where that is at hand."""
     python = Path(tool("wfchef")).with_name("python")
+    schema = Path(__file__).with_name("wfformat-schema.json")
+    if whose == "theirs":
+        schema = DATA / "workflows" / "wfcommons-schema.json"
+        if not schema.exists():
+            pytest.skip(f"there is no {schema}")
     if not bundles:
         with Butler(survey.root) as butler:
             survey.plan(butler).save(plan)
     folder = exported(plan, "wfformat", tmp_path / "wf")
-    schema = Path(__file__).with_name("wfformat-schema.json")
     program = (
         "import pathlib, sys; from wfcommons.wfinstances import Instance;"
         "i = Instance(pathlib.Path(sys.argv[1]), schema_file=pathlib.Path(sys.argv[2]));"
