@@ -27,6 +27,7 @@ from executors.overheads.store import Kept, OverheadStore, freeze, resident, siz
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.port import DatasetSource
 from supertask.classpath import class_path
+from supertask.config import Config
 from supertask.errors import ExecutionError
 from supertask.fields import DatasetField, SuperTaskConfig
 from supertask.identities import canonical, digest
@@ -66,6 +67,24 @@ class _Frame:
     needs: dict[int, None] = attrs.field(factory=dict)
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class _Basis:
+    """What is the same of an overhead method for all quanta of a task."""
+
+    method: OverheadMethod
+    names: tuple[frozenset[str], frozenset[str], frozenset[str]]
+    config: tuple[str, ...]
+    parameters: tuple[str, ...]
+    fields: Mapping[str, DatasetField]
+    """Overhead inputs by attribute."""
+    inputs: tuple[DatasetField, ...]
+    """Those that the method depends on."""
+    whole: bool
+    """Whether it depends on the whole configuration."""
+    key: bytes
+    """Of all objects that it makes; with parameters and inputs, of each."""
+
+
 class Overheads:
     """Gives overhead methods what was made before; an `OverheadScope`.
 
@@ -92,6 +111,8 @@ class Overheads:
         self._frames: list[_Frame] = []
         self._failed: dict[bytes, tuple[int, BaseException, Any]] = {}
         self._names: dict[int, tuple[SuperTask, OverheadNames]] = {}
+        self._bases: dict[tuple[int, str, int], _Basis] = {}
+        """Number of a task (which `_names` keeps), method, and how many attributes the task has."""
         self._serial = 0
 
     # -- turns --------------------------------------------------------------------------------
@@ -161,29 +182,22 @@ class Overheads:
         if turn is None or not isinstance(task, SuperTask) or type(task) is not type(turn.task):
             return method.function(task, **given)
         task = turn.task
-        names = self._names_of(task)
-        config = names.config if method.config is None else method.config
-        parameters = names.parameters if method.parameters is None else method.parameters
-        fields = {f.attribute: f for f in _inputs(task) if f.dataset_type.name in names.inputs}
-        inputs = tuple(fields) if method.inputs is None else method.inputs
-        frame = _Frame(method, (frozenset(config), frozenset(parameters), frozenset(inputs)))
+        basis = self._basis(task, method)
+        frame = _Frame(method, basis.names)
         self._check_nested(frame)
-        if not self._are_own(method, given, fields):
+        if not self._are_own(method, given, basis.fields):
             return self._make(frame, method.name, lambda: method.function(task, **given))[0]
-        whole = not config or bool(set(vars(task)) - _STATELESS)
-        key = digest(
-            b"overhead",
-            class_path(type(task)).encode(),
-            type(task).version.encode(),
-            method.function.__qualname__.encode(),
-            canonical(task.config if whole else {path: _at(task.config, path) for path in config}),
-            canonical({name: _parameter(turn, name) for name in parameters}),
-            *(self._identities(fields[name]) for name in sorted(inputs) if name in fields),
-        )
-        maker = task if whole else _bounded(task, config, method)
+        key = basis.key
+        if basis.parameters or basis.inputs:
+            key = digest(
+                key,
+                canonical({name: _parameter(turn, name) for name in basis.parameters}),
+                *map(self._identities, basis.inputs),
+            )
 
         def make() -> Any:
-            return method.function(maker, **self._own(method, fields))
+            maker = task if basis.whole else _bounded(task, basis.config, method)
+            return method.function(maker, **self._own(method, basis.fields))
 
         machine = self.machine if method.shared else None
         if machine is None:
@@ -258,6 +272,36 @@ class Overheads:
 
     # -- keys ---------------------------------------------------------------------------------
 
+    def _basis(self, task: SuperTask, method: OverheadMethod) -> _Basis:
+        state = len(vars(task))
+        found = self._bases.get((id(task), method.name, state))
+        if found is not None and found.method is method:
+            return found
+        names = self._names_of(task)
+        config = names.config if method.config is None else method.config
+        parameters = names.parameters if method.parameters is None else method.parameters
+        fields = {f.attribute: f for f in _inputs(task) if f.dataset_type.name in names.inputs}
+        inputs = tuple(fields) if method.inputs is None else method.inputs
+        whole = not config or bool(set(vars(task)) - _STATELESS)
+        key = digest(
+            b"overhead",
+            class_path(type(task)).encode(),
+            type(task).version.encode(),
+            method.function.__qualname__.encode(),
+            canonical(task.config if whole else {path: _at(task.config, path) for path in config}),
+        )
+        found = self._bases[id(task), method.name, state] = _Basis(
+            method=method,
+            names=(frozenset(config), frozenset(parameters), frozenset(inputs)),
+            config=config,
+            parameters=parameters,
+            fields=fields,
+            inputs=tuple(fields[name] for name in sorted(inputs) if name in fields),
+            whole=whole,
+            key=key,
+        )
+        return found
+
     def _names_of(self, task: SuperTask) -> OverheadNames:
         found = self._names.get(id(task))
         if found is None:
@@ -313,7 +357,8 @@ def _parameter(turn: _Turn, name: str) -> Any:
 def _at(config: Any, path: str) -> Any:
     value = config
     for name in path.split("."):
-        value = getattr(getattr(value, "config", value), name)
+        # A subtask's configuration is found through what was chosen for it.
+        value = getattr(value if isinstance(value, Config) else getattr(value, "config", value), name)
     return value
 
 
