@@ -211,8 +211,12 @@ def load_file(path: str | Path) -> Document:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise YamlError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise YamlError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise YamlError(
+            f"cannot read {path}: it is no text in UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
     return attrs.evolve(load(text, str(path)), folder=str(Path(path).absolute().parent))
 
 

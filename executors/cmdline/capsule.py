@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.finding import find_run, in_repository, printable, unit_values
+from executors.cmdline.finding import find_run, in_repository, unit_values
 from executors.cmdline.options import command as define
 from executors.cmdline.options import see_local_modules
 
@@ -48,10 +49,8 @@ def command(
         manifest = write_capsule(butler, name, quantum, dataId, to=output, outputs=outputs)
     size = sum(n for n, _ in manifest.files.values())
     terminal.line(
-        printable(
-            f"{manifest.quantum}: {terminal.counted(len(manifest.files), 'file')}, {terminal.size(size)}"
-        )
+        f"{manifest.quantum}: {terminal.counted(len(manifest.files), 'file')}, {terminal.size(size)}"
     )
     for note in manifest.notes:
-        terminal.note(printable(f"note: {note}"))
-    terminal.line(f"run it with: supertask run-capsule {output}")
+        terminal.note(f"note: {note}")
+    terminal.line(f"run it with: supertask run-capsule {shlex.quote(str(output))}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.finding import find_run, in_repository, printable
+from executors.cmdline.finding import find_run, in_repository
 from executors.cmdline.options import as_json, words
 from executors.cmdline.options import command as define
 
@@ -92,7 +92,7 @@ def _show(found: RunComparison) -> None:
     if found.changes:
         terminal.table(
             ["task", "differs in", "A", "B"],
-            [[c.task, *map(printable, (c.what, c.a, c.b))] for c in found.changes],
+            [[c.task, c.what, c.a, c.b] for c in found.changes],
             title="Made with",
         )
     if found.inputs:
@@ -129,7 +129,7 @@ def _show(found: RunComparison) -> None:
             title="How far",
         )
     for problem in found.problems:
-        terminal.note(printable(f"note: {problem}"))
+        terminal.note(f"note: {problem}")
     left = sum(d.passed_over for d in found.data)
     if left:
         terminal.line(f"{left:,} datasets were not looked into (--sample)")
@@ -144,5 +144,5 @@ def _counts(counts: dict[str, int]) -> str:
 def _part(data: DataComparison, part: PartSummary) -> list[object]:
     most = part.most or None
     where = part.where.removeprefix(data.name)
-    return [data.name, printable(part.what), part.datasets, part.values, part.differing, most,
-            part.mean or None, printable(part.note), printable(where)]  # fmt: skip
+    return [data.name, part.what, part.datasets, part.values, part.differing, most,
+            part.mean or None, part.note, where]  # fmt: skip

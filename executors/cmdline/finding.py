@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from supertask.butler.repository import Butler
     from supertask.units import UnitModel
 
-__all__ = ["find_root", "find_run", "in_repository", "printable", "unit_values"]
+__all__ = ["find_root", "find_run", "in_repository", "unit_values"]
 
 _ROOT_FILE = "supertask.yaml"
 
@@ -83,8 +83,3 @@ def unit_values(pairs: tuple[str, ...], model: UnitModel) -> dict[str, int | str
         whole = any(u.name == unit and u.key.value == "int" for u in model)
         found[unit] = int(text) if whole and text.removeprefix("-").isdecimal() else text
     return found
-
-
-def printable(text: str) -> str:
-    r"""Return text without what a terminal would obey: control characters as ``\x1b``, but for new lines."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from executors.cmdline import terminal
-from executors.cmdline.finding import printable
 from executors.lineage.values import DatasetNode, FileState, Provenance, QuantumNode, Use, iso
 
 __all__ = ["show_lineage"]
@@ -30,7 +29,7 @@ def show_lineage(found: Provenance, *, logs: bool = False) -> None:
         if not run.sessions and not run.command:
             continue
         terminal.line()
-        terminal.line(printable(f"run {run.name}"))
+        terminal.line(f"run {run.name}")
         versions = {name: v for name, v in run.versions.items() if name in _PACKAGES}
         hosts = dict.fromkeys(str(s.get("host", "")) for s in run.sessions)
         _pairs({
@@ -43,11 +42,11 @@ def show_lineage(found: Provenance, *, logs: bool = False) -> None:
             "caveats": "; ".join(f"{c.get('task')}: {c.get('caveat')}" for c in run.caveats),
         })  # fmt: skip
     for problem in found.problems:
-        terminal.note(printable(f"note: {problem}"))
+        terminal.note(f"note: {problem}")
 
 
 def _dataset(node: DatasetNode) -> None:
-    terminal.line(printable(str(node)))
+    terminal.line(str(node))
     size = f", {terminal.size(node.size)}" if node.size >= 0 else ""
     _pairs({
         "identity": node.identity,
@@ -70,7 +69,7 @@ def _state(state: FileState) -> str:
 
 def _quantum(found: Provenance, quantum: QuantumNode, *, logs: bool) -> None:
     said = quantum.status.value if quantum.attempts else "no attempt is known"
-    terminal.line(printable(f"quantum {quantum}: {said}"))
+    terminal.line(f"quantum {quantum}: {said}")
     variant = f", variant {quantum.variant}" if quantum.variant else ""
     _pairs({
         "identity": quantum.identity,
@@ -90,14 +89,12 @@ def _quantum(found: Provenance, quantum: QuantumNode, *, logs: bool) -> None:
         )
         when = iso(attempt.start)[:19].replace("T", " ")
         terminal.line(
-            printable(
-                f"  attempt {attempt.number}  {attempt.status.value}{failed}; {when} UTC on {attempt.host}, "
-                f"{attempt.wall:.3g} s ({attempt.cpu:.3g} s CPU), {terminal.size(attempt.peak_memory)}"
-            )
+            f"  attempt {attempt.number}  {attempt.status.value}{failed}; {when} UTC on {attempt.host}, "
+            f"{attempt.wall:.3g} s ({attempt.cpu:.3g} s CPU), {terminal.size(attempt.peak_memory)}"
         )
         if logs and quantum.logs and quantum.logs[i]:
             for line in quantum.logs[i].rstrip().split("\n"):
-                terminal.line(f"    | {printable(line)}")
+                terminal.line(f"    | {line}")
 
 
 def _inputs(found: Provenance, quantum: QuantumNode) -> Iterator[str]:
@@ -133,7 +130,7 @@ def _flat(value: object, path: str = "") -> str:
 def _pairs(values: dict[str, str]) -> None:
     width = max(map(len, values))
     for name, value in values.items():
-        first, *rest = printable(value).split("\n")
+        first, *rest = value.split("\n")
         if first or rest:
             terminal.line(f"  {name.ljust(width)}  {first}")
             for line in rest:

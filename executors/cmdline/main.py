@@ -14,6 +14,7 @@ code    meaning
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -132,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         sys.argv[0] = "supertask"  # what provenance records as the command
         warnings.showwarning = terminal.show_warning
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # not every place has UTF-8
     try:
         # Not through click's own main: it takes a closed pipe for a failure.
         with supertask.make_context("supertask", words, obj=session) as context:

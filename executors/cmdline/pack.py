@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -97,4 +98,5 @@ def pack_one(plan: Path, bundle: int, attempt: int | None) -> Path | str | None:
             return job.path
     if packer.is_done(bundle):
         return f"bundle {bundle} has ended: nothing of it is left to run"
-    return f"bundle {bundle} waits for others: run these, and `supertask collect {plan}`, first"
+    collect = f"supertask collect {shlex.quote(str(plan))}"
+    return f"bundle {bundle} waits for others: run these, and `{collect}`, first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from attrs import evolve
 from executors.cmdline import terminal
 from executors.cmdline.dag import show_summary, summary
 from executors.cmdline.dag_report import report_of, show_preflight
+from executors.cmdline.nextsteps import run_command
 from executors.cmdline.options import as_json, planning, repository
 from executors.cmdline.options import command as define
 from executors.cmdline.reusing import partial, reuse_of, reusing, show_reused
@@ -105,9 +107,9 @@ def command(
         )
     empty = [node.label for node in dag.tasks if not node.count]
     if empty:
-        terminal.note(f"no quanta of {', '.join(empty)}; why: supertask explain {output}")
+        terminal.note(f"no quanta of {', '.join(empty)}; why: supertask explain {quote(str(output))}")
     what = f"{terminal.counted(dag.n_quanta, 'quantum')} and {terminal.counted(dag.n_datasets, 'dataset')}"
     terminal.line(
         f"planned {what} in {seconds:.1f} s: {output} ({terminal.size(n_bytes)}); "
-        f"run it with: supertask run {output}"
+        f"run it with: {run_command(output)}"
     )

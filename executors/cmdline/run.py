@@ -128,8 +128,8 @@ def command(
         again = "" if planning is not None else " ".join([run_command(target), *map(shlex.quote, words)])
         show_report(report, again, tracebacks=False)
         if report.failures:
-            where = target if planning is None else f"{target} {report.run}"
-            terminal.note(f"supertask report {where} shows tracebacks")
+            where = [str(target)] if planning is None else [str(target), report.run]
+            terminal.note(f"supertask report {shlex.join(where)} shows tracebacks")
     return _INTERRUPTED if report.interrupted else report.exit_code
 
 

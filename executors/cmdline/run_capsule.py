@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.finding import printable
 from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
 
@@ -60,25 +59,23 @@ def _beside(capsule: Path) -> Path:
 
 def _show(found: CapsuleRun, *, log: bool) -> None:
     said = f": {found.why}" if found.why else ""
-    terminal.line(printable(f"{found.manifest.quantum}: {found.status}{said}"))
+    terminal.line(f"{found.manifest.quantum}: {found.status}{said}")
     if found.status != found.manifest.status:
         terminal.line(f"  and came to {found.manifest.status!r} then")
     for note in found.notes:
-        terminal.line(printable(f"  note: {note}"))
+        terminal.line(f"  note: {note}")
     for output in found.outputs:
-        terminal.line(printable(f"  {output.then.dataset}: {_verdict(output)}"))
+        terminal.line(f"  {output.then.dataset}: {_verdict(output)}")
         for part in output.difference.parts if output.difference is not None else ():
             if part.unequal:
                 note = f" ({part.note})" if part.note else ""
                 terminal.line(
-                    printable(
-                        f"    {part.what}: {part.differing:,} of {part.n:,} differ, {part.most:.3g} at most, "
-                        f"{part.mean:.3g} on average{note}"
-                    )
+                    f"    {part.what}: {part.differing:,} of {part.n:,} differ, {part.most:.3g} at most, "
+                    f"{part.mean:.3g} on average{note}"
                 )
     if log and found.log:
         for line in found.log.rstrip().split("\n"):
-            terminal.line(f"  | {printable(line)}")
+            terminal.line(f"  | {line}")
     terminal.line(f"it is in {found.folder}")
 
 

@@ -135,7 +135,7 @@ def _verdict(report: Report) -> str:
         if counts.get(status):
             text += f", {counts[status]:,} {status.value}"
     if report.unregistered:
-        text += f"; outputs of {report.unregistered:,} could not be registered: run again to try again"
+        text += f"; outputs of {report.unregistered:,} are not registered yet: the next run does it"
     if report.wall:
         text += f"; {report.wall:.1f} s, {report.cpu:.1f} s of CPU"
     if report.stopped:

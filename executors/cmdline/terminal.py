@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from unicodedata import combining, east_asian_width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,7 @@ __all__ = [
     "note",
     "objects",
     "pairs",
+    "printable",
     "show_warning",
     "size",
     "spinner",
@@ -46,14 +48,24 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False)
 
 
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""Return text without what a terminal would obey: control characters as ``\x1b``, but for those kept.
+
+    Names come from headers, files and databases of others.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def line(text: str = "") -> None:
     """Write one line of the answer."""
-    print(text)  # noqa: T201 - this is where the program prints
+    print(printable(text))  # noqa: T201 - this is where the program prints
 
 
 def note(text: str) -> None:
     """Write something beside the answer, to stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(printable(text), file=sys.stderr)  # noqa: T201
 
 
 def error(text: str) -> None:
@@ -61,7 +73,7 @@ def error(text: str) -> None:
     head = (
         "\x1b[1;31merror:\x1b[0m" if is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") else "error:"
     )
-    note(f"{head} {text}")
+    print(f"{head} {printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 def objects(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -146,7 +158,14 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return printable(str(value), keep="")
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _ruled(
@@ -171,9 +190,12 @@ def _ruled(
 
 def _aligned(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
     everything = [list(columns), *cells]
-    widths = [max(len(row[i]) for row in everything) for i in range(len(columns))]
+    widths = [max(_width(row[i]) for row in everything) for i in range(len(columns))]
     for row in everything:
-        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        padded = []
+        for cell, width, to_right in zip(row, widths, right, strict=True):
+            room = " " * (width - _width(cell))
+            padded.append(room + cell if to_right else cell + room)
         line("  ".join(padded).rstrip())
 
 
@@ -208,7 +230,7 @@ def keep_traceback(failure: BaseException) -> Path:
     import traceback
 
     handle, name = tempfile.mkstemp(prefix="supertask-", suffix=".traceback.txt", text=True)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{' '.join(sys.argv)}\n\n")
         file.writelines(traceback.format_exception(failure))
     return Path(name)

@@ -118,6 +118,8 @@ class MetricsFile:
             )
         if os.path.isdir(self._path):
             raise ExecutionError(f"metrics cannot be written to {path}: it is a folder; name a file in it")
+        if os.path.exists(self._path) and not os.path.isfile(self._path):
+            raise ExecutionError(f"metrics cannot be written to {path}: it is a device or pipe; name a file")
         self.problem = ""
         """Why the file could not be written the last time."""
         self._seconds = seconds

@@ -67,8 +67,12 @@ def save(dag: Plan, path: Path) -> None:
     Raises
     ------
     DagFileError
-        The folder is missing or cannot be written to, or the disk is full.
+        The folder is missing or cannot be written to, the disk is full, or something stands at the path that
+        is no file.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A rename would take the place of a device for everybody: root may even replace /dev/null.
+        raise DagFileError(f"cannot write the plan to {path}: this is a device or pipe; give a file's name")
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     image = _image(dag)
     try:

@@ -109,6 +109,8 @@ class Butler(AbstractButler):
             The unit model is not valid.
         """
         root = os.path.abspath(path)
+        if not root.isprintable() and any("\ud800" <= c <= "\udfff" for c in root):
+            raise RepositoryError(f"a repository cannot be made at {root!r}: the path is not valid UTF-8")
         model = load_unit_model(unit_model)
         layout = Layout(model.name, registry or f"sqlite:{SQLITE_FILE}")
         layout = attrs.evolve(layout, registry=stated(layout.registry, layout.id))
@@ -125,7 +127,8 @@ class Butler(AbstractButler):
                 backend.discard()
                 raise
         except OSError as error:
-            raise RepositoryError(f"a repository cannot be made at {root}: {error}") from error
+            why = error.strerror or str(error)
+            raise RepositoryError(f"a repository cannot be made at {root}: {why}") from error
         return cls(root, registry=url)
 
     @property

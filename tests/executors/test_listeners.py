@@ -127,6 +127,9 @@ def test_metrics_of_a_folder_that_is_not_there_are_refused(tmp_path):
         MetricsFile(tmp_path / "nowhere" / "run.prom")
     with pytest.raises(ExecutionError, match="it is a folder"):
         MetricsFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExecutionError, match="it is a device or pipe"):
+        MetricsFile(tmp_path / "pipe")
 
 
 def test_metrics_that_cannot_be_written_hurt_nothing(here, butler, tmp_path):

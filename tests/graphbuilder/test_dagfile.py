@@ -193,6 +193,13 @@ def test_a_folder_that_is_not_there_is_named(make: Make, tmp_path: Path) -> None
         make().save(tmp_path / "nowhere" / "plan.h5")
 
 
+def test_a_pipe_or_device_is_not_replaced_by_a_plan(make: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DagFileError, match="this is a device or pipe"):
+        make().save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_full_disk_leaves_the_old_plan_and_nothing_else(saved: tuple[ScienceDag, Path]) -> None:
     dag, path = saved
     before = path.read_bytes()

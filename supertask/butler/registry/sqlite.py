@@ -35,7 +35,7 @@ _BUSY = ("database is locked", "database table is locked", "database schema is l
 _EXPLANATIONS = {
     "readonly database": "it is read-only for this user or on this mount",
     "database or disk is full": "the disk is full: make room",
-    "disk i/o error": "the disk or mount reports an error",
+    "disk i/o error": "the disk is full, or it or the mount reports an error",
     "malformed": "the file is damaged: restore it from a copy, or `sqlite3 FILE .recover`",
     "file is not a database": "the file is not a registry",
     "unable to open database file": "the file or its folder cannot be opened by this user",
@@ -97,8 +97,10 @@ class SqliteBackend(Backend):
 
     def make_engine(self) -> sa.Engine:
         """Return an engine whose connections are set up for us."""
+        # (A text would have to be parsed, by a pattern that is compiled for it.)
+        url = sa.URL.create("sqlite+pysqlite")
         engine = sa.create_engine(
-            "sqlite+pysqlite://", creator=self._connect, poolclass=sa.QueuePool, pool_size=4, max_overflow=60
+            url, creator=self._connect, poolclass=sa.QueuePool, pool_size=4, max_overflow=60
         )
 
         @sa.event.listens_for(engine, "begin")
@@ -140,7 +142,7 @@ class SqliteBackend(Backend):
 
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
         """Begin a transaction."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        _run(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
 
     def is_busy(self, error: sa.exc.DBAPIError) -> bool:
         """Tell whether another process holds the lock."""
@@ -205,7 +207,11 @@ class SqliteBackend(Backend):
         name = quote.format_column(table.c.id, use_table=True)
         aggregates = ", ".join(_aggregates(connection, columns))
         statement = f"SELECT {aggregates} FROM {quote.format_table(table)} WHERE {name} > ? AND {name} <= ?"  # noqa: S608 - our names
-        return _parsed(columns, connection.exec_driver_sql(statement, (low, high)).one())
+        return _parsed(columns, _run(connection, statement, (low, high)).fetchone())
+
+    def ask(self, connection: sa.Connection, statement: str, *values: int) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement that is spelt out, with a ``?`` for each of `values`."""
+        return _run(connection, statement, values).fetchall()
 
     def pick(self, connection: sa.Connection, ids: npt.NDArray[np.int64]) -> Portion:
         """Put these IDs in a temporary table."""
@@ -238,6 +244,16 @@ class SqliteBackend(Backend):
     def modulo(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Return the remainder as Python and NumPy take it; SQLite's ``%`` makes integers of floats."""
         return sa.func.supertask_modulo(a, b)
+
+
+def _run(connection: sa.Connection, statement: str, values: tuple[int, ...] = ()) -> sqlite3.Cursor:
+    """Run a statement on the driver itself; what SQLAlchemy does around it takes longer than most of them."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        found: sqlite3.Cursor = driver.execute(statement, values)
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(statement, values, error, sqlite3.Error) from error
+    return found
 
 
 def _modulo(a: float | None, b: float | None) -> float | None:

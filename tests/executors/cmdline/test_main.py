@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_reader_that_goes_away_does_no_harm() -> None:
     )  # fmt: skip
     assert done.stderr == ""
     assert done.returncode in {0, 141}  # the pipe may take it all before it closes
+
+
+def test_a_terminal_without_unicode_gets_what_it_can_show(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text("tasks: {isr: 'examples.isr.tasks:IsrTask'}")
+    done = run(
+        "-m", "executors.cmdline", "pipeline", "graph", str(tmp_path / "pipeline.yaml"),
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\\u" in done.stdout
+
+
+def test_a_path_that_is_no_utf8_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    done = run("-m", "executors.cmdline", "init", os.fsdecode(os.fsencode(tmp_path) + b"/r\xff"))
+    assert (done.returncode, "the path is not valid UTF-8" in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_python_dash_m_is_the_same_program() -> None:

@@ -43,3 +43,23 @@ def test_sizes_are_told_for_people(n: int, words: str) -> None:
 )
 def test_numbers_agree_with_their_nouns(n: int, what: str, words: str) -> None:
     assert terminal.counted(n, what) == words
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.table(["name", "n"], [["\x1b[31mred", 1], ["two\nlines", 2], ["\u202eback", 3], ["\udcff", 4]])
+    terminal.note("\x1b]0;title\x07")
+    terminal.line("kept\nas\tit is")
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1:5] == [
+        r"\x1b[31mred  1",
+        r"two\nlines   2",
+        r"\u202eback   3",
+        r"\udcff       4",
+    ]
+    assert out.endswith("kept\nas\tit is\n")
+    assert err == "\\x1b]0;title\\x07\n"
+
+
+def test_columns_are_aligned_by_the_room_that_letters_take(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.table(["name", "n"], [["日本", 1], ["e\u0301e", 2], ["abcd", 3]])
+    assert capsys.readouterr().out.splitlines()[1:] == ["日本  1", "e\u0301e    2", "abcd  3"]
