@@ -167,7 +167,7 @@ class Pool:
             time.sleep(0.2)
         raise RuntimeError(f"HTCondor does not come up: {said}{self.logs()}")
 
-    def restart_schedd(self) -> None:
+    def restart(self) -> None:
         """End the daemon that keeps the queue, and wait for it to be back."""
         self.ask("condor_restart", "-fast", "-subsystem", "schedd")
         time.sleep(1.0)

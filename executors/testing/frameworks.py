@@ -31,7 +31,6 @@ from executors.events import (
     RunStarted,
 )  # fmt: skip
 from executors.inprocess import InProcessFramework
-from executors.journal.journal import decode_attempt
 from executors.journal.replay import replay
 from executors.journal.report import Report, status
 from executors.journal.runfolder import RunFolder
@@ -39,8 +38,6 @@ from executors.outcome import QuantumStatus
 from executors.port import ExecutionFramework
 from executors.testing.around import SurroundingsContract
 from executors.testing.survey import DRIVE, RUN, Survey
-from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 
@@ -364,7 +361,7 @@ class FrameworkContract(SurroundingsContract):
             assert self.make(tmp_path).execute(plan, butler).exit_code == 0
         assert survey.calls().count("merge-1") == (1 if self.follows_jobs else 2)
         assert survey.outputs() == undisturbed
-        assert _successes(survey, plan) == [1] * survey.n_quanta
+        assert survey.successes(plan) == [1] * survey.n_quanta
         assert not list(survey.root.rglob(".tmp-*"))
 
     def test_asked_to_stop_it_ends_in_order_and_goes_on_later(
@@ -376,7 +373,7 @@ class FrameworkContract(SurroundingsContract):
             plan = survey.plan(butler)
             assert self.make(tmp_path).execute(plan, butler).exit_code == 0
         assert survey.outputs() == undisturbed
-        assert _successes(survey, plan) == [1] * survey.n_quanta
+        assert survey.successes(plan) == [1] * survey.n_quanta
 
     def test_two_drivers_on_one_run_are_refused(
         self, framework: ExecutionFramework, survey: Survey, butler: Butler
@@ -394,7 +391,7 @@ class FrameworkContract(SurroundingsContract):
 
     def test_bundles_run_whole_and_are_told_of(self, run: Any, survey: Survey, butler: Butler) -> None:
         events: list[Event] = []
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         report = run(plan=plan, listeners=[events.append])
         assert report.exit_code == 0
         n = len(plan.bundlings["by visit"])
@@ -404,21 +401,21 @@ class FrameworkContract(SurroundingsContract):
         self, run: Any, survey: Survey, butler: Butler
     ) -> None:
         survey.order("stars-0-0", "raise")
-        report = run(plan=_bundled(survey.plan(butler)))
+        report = run(plan=survey.bundled(butler))
         assert report.counts == {SUCCEEDED: survey.n_quanta - 3, FAILED: 1, BLOCKED: 2}
 
     def test_a_retry_in_a_bundle_is_followed_by_what_waited_for_it(
         self, run: Any, survey: Survey, butler: Butler, undisturbed: dict[str, bytes]
     ) -> None:
         survey.order("flatten-0-0", "1 times transient")
-        report = run(plan=_bundled(survey.plan(butler)), policies=_AT_ONCE)
+        report = run(plan=survey.bundled(butler), policies=_AT_ONCE)
         assert report.exit_code == 0
         assert survey.outputs() == undisturbed
 
     def test_intermediates_need_not_leave_a_bundle(
         self, run: Any, survey: Survey, butler: Butler, undisturbed: dict[str, bytes]
     ) -> None:
-        report = run(plan=_bundled(survey.plan(butler)), retain={"flat": "until-used"})
+        report = run(plan=survey.bundled(butler), retain={"flat": "until-used"})
         assert report.exit_code == 0
         left = {name: data for name, data in undisturbed.items() if not name.startswith("flat/")}
         assert survey.outputs() == left
@@ -471,30 +468,3 @@ def _log(survey: Survey, label: str, **units: Any) -> str:
     found = replay(RunFolder(str(survey.root), RUN), np.asarray(plan.identities))
     (attempt,) = found.attempts([plan.find_quantum(label, instrument="Cam", **units)])
     return found.log(attempt)
-
-
-def _successes(survey: Survey, plan: ScienceDag) -> list[int]:
-    """Return how often the journal says of each quantum that it succeeded."""
-    import json
-
-    from executors.journal.journal import Header
-
-    found: dict[bytes, int] = {plan.identities[q].tobytes(): 0 for q in range(plan.n_quanta)}
-    for path in RunFolder(str(survey.root), RUN).journal.glob("*.jsonl"):
-        lines = path.read_bytes().splitlines()
-        header = Header.from_line(json.loads(lines[0][9:]))
-        for line in lines[1:]:
-            said = json.loads(line[9:])
-            if said["event"] == "end" and decode_attempt(said, header).status is SUCCEEDED:
-                found[bytes.fromhex(said["quantum"])] += 1
-    return list(found.values())
-
-
-def _bundled(plan: ScienceDag) -> ScienceDag:
-    """Return the plan with a bundle for each visit, and one for the rest."""
-    members: dict[Any, list[int]] = {}
-    for q, quantum in enumerate(plan.quanta):
-        members.setdefault(dict(quantum.dataId or ()).get("visit", "rest"), []).append(q)
-    ends = np.cumsum([0, *map(len, members.values())]).astype(np.int64)
-    indices = np.array([q for each in members.values() for q in each], np.int32)
-    return plan.with_bundling(Bundling("by visit", ends, indices))

@@ -108,7 +108,7 @@ class Cluster:
                 found.append(f"-- {name}\n{path.read_text(errors='replace')[-2000:]}")
         return "\n".join(found)
 
-    def restart_controller(self) -> None:
+    def restart(self) -> None:
         """End the controller and start it again; it finds its state, which it saves when it is told to end.
 
         Killed outright it may forget a job that has just begun, begin it anew, and drain the node for it.

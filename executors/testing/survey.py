@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
+import numpy as np
 
+from executors.journal.journal import Header, decode_attempt
+from executors.journal.runfolder import RunFolder
+from executors.outcome import QuantumStatus
 from executors.testing.steered import FlattenTask, GalaxiesTask, MergeTask, StarsTask, SummaryTask
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.values import Bundling
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
 from supertask.datasets import Dataset
@@ -107,6 +113,28 @@ class Survey:
         for task in (FlattenTask, StarsTask, GalaxiesTask, MergeTask, SummaryTask):
             pipeline.add(task._DefaultName, task, task.ConfigClass(orders=str(self.orders)))
         return GraphBuilder(pipeline, butler, RUN, collections=["raw"]).makeGraph()
+
+    def bundled(self, butler: Butler) -> ScienceDag:
+        """Plan everything, in a bundle for each visit, and one for the rest."""
+        plan = self.plan(butler)
+        members: dict[Any, list[int]] = {}
+        for q, quantum in enumerate(plan.quanta):
+            members.setdefault(dict(quantum.dataId or ()).get("visit", "rest"), []).append(q)
+        ends = np.cumsum([0, *map(len, members.values())]).astype(np.int64)
+        indices = np.array([q for each in members.values() for q in each], np.int32)
+        return plan.with_bundling(Bundling("by visit", ends, indices))
+
+    def successes(self, plan: ScienceDag) -> list[int]:
+        """Return how often the journal says of each quantum that it succeeded."""
+        found = {plan.identities[q].tobytes(): 0 for q in range(plan.n_quanta)}
+        for path in RunFolder(str(self.root), RUN).journal.glob("*.jsonl"):
+            lines = path.read_bytes().splitlines()
+            header = Header.from_line(json.loads(lines[0][9:]))
+            for line in lines[1:]:
+                said = json.loads(line[9:])
+                if said["event"] == "end" and decode_attempt(said, header).status is QuantumStatus.SUCCEEDED:
+                    found[bytes.fromhex(said["quantum"])] += 1
+        return list(found.values())
 
     def outputs(self) -> dict[str, bytes]:
         """Return every file of science that the run made, with its bytes."""

@@ -22,8 +22,9 @@ from executors.engines import EngineOptions, make_framework
 from executors.testing import condor
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
-from tests.executors.frames import RUN, make_repository, plan, ran
-from tests.executors.test_condor import ROOT, bundled, science, with_condor
+from tests.executors.batchruns import ROOT, bundled
+from tests.executors.frames import RUN, make_repository, outputs, plan, ran
+from tests.executors.test_condor import with_condor
 from tests.executors.test_crashes import succeeded_in_journal
 
 PATIENCE = 240.0
@@ -73,6 +74,11 @@ def control(tmp_path: Path) -> Path:
     folder = tmp_path / "control"
     folder.mkdir()
     return folder
+
+
+def science(root: Path) -> dict[str, bytes]:
+    """Return what a run made, but for what says how its tasks were configured."""
+    return {name: data for name, data in outputs(root).items() if "_config/" not in name}
 
 
 def in_process(root: Path, visits: int, detectors: int) -> dict[str, bytes]:

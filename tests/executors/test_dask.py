@@ -18,7 +18,7 @@ from executors import InProcessFramework
 from executors.events import Event, Listener, QuantumStarted
 from executors.futures.dask import DaskFramework
 from executors.testing import slurm
-from executors.testing.frameworks import FrameworkContract, _bundled
+from executors.testing.frameworks import FrameworkContract
 from executors.testing.survey import Survey
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.repository import Butler
@@ -77,7 +77,7 @@ class TestDask:
     def test_workers_of_its_own_end_with_the_run(self, survey: Survey, butler: Butler) -> None:
         before = {p.pid for p in psutil.Process().children(recursive=True)}
         framework = DaskFramework(processes=2, late=5.0)
-        assert framework.execute(_bundled(survey.plan(butler)), butler).exit_code == 0
+        assert framework.execute(survey.bundled(butler), butler).exit_code == 0
         left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
         assert not [p.cmdline() for p in left if "resource_tracker" not in " ".join(p.cmdline())]
 
@@ -89,7 +89,7 @@ class TestDask:
 
         with Client(cluster, set_as_default=False) as client:
             given = {"client": client, "cluster": cluster, "address": cluster.scheduler_address}[kind]
-            report = DaskFramework(given, late=5.0).execute(_bundled(survey.plan(butler)), butler)
+            report = DaskFramework(given, late=5.0).execute(survey.bundled(butler), butler)
             assert report.exit_code == 0
             assert client.status == "running", "it is not ours to close"
 
@@ -97,7 +97,7 @@ class TestDask:
         self, survey: Survey, butler: Butler
     ) -> None:
         survey.order("merge-1", "1 times sleep 30")
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         with local() as cluster:
             report = DaskFramework(cluster, late=5.0).execute(
                 plan,
@@ -113,7 +113,7 @@ class TestDask:
         self, survey: Survey, butler: Butler
     ) -> None:
         survey.order("merge-1", "1 times sleep 30")
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         with local() as cluster:
             report = DaskFramework(cluster, late=5.0).execute(
                 plan,
@@ -128,7 +128,7 @@ class TestDask:
     def test_an_adaptive_cluster_grows_from_nothing(self, survey: Survey, butler: Butler) -> None:
         with local(n_workers=0) as cluster:
             cluster.adapt(minimum=0, maximum=2, interval="200 ms")
-            report = DaskFramework(cluster, late=5.0).execute(_bundled(survey.plan(butler)), butler)
+            report = DaskFramework(cluster, late=5.0).execute(survey.bundled(butler), butler)
         assert report.exit_code == 0
         assert len(survey.calls()) == survey.n_quanta
 
@@ -144,7 +144,7 @@ class TestDask:
                 closed.append(1)
                 cluster.close()
 
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         with pytest.raises(ExecutionError, match="Dask takes no more jobs: its scheduler does not answer"):
             DaskFramework(cluster, late=5.0, timeout=2.0).execute(plan, butler, listeners=[close])
         assert InProcessFramework().execute(plan, butler).exit_code == 0
@@ -186,7 +186,7 @@ class TestDask:
                 scheduler_options={"dashboard_address": "127.0.0.1:0"},
             ) as cluster:
                 cluster.scale(jobs=2)
-                report = DaskFramework(cluster, late=5.0).execute(_bundled(survey.plan(butler)), butler)
+                report = DaskFramework(cluster, late=5.0).execute(survey.bundled(butler), butler)
                 assert "dask-worker" in real.ask("squeue", "--noheader", "--states=all", "--format=%j")
         assert report.exit_code == 0
         assert len(survey.calls()) == survey.n_quanta

@@ -23,7 +23,7 @@ from executors.port import ExecutionFramework
 from executors.slurm.pilots import SlurmPilotFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import condor, slurm
-from executors.testing.frameworks import _bundled, _successes
+from executors.testing.parslpool import high_throughput
 from executors.testing.survey import Survey
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.repository import Butler
@@ -104,9 +104,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if not why_not("parsl"):
             from parsl.dataflow.dflow import DataFlowKernel
 
-            config = ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl"))
-            config.initialize_logging = False  # Parsl leaves the file open
-            kernel = DataFlowKernel(config)
+            kernel = DataFlowKernel(high_throughput(tmp_path_factory.mktemp("parsl")))
             started.callback(kernel.cleanup)
             patch.setitem(KERNELS, "parsl", kernel)
         yield
@@ -130,14 +128,14 @@ def test_a_run_begun_on_one_and_killed_is_finished_by_the_other(
     survey, file = Survey(tmp_path / "survey"), tmp_path / "plan.h5"
     survey.order("merge-1", "1 times sleep 3")
     with Butler(survey.root) as butler:
-        _bundled(survey.plan(butler)).save(file)
+        survey.bundled(butler).save(file)
     begin_and_kill(one, survey, file, "merge-1")
     with Butler(survey.root) as butler:
         report = ENGINES[other]().execute(file, butler)
         assert report.exit_code == 0
         assert report.unregistered == 0
     assert survey.outputs() == undisturbed
-    assert _successes(survey, ScienceDag.load(file)) == [1] * survey.n_quanta, "nothing finished is redone"
+    assert survey.successes(ScienceDag.load(file)) == [1] * survey.n_quanta, "nothing finished is redone"
     assert not list(survey.root.rglob(".tmp-*"))
 
 

@@ -18,7 +18,8 @@ from executors import InProcessFramework
 from executors.events import Event, Listener, QuantumStarted
 from executors.futures.parsl import ParslFramework
 from executors.testing import slurm
-from executors.testing.frameworks import FrameworkContract, _bundled
+from executors.testing.frameworks import FrameworkContract
+from executors.testing.parslpool import high_throughput
 from executors.testing.survey import Survey
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.repository import Butler
@@ -36,9 +37,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """What a user may have loaded, shared by tests."""
     from parsl.dataflow.dflow import DataFlowKernel
 
-    config = ParslFramework(processes=2).local(tmp_path_factory.mktemp("parsl"))
-    config.initialize_logging = False  # Parsl leaves the file open
-    made = DataFlowKernel(config)
+    made = DataFlowKernel(high_throughput(tmp_path_factory.mktemp("parsl")))
     yield made
     made.cleanup()
 
@@ -75,7 +74,7 @@ class TestParsl:
     def test_workers_of_its_own_end_with_the_run(self, survey: Survey, butler: Butler) -> None:
         before = {p.pid for p in psutil.Process().children(recursive=True)}
         framework = ParslFramework(processes=2, late=5.0)
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         survey.order("merge-1", "raise")
         assert framework.execute(plan, butler).exit_code == 1
         survey.countermand()
@@ -90,8 +89,8 @@ class TestParsl:
         self, survey: Survey, butler: Butler, tmp_path: Path, kind: str, calls: int
     ) -> None:
         survey.order("merge-1", "1 times sleep 20")
-        plan = _bundled(survey.plan(butler))
-        config = ParslFramework(processes=2).local(tmp_path)
+        plan = survey.bundled(butler)
+        config = high_throughput(tmp_path)
         # So that a pool that is gone is missed soon; with workers of which one alone is killed, it is told.
         config.executors[0].heartbeat_period, config.executors[0].heartbeat_threshold = 1, 10
         config.strategy = "simple"
@@ -112,8 +111,8 @@ class TestParsl:
         from parsl.dataflow.dflow import DataFlowKernel
 
         survey.order("merge-1", "1 times sleep 60")
-        kernel = DataFlowKernel(ParslFramework(processes=2).local(tmp_path))
-        plan = _bundled(survey.plan(butler))
+        kernel = DataFlowKernel(high_throughput(tmp_path))
+        plan = survey.bundled(butler)
 
         def clean_up(event: Event) -> None:
             if "merge-1" in survey.calls() and not kernel.cleanup_called:
@@ -159,7 +158,7 @@ class TestParsl:
             config = Config(
                 executors=[executor], run_dir=str(tmp_path / "runinfo"), strategy_period=0.5, strategy="none"
             )
-            report = ParslFramework(config, late=5.0).execute(_bundled(survey.plan(butler)), butler)
+            report = ParslFramework(config, late=5.0).execute(survey.bundled(butler), butler)
             assert "parsl" in real.ask("squeue", "--noheader", "--states=all", "--format=%j")
         assert report.exit_code == 0
         assert len(survey.calls()) == survey.n_quanta

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from executors import InProcessFramework, MultiprocessFramework, status
+from executors import InProcessFramework
 from executors.batch import Job, JobState
-from executors.slurm.controller import Controller, Known, SlurmRefusedError
+from executors.slurm.controller import Controller, Known
 from executors.slurm.framework import SlurmFramework, reason_of
 from executors.slurm.pilots import SlurmPilotFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
 from executors.testing.frameworks import FrameworkContract
-from graphbuilder.batcher import QuantumBatcher
-from graphbuilder.dag.dag import ScienceDag
-from supertask.butler.repository import Butler
 from supertask.errors import ConfigError, ExecutionError
 from supertask.policy import FailureClass
-from tests.executors.frames import RUN, make_repository, outputs, plan, ran
+from tests.executors.batchruns import BatchRuns, Reaching, bundled
+from tests.executors.frames import make_repository, plan
 from tests.executors.test_crashes import succeeded_in_journal
-
-ROOT = Path(__file__).parents[2]
 
 with_slurm = [
     pytest.mark.engine,
@@ -40,30 +32,17 @@ with_slurm = [
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[slurm.Cluster]:
+def engine() -> Iterator[slurm.Cluster]:
     with slurm.cluster() as started:
         yield started
 
 
-def framework(cluster: slurm.Cluster, **options: Any) -> SlurmFramework:
-    return SlurmFramework(controller=Controller(cluster.env), **options)
-
-
-def bundled(butler: Butler, **options: Any) -> ScienceDag:
-    return QuantumBatcher(max_quanta=6).batch(plan(butler, **options))
-
-
-class TestContract(FrameworkContract):
+class TestContract(Reaching, FrameworkContract):
     """The situations that every framework must master."""
 
     pytestmark = with_slurm
     follows_jobs = True
     patience = 120.0
-
-    @pytest.fixture(autouse=True)
-    def reach(self, cluster: slurm.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in cluster.env.items():
-            monkeypatch.setenv(name, value)
 
     def make(self, tmp_path: Path) -> SlurmFramework:
         return SlurmFramework(late=5.0, grace=3.0)
@@ -78,103 +57,16 @@ class TestPilotContract(TestContract):
         return SlurmPilotFramework(pilots=2, late=5.0, grace=3.0)
 
 
-class TestSlurm:
+class TestSlurm(BatchRuns):
     pytestmark = with_slurm
+    framework = SlurmFramework
+    name = "slurm"
+    site = "partition: main\nminutes: 5\n"
+    more = ("--staged",)
 
     @pytest.mark.parametrize("staged", [False, True], ids=["repository seen", "staged"])
-    def test_gives_the_bytes_of_a_run_in_this_process(
-        self, cluster: slurm.Cluster, tmp_path: Path, staged: bool
-    ) -> None:
-        with make_repository(tmp_path / "here", 6, 4) as butler:
-            assert InProcessFramework().execute(plan(butler), butler).exit_code == 0
-        with make_repository(tmp_path / "there", 6, 4) as butler:
-            report = framework(cluster, staged=staged).execute(bundled(butler), butler)
-            assert report.exit_code == 0
-            assert len(butler.query("image", collections=[RUN])) == 24
-        assert outputs(tmp_path / "there") == outputs(tmp_path / "here")
-        assert set(succeeded_in_journal(tmp_path / "there").values()) == {1}
-
-    def test_a_failed_quantum_blocks_its_descendants_and_nothing_else(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
-        (control / "reduce-2-1").write_text("raise")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
-            dag = bundled(butler, control=str(control))
-            report = framework(cluster).execute(dag, butler)
-            assert report.exit_code == 1
-            (failure,) = report.failures
-            assert "the sky was cloudy" in str(failure)
-            (control / "reduce-2-1").unlink()
-            assert framework(cluster).execute(dag, butler).exit_code == 0
-        assert ran(control).count("reduce-1-0") == 1
-
-    def test_a_killed_job_fails_its_quantum_alone(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
-        (control / "reduce-1-1").write_text("kill")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            report = framework(cluster).execute(bundled(butler, control=str(control)), butler)
-        (failure,) = report.failures
-        assert "its job was ended from outside" in str(failure)
-        reduce = next(t for t in report.tasks if t.label == "reduce")
-        assert {status.value: n for status, n in reduce.counts.items()} == {"succeeded": 3, "failed": 1}
-
-    def test_a_driver_that_was_killed_is_followed_by_any_other(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
-        (control / "reduce-2-*").write_text("sleep:2")
-        root, file = tmp_path / "repo", tmp_path / "plan.h5"
-        with make_repository(root, 3, 2) as butler:
-            bundled(butler, control=str(control)).save(file)
-        driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(root), str(file)],
-            cwd=ROOT,
-            env={**os.environ, **cluster.env, "PYTHONPATH": str(ROOT)},
-        )
-        until = time.monotonic() + 60
-        while not ran(control) and time.monotonic() < until:
-            time.sleep(0.05)
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-        with Butler(root) as butler:
-            report = framework(cluster).execute(file, butler)
-        assert report.exit_code == 0
-        assert set(succeeded_in_journal(root).values()) == {1}
-        assert status(root, RUN).exit_code == 0
-
-    def test_a_run_begun_on_slurm_is_finished_in_a_pool(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
-        (control / "reduce-2-0").write_text("raise")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
-            dag = bundled(butler, control=str(control))
-            assert framework(cluster).execute(dag, butler).exit_code == 1
-            (control / "reduce-2-0").unlink()
-            assert MultiprocessFramework(2).execute(dag, butler).exit_code == 0
-        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
-
-    def test_a_controller_that_is_started_anew_is_waited_for(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
-        (control / "reduce-*").write_text("sleep:1")
-        if not cluster.folder:
-            pytest.skip("the cluster is not ours to stop")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            dag = bundled(butler, control=str(control))
-            told: list[int] = []
-
-            def restart(event: Any) -> None:
-                if type(event).__name__ == "QuantumStarted" and not told:
-                    told.append(1)
-                    cluster.restart_controller()
-
-            assert framework(cluster).execute(dag, butler, listeners=[restart]).exit_code == 0
+    def test_gives_the_bytes_of_a_run_in_this_process(self, tmp_path: Path, staged: bool) -> None:
+        self.gives_the_bytes_of_a_run_in_this_process(tmp_path, staged=staged)
 
     @pytest.mark.parametrize(
         ("site", "said"),
@@ -184,49 +76,30 @@ class TestSlurm:
             (SlurmSite(options=["--constraint=gold"]), "[Ff]eature"),
         ],
     )
-    def test_what_slurm_refuses_is_said_and_the_run_goes_on_later(
-        self, cluster: slurm.Cluster, tmp_path: Path, site: SlurmSite, said: str
-    ) -> None:
-        with make_repository(tmp_path / "repo", 1, 2) as butler:
-            dag = bundled(butler)
-            with pytest.raises(SlurmRefusedError, match=said):
-                framework(cluster, site=site).execute(dag, butler)
-            assert InProcessFramework().execute(dag, butler).exit_code == 0
+    def test_what_slurm_refuses_is_said(self, tmp_path: Path, site: SlurmSite, said: str) -> None:
+        self.is_refused(tmp_path, said, site=site)
 
-    def test_nodes_without_our_software_are_found_out_at_the_first_jobs(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
+    def test_pilots_without_our_software_are_found_out_at_once(self, tmp_path: Path) -> None:
         with make_repository(tmp_path / "repo", 6, 4) as butler:
             dag = bundled(butler)
-            with pytest.raises(ExecutionError, match="in a row ended before they ran anything"):
-                framework(cluster, python="/nowhere/python", late=0.5).execute(dag, butler)
-            assert InProcessFramework().execute(dag, butler).exit_code == 0
-
-    def test_pilots_without_our_software_are_found_out_at_once(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
-        with make_repository(tmp_path / "repo", 6, 4) as butler:
-            dag = bundled(butler)
-            pilots = SlurmPilotFramework(
-                controller=Controller(cluster.env), python="/nowhere/python", late=0.5
-            )
+            pilots = SlurmPilotFramework(python="/nowhere/python", late=0.5)
             with pytest.raises(ExecutionError, match=r"pilots in a row ended before they began.*not found"):
                 pilots.execute(dag, butler)
             assert InProcessFramework().execute(dag, butler).exit_code == 0
 
-    def test_a_pilot_that_dies_is_replaced(self, cluster: slurm.Cluster, tmp_path: Path) -> None:
-        control = tmp_path / "control"
-        control.mkdir()
+    def test_a_pilot_that_dies_is_replaced(
+        self, engine: slurm.Cluster, control: Path, tmp_path: Path
+    ) -> None:
         (control / "reduce-*").write_text("sleep:1")
         with make_repository(tmp_path / "repo", 3, 2) as butler:
             dag = bundled(butler, control=str(control))
-            pilots = SlurmPilotFramework(controller=Controller(cluster.env), pilots=1, late=1.0)
+            pilots = SlurmPilotFramework(pilots=1, late=1.0)
             told: list[str] = []
 
             def end_pilot(event: Any) -> None:
                 if type(event).__name__ == "QuantumStarted" and not told:
                     told.extend(pilots._arrays)
-                    cluster.ask("scancel", "--signal=KILL", "--full", f"--name={told[0]}")
+                    engine.ask("scancel", "--signal=KILL", "--full", f"--name={told[0]}")
 
             report = pilots.execute(
                 dag, butler, listeners=[end_pilot], policies={"*": {"retries.killed": 1, "delay": 0.0}}
@@ -235,36 +108,13 @@ class TestSlurm:
         assert told
         assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
 
-    def test_what_is_too_much_for_a_pilot_is_a_job_of_its_own(
-        self, cluster: slurm.Cluster, tmp_path: Path
-    ) -> None:
+    def test_what_is_too_much_for_a_pilot_is_a_job_of_its_own(self, tmp_path: Path) -> None:
         with make_repository(tmp_path / "repo", 1, 2) as butler:
             site = SlurmSite(memory=100)
-            pilots = SlurmPilotFramework(controller=Controller(cluster.env), pilots=1, site=site)
+            pilots = SlurmPilotFramework(pilots=1, site=site)
             policies = {"*": {"memory": "500 MB"}}
             assert pilots.execute(bundled(butler), butler, policies=policies).exit_code == 0
             assert not pilots._arrays
-
-    def test_on_the_command_line(
-        self, cluster: slurm.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for name, value in cluster.env.items():
-            monkeypatch.setenv(name, value)
-        (tmp_path / "site.yaml").write_text("partition: main\nminutes: 5\n")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            bundled(butler).save(tmp_path / "plan.h5")
-        words = ["run", "plan.h5", "--engine", "slurm", "--site", "site.yaml", "--jobs", "jobs", "--staged"]
-        done = subprocess.run(
-            [sys.executable, "-m", "executors.cmdline", *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "7 of 7 quanta done" in done.stdout
-        assert not list((tmp_path / "jobs").glob("*")), "nothing is left of jobs that ended well"
 
 
 def test_options_of_a_batch_system_want_one() -> None:
@@ -275,15 +125,6 @@ def test_options_of_a_batch_system_want_one() -> None:
     said = CliRunner().invoke(command, ["plan.h5", "--staged"])
     assert said.exit_code == 2
     assert "give --engine" in said.output
-
-
-DRIVER = """
-import sys
-from executors.slurm.framework import SlurmFramework, reason_of
-from supertask.butler.repository import Butler
-with Butler(sys.argv[1]) as butler:
-    SlurmFramework().execute(sys.argv[2], butler)
-"""
 
 
 def test_what_accounting_keeps_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from executors.slurm.chains import arrays_of
 from executors.slurm.controller import Controller
 from executors.slurm.framework import SlurmFramework
 from executors.testing import slurm
-from executors.testing.frameworks import _bundled, _successes
 from executors.testing.survey import Survey
 from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
@@ -93,7 +92,7 @@ class Detached:
         self.framework = SlurmFramework(controller=Controller(cluster.env), detached=True, late=5.0)
         self.survey = Survey(folder, visits=visits)
         self.butler = Butler(self.survey.root)
-        self.plan = _bundled(self.survey.plan(self.butler))
+        self.plan = self.survey.bundled(self.butler)
 
     def submit(self, **options):
         return self.framework.execute(self.plan, self.butler, **options)
@@ -128,7 +127,7 @@ class TestDetached:
             InProcessFramework().execute(undisturbed.plan(butler), butler)
         detached.run()
         assert detached.survey.outputs() == undisturbed.outputs()
-        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+        assert detached.survey.successes(detached.plan) == [1] * detached.survey.n_quanta
         assert detached.butler.get("summary", instrument="Cam")["visits"] == 3
 
     def test_a_failure_blocks_what_is_behind_it_in_other_bundles_and_nothing_else(self, detached):
@@ -139,7 +138,7 @@ class TestDetached:
         detached.survey.countermand()
         report = InProcessFramework().execute(detached.plan, detached.butler)
         assert report.exit_code == 0
-        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+        assert detached.survey.successes(detached.plan) == [1] * detached.survey.n_quanta
 
     def test_a_gather_goes_on_with_what_was_made_in_other_jobs(self, detached):
         detached.survey.order("flatten-1-*", "nothing")
@@ -151,7 +150,7 @@ class TestDetached:
         detached.submit()
         again = SlurmFramework(controller=detached.framework.controller, late=5.0, grace=5.0)
         assert again.execute(detached.plan, detached.butler).exit_code == 0
-        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+        assert detached.survey.successes(detached.plan) == [1] * detached.survey.n_quanta
 
     def test_on_the_command_line(self, detached, cluster, tmp_path, monkeypatch, capsys):
         for name, value in cluster.env.items():
@@ -191,7 +190,7 @@ class TestDetached:
         assert report.exit_code == 1
         detached.survey.countermand()
         assert InProcessFramework().execute(detached.plan, detached.butler).exit_code == 0
-        assert _successes(detached.survey, detached.plan) == [1] * detached.survey.n_quanta
+        assert detached.survey.successes(detached.plan) == [1] * detached.survey.n_quanta
 
 
 def _by_step_and_visit(plan):

@@ -16,7 +16,6 @@ from executors.host.processes import is_alive
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.jobs.pieces import Piece
 from executors.jobs.planning import HandPacker
-from executors.testing.frameworks import _bundled
 from executors.testing.survey import Survey
 from executors.warm.child import WarmChild
 from supertask.butler.repository import Butler
@@ -32,7 +31,7 @@ def survey(tmp_path):
 @pytest.fixture
 def jobs(survey, tmp_path):
     with Butler(survey.root) as butler:
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         plan.save(tmp_path / "plan.h5")
         packer = HandPacker(plan, butler, tmp_path / "plan.h5")
         return [job.path for _, job in packer.pack(tmp_path / "jobs")]

@@ -18,7 +18,6 @@ from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.testing.around import _by_visit
 from executors.testing.calling import ApplyTask, LearnTask
-from executors.testing.frameworks import _bundled
 from executors.testing.survey import RUN, Survey
 from graphbuilder import GraphBuilder
 from supertask import Pipeline
@@ -34,7 +33,7 @@ def survey(tmp_path):
 @pytest.fixture
 def plan(survey, tmp_path):
     with Butler(survey.root) as butler:
-        _bundled(survey.plan(butler)).save(tmp_path / "plan.h5")
+        survey.bundled(butler).save(tmp_path / "plan.h5")
     return str(tmp_path / "plan.h5")
 
 
@@ -251,7 +250,7 @@ def test_outputs_that_a_file_system_shows_late_are_waited_for(survey, plan, tmp_
 def test_a_piece_of_another_run_is_not_taken(survey, plan, tmp_path, capsys):
     other = Survey(tmp_path / "other", visits=2)
     with Butler(other.root) as butler:
-        _bundled(other.plan(butler)).save(tmp_path / "other.h5")
+        other.bundled(butler).save(tmp_path / "other.h5")
     theirs, _ = packed(str(tmp_path / "other.h5"), tmp_path / "theirs")
     run(theirs)
     main(["collect", plan, "--from", str(theirs)])

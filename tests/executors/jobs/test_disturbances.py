@@ -13,7 +13,6 @@ from executors.jobs.collecting import collect
 from executors.jobs.planning import HandPacker
 from executors.jobs.running import run_job
 from executors.testing.blind import BlindFramework
-from executors.testing.frameworks import _bundled
 from executors.testing.survey import RUN, Survey
 from supertask.butler.repository import Butler
 
@@ -35,14 +34,14 @@ def survey(tmp_path):
 def test_a_job_that_the_engine_says_is_running_and_is_not_is_found_out(survey, tmp_path):
     survey.order("stars-1-0", "kill")
     with Butler(survey.root) as butler:
-        report = Wrong(tmp_path / "jobs", late=1.0).execute(_bundled(survey.plan(butler)), butler)
+        report = Wrong(tmp_path / "jobs", late=1.0).execute(survey.bundled(butler), butler)
     assert report.counts == {SUCCEEDED: survey.n_quanta - 3, FAILED: 1, BLOCKED: 2}
 
 
 def test_jobs_of_an_earlier_driver_that_never_end_are_waited_for_a_while_alone(survey, tmp_path, monkeypatch):
     monkeypatch.setattr(executors.batch, "_GRACE", 0.3)
     with Butler(survey.root) as butler:
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         list(HandPacker(plan, butler, tmp_path / "plan.h5", staged=True).pack(tmp_path / "jobs"))
         assert Wrong(tmp_path / "jobs", late=1.0).execute(plan, butler).exit_code == 0
     assert len(survey.calls()) == survey.n_quanta
@@ -51,7 +50,7 @@ def test_jobs_of_an_earlier_driver_that_never_end_are_waited_for_a_while_alone(s
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_a_host_whose_clock_is_wrong_makes_what_others_make(survey, tmp_path, monkeypatch, hours):
     with Butler(survey.root) as butler:
-        plan = _bundled(survey.plan(butler))
+        plan = survey.bundled(butler)
         plan.save(tmp_path / "plan.h5")
         packer = HandPacker(plan, butler, tmp_path / "plan.h5")
         jobs = [job.path for _, job in packer.pack(packer.home)]
