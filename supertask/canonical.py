@@ -79,6 +79,10 @@ def encode(value: Any, place: str, further: Further | None = None) -> bytes:
     simple = _simple(value)
     if simple is not None:
         return simple
+    # First what the caller knows, as abstract classes take long to say that a class is none of theirs.
+    found = further(value, place) if further is not None else None
+    if found is not None:
+        return found
     if isinstance(value, enum.Enum):
         return part(b"e", encode(class_path(type(value)), place) + encode(value.name, place))
     if isinstance(value, Mapping):
@@ -93,9 +97,7 @@ def encode(value: Any, place: str, further: Further | None = None) -> bytes:
         return part(b"S", b"".join(sorted(encode(v, f"an element of {place}", further) for v in value)))
     if isinstance(value, PurePath):
         return part(b"p", value.as_posix().encode())
-    found = further(value, place) if further is not None else None
-    if found is None:
-        found = _foreign(value, place)
+    found = _foreign(value, place)
     if found is not None:
         return found
     raise IdentityError(

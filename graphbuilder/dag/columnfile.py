@@ -30,6 +30,8 @@ _SHORT = 1 << 17
 _CHUNK = 1 << 14
 _COMPACT = 1 << 12
 """Bytes; shorter datasets lie in the object header."""
+_TINY = 1 << 6
+"""Bytes; of fewer, nothing is gained that is worth setting up a compressor."""
 
 
 class ColumnWriter:
@@ -176,7 +178,7 @@ def _filtered(array: npt.NDArray[Any]) -> h5p.PropDCID:
 def _squeezed(array: npt.NDArray[Any]) -> bytes:
     """Return the first bytes of all values, then the second ones …, compressed where that is shorter."""
     planes = array.view(np.uint8).reshape(-1, array.itemsize).T.tobytes() if array.size else b""
-    if array.ndim > 1:
+    if array.ndim > 1 or len(planes) < _TINY:
         return planes
     squeezed = zlib.compress(planes, 1)
     return squeezed if len(squeezed) < len(planes) else planes

@@ -1,7 +1,8 @@
 """The backend port: the few things in which one database differs from another.
 
 All SQL is SQLAlchemy Core, but for three jobs at which each database has its own fast way: writing
-many rows, reading many rows into columns, and handing over many IDs to be looked up.
+many rows, reading many rows into columns, and handing over many IDs to be looked up; and for the few
+statements that open a repository, which are spelt out.
 
 Writers may be alone (SQLite) or many (PostgreSQL). So that many get into no deadlock, a transaction first
 changes the catalog, if it must, with `lock_catalog` held; then inserts rows in the order of their unique
@@ -131,6 +132,10 @@ class Backend(abc.ABC):
         where: Sequence[sa.ColumnElement[bool]],
     ) -> dict[str, Column]:
         """Read columns of one query, aligned, with no Python object per row. Order is not promised."""
+
+    def ask(self, connection: sa.Connection, statement: str, *values: int) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement that is spelt out, with a ``?`` for each of `values`."""
+        return connection.exec_driver_sql(statement.replace("?", "%s"), values).all()
 
     def page(
         self,

@@ -121,14 +121,13 @@ def expand_chain_check(name: str, children: Sequence[str], chains: dict[str, Seq
         todo += [(*way, c) for c in chains.get(way[-1], ())]
 
 
-# Spelt out: whoever opens a repository reads them once, and to build and compile them costs more than that.
-_READ_MARK = sa.text("SELECT value FROM meta WHERE name = 'catalog'")
-_READ_TYPES = sa.text("SELECT id, name, units, storage, doc FROM dataset_type ORDER BY id")
-_READ_COLLECTIONS = sa.text("SELECT id, name, kind, doc FROM collection ORDER BY id")
-_READ_CHILDREN = sa.text(
-    "SELECT parent_id, position, child_id FROM collection_child ORDER BY parent_id, position"
-)
-_READ_HOLDERS = sa.text("SELECT collection_id FROM collection_type WHERE type_id = :type_id")
+# Spelt out, and handed to the driver as they are: whoever opens a repository reads them once, and to build
+# and compile them costs more than that.
+_READ_MARK = "SELECT value FROM meta WHERE name = 'catalog'"
+_READ_TYPES = "SELECT id, name, units, storage, doc FROM dataset_type ORDER BY id"
+_READ_COLLECTIONS = "SELECT id, name, kind, doc FROM collection ORDER BY id"
+_READ_CHILDREN = "SELECT parent_id, child_id FROM collection_child ORDER BY parent_id, position"
+_READ_HOLDERS = "SELECT collection_id FROM collection_type WHERE type_id = ?"
 
 
 class Catalog:
@@ -143,7 +142,7 @@ class Catalog:
 
     def current(self, connection: sa.Connection) -> State:
         """Return the catalog as the connection sees it."""
-        mark = connection.execute(_READ_MARK).scalar_one()
+        [[mark]] = self._backend.ask(connection, _READ_MARK)
         state = self._state
         if state is None or state.mark != mark:
             state = self._state = State(
@@ -154,14 +153,12 @@ class Catalog:
     def _read_types(self, connection: sa.Connection) -> dict[str, TypeEntry]:
         known = self._state.types if self._state else {}
         types = {}
-        for row in connection.execute(_READ_TYPES):
-            old = known.get(row.name)
-            types[row.name] = (
+        for number, name, units, storage, doc in self._backend.ask(connection, _READ_TYPES):
+            old = known.get(name)
+            types[name] = (
                 old
-                if old is not None and old.id == row.id
-                else self._entry(
-                    row.id, Dataset.subclass(row.name, json.loads(row.units), row.storage, row.doc)
-                )
+                if old is not None and old.id == number
+                else self._entry(number, Dataset.subclass(name, json.loads(units), storage, doc))
             )
         return types
 
@@ -170,25 +167,24 @@ class Catalog:
         return TypeEntry(type_id, dataset_type, leaves, self._schema)
 
     def _read_collections(self, connection: sa.Connection) -> dict[str, CollectionEntry]:
-        rows = connection.execute(_READ_COLLECTIONS).all()
-        names = {row.id: row.name for row in rows}
+        rows = self._backend.ask(connection, _READ_COLLECTIONS)
+        names = {number: name for number, name, _, _ in rows}
         children: dict[int, list[str]] = {}
-        for link in connection.execute(_READ_CHILDREN):
-            children.setdefault(link.parent_id, []).append(names[link.child_id])
+        for parent, child in self._backend.ask(connection, _READ_CHILDREN):
+            children.setdefault(parent, []).append(names[child])
         return {
-            row.name: CollectionEntry(
-                row.id,
-                CollectionInfo(row.name, CollectionKind(row.kind), row.doc, tuple(children.get(row.id, ()))),
+            name: CollectionEntry(
+                number, CollectionInfo(name, CollectionKind(kind), doc, tuple(children.get(number, ())))
             )
-            for row in rows
+            for number, name, kind, doc in rows
         }
 
     def holders(self, connection: sa.Connection, state: State, entry: TypeEntry) -> frozenset[int]:
         """Return the IDs of collections that may hold datasets of a type; all others do not."""
         found = state.holders.get(entry.id)
         if found is None:
-            holding = connection.execute(_READ_HOLDERS, {"type_id": entry.id}).scalars()
-            found = state.holders[entry.id] = frozenset(holding)
+            holding = self._backend.ask(connection, _READ_HOLDERS, entry.id)
+            found = state.holders[entry.id] = frozenset(collection for (collection,) in holding)
         return found
 
     def known_types(self) -> dict[str, TypeEntry]:

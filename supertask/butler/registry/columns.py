@@ -133,7 +133,7 @@ def read_table(
     for f in filters:
         wanted.setdefault(f.name, BulkColumn(f.column))
     source = table if source is None else source
-    last = greatest(connection, table)
+    last = greatest(connection, backend, table)
     driver = _driver(filters, last) if not indexed else None
     if driver is not None:
         pages = _by_driver(connection, backend, wanted, source, table, driver, where, last)
@@ -152,12 +152,12 @@ def read_table(
     return concatenate(kept, columns)
 
 
-def greatest(connection: sa.Connection, table: sa.TableClause) -> int:
+def greatest(connection: sa.Connection, backend: Backend, table: sa.TableClause) -> int:
     """Return the greatest row ID of a table, 0 if it is empty."""
     # Spelt out: to compile a statement costs several times what this one does, and each read begins with it.
     quoted = connection.dialect.identifier_preparer
     statement = f"SELECT max({quoted.format_column(table.c.id)}) FROM {quoted.format_table(table)}"  # noqa: S608 - our names
-    return connection.exec_driver_sql(statement).scalar() or 0
+    return backend.ask(connection, statement)[0][0] or 0
 
 
 def _driver(filters: Sequence[IdFilter], rows: int) -> IdFilter | None:

@@ -39,7 +39,7 @@ __all__ = ["Registry", "read_meta"]
 def read_meta(database: Database) -> tuple[int, UnitModel]:
     """Return the schema version and the unit model of a registry."""
     with database.read() as connection:
-        found = {row.name: row.value for row in connection.exec_driver_sql("SELECT name, value FROM meta")}
+        found = {row[0]: row[1] for row in database.backend.ask(connection, "SELECT name, value FROM meta")}
         database.backend.look(connection)
     if "unit_model" not in found:
         raise RepositoryError(f"{database.backend.where} is no registry: it states no unit model")

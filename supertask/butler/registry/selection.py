@@ -114,7 +114,7 @@ class Selection:
         """Return about how many instances of a unit there are: its highest row ID."""
         if unit not in self._totals:
             table = self._schema.unit_rows[unit]
-            self._totals[unit] = greatest(self._connection, table)
+            self._totals[unit] = greatest(self._connection, self._backend, table)
         return self._totals[unit]
 
     def on(self, leaves: Sequence[str]) -> tuple[dict[str, list[Constraint]], list[Constraint]]:
