@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -60,6 +61,8 @@ def demo(
 
         code = run_real(stage, Path(data))
     say(f"all in {stage.out}/, in {time.monotonic() - stage.began:.0f} s")
+    for plan in stage.plans:
+        say(f"what each step used, and what failed: supertask report {shlex.quote(str(plan))}")
     return code
 
 

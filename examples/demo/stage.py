@@ -29,6 +29,8 @@ class Stage:
     processes: int | None = None
     listeners: Iterable[Listener] = ()
     began: float = attrs.field(factory=time.monotonic)
+    plans: list[Path] = attrs.field(factory=list)
+    """Files of what was planned."""
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -52,6 +54,7 @@ class Stage:
             )
             dag = builder.makeGraph(where=where)
             dag.save(path)
+        self.plans.append(path)
         for task in dag.tasks:
             self.say(f"  {task.count:5d}  {task.label}  ({', '.join(task.quantum_units)})")
         framework = MultiprocessFramework(processes=self.processes)
