@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import abc
 import logging
-import math
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -40,14 +39,15 @@ from executors.jobs.foresight import foresee
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.packing import Packer
 from executors.jobs.pieces import Piece
-from executors.jobs.settling import folder_for, settle
+from executors.jobs.requesting import Requesting
+from executors.jobs.settling import folder_for, names_in, settle
+from executors.jobs.stacking import Stack
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.port import ExecutionFramework
 from executors.quanta.jobfolders import job_folders
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
-from supertask.hooks import JobRequest
 from supertask.policy import FailureClass
 
 __all__ = ["BatchFramework", "Chained", "Job", "JobState"]
@@ -58,6 +58,8 @@ _MOST = 100
 _ROUND = 0.05
 _SLOW = 1.0
 """Seconds between two looks: at first, and at most."""
+_SHARE = 5.0
+"""So many times as long as a look at all jobs took, those that ended are looked at alone."""
 _GRACE = 30.0
 _DEATHS = 3
 """So many jobs in a row may end before one has run anything."""
@@ -171,23 +173,22 @@ class BatchFramework(ExecutionFramework):
     def forget(self, name: str) -> None:
         """Take note that nothing more is asked about a job."""
 
-    def wait(self, seconds: float) -> None:
-        """Wait between two looks; an engine that hears of jobs that end may return before."""
+    def wait(self, seconds: float) -> Collection[str]:
+        """Wait between two looks; one that hears of jobs that end may return before, with their names."""
         time.sleep(seconds)
+        return ()
 
     # -- what is the same for all -------------------------------------------------------------
 
     def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
         """Take what jobs of an earlier driver made; end those that live, but for what can be gone on with."""
         home = self.jobs or folder_for(plan, butler)
-        names = [p.name for p in home.iterdir()] if home.is_dir() else []
-        if not names:
-            return
-        alive = [n for n, s in self.states(names).items() if s is not JobState.GONE]
+        names = names_in(home)
+        alive = [n for n, s in self.states(names).items() if s is not JobState.GONE] if names else []
         if self.follows and not self.detached:
             self.going = tuple(n for n in alive if may_be_followed(home / n, plan))
         self.end([n for n in alive if n not in self.going])
-        settle(plan, butler, [home / n for n in names if n not in self.going], revoke=True)
+        settle(plan, butler, [home], revoke=True, but=self.going)
 
     def end(self, names: Sequence[str]) -> None:
         """End jobs, and wait until they have ended."""
@@ -248,18 +249,19 @@ class _Round:
         scratch = driver.workplace.scratch
         self._words: tuple[str, ...] = (f"--grace={framework.grace:g}", f"--late={framework.late:g}")
         self._words += (f"--scratch={scratch}",) if scratch else ()
-        self._greatest = max(
-            (r.priority for r in self._requests(t.label for t in driver.plan.tasks)), default=0
-        )
-        self._count = 0
-        self._session = f"{time.time_ns():x}"
+        self._words += ("--chained",) if framework.detached else ()
+        self._requesting = Requesting(driver.plan, driver.retrying, driver.jobs)
+        self._stack = Stack(self._packer, self._home, f"{time.time_ns():x}")
         self._stopping = False
         self._host = socket.gethostname()
         self._deaths = 0
+        self._look_at_all = 0.0
+        """When to look at all jobs again, although some are known to have ended."""
 
     def run(self) -> None:
         self._follow()
         pause = _ROUND
+        heard: Collection[str] = ()
         while True:
             driver = self._driver
             if driver.schedule.stopped:
@@ -268,10 +270,10 @@ class _Round:
                 self._hand_out()
             if driver.over and not self._active:
                 break
-            moved = self._listen()
+            moved = self._listen(heard)
             driver.pulse()
             pause = _ROUND if moved else min(_SLOW, 1.5 * pause)
-            self._engine.wait(pause)
+            heard = self._engine.wait(pause)
         driver.collector.problems += self._gatherer.problems
 
     def _follow(self) -> None:
@@ -305,10 +307,14 @@ class _Round:
                 break
             made.append(self._pack(work))
             if len(made) >= self._engine.at_a_time:
-                self._engine.submit(made)
+                self._submit(made)
                 made = []
         if made:
-            self._engine.submit(made)
+            self._submit(made)
+
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        self._stack.flush()
+        self._engine.submit(jobs)
 
     def detach(self) -> None:
         """Submit all that is left to run."""
@@ -329,6 +335,7 @@ class _Round:
             job = self._pack(ahead.work, ahead.waits, members)
             names[ahead.work.bundle] = job.name
             chained.append(Chained(job, tuple(names[b] for b in ahead.bundles)))
+        self._stack.flush()
         try:
             self._engine.submit_chained(chained)
         except BaseException:
@@ -342,66 +349,46 @@ class _Round:
         after: Mapping[str, Iterable[int]] | None = None,
     ) -> Job:
         driver = self._driver
-        self._count += 1
-        which = f"b{work.bundle}" if work.bundle >= 0 else f"n{work.quanta[0]}"
-        name = f"{which}-{self._session}-{self._count}"
-        folder = self._home / name
         granted = driver.retrying.granted(work.quanta)
-        job = self._packer.pack(
+        folder = self._stack.add(
             work,
-            folder,
             numbers=driver.numbers(work.quanta),
             missing=driver.missing(work),
             memory=granted,
             waits=waits,
             after=after,
         )
-        labels = tuple(dict.fromkeys(driver.plan.task_of(q).label for q in work.quanta))
-        limits = [driver.retrying.limits_of(q, driver.plan.task_of(q).label) for q in work.quanta]
-        requests = self._requests(labels)
-        memory = [one.memory for one in limits if one.memory is not None]
-        seconds = [one.timeout for one in limits if one.timeout is not None]
-        made = Job(
-            name=name,
-            folder=folder,
-            command=(
-                self._engine.python,
-                "-m",
-                "executors.cmdline",
-                "run-bundle",
-                str(folder),
-                *self._words,
-                *(("--chained",) if self._engine.detached else ()),
-            ),
-            quanta=len(work.quanta),
-            labels=labels,
-            memory=max(memory, default=None),
-            seconds=math.fsum(seconds) if len(seconds) == len(limits) else None,
-            cores=max(r.cores for r in requests),
-            precedence=max(r.priority for r in requests) - self._greatest,
-        )
-        self._active[name] = _Active(made, Piece(job), dict.fromkeys(work.quanta))
+        command = (self._engine.python, "-m", "executors.cmdline", "run-bundle", str(folder), *self._words)
+        labels = tuple(self._packer.labels(work))
+        made = self._requesting.job(work, folder, command, labels, granted)
+        self._active[made.name] = _Active(made, Piece(JobFolder(folder)), dict.fromkeys(work.quanta))
         return made
-
-    def _requests(self, labels: Iterable[str]) -> list[JobRequest]:
-        """Return what submit hooks ask for, of tasks with all of their variants."""
-        return [r for label in labels for r in self._driver.jobs.get(label) or [JobRequest(label=label)]]
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _listen(self) -> bool:
-        """Take what is new; return whether there was anything."""
-        moved = False
-        for active in list(self._active.values()):
+    def _listen(self, heard: Collection[str]) -> bool:
+        """Take what is new; return whether there was anything.
+
+        To look at all that is active takes its time, so where jobs are known to have ended, others wait.
+        """
+        began, moved = time.monotonic(), False
+        all_of_them = began >= self._look_at_all or not heard
+        looked = [name for name in (self._active if all_of_them else heard) if name in self._active]
+        for name in looked:
+            active = self._active[name]
             for each in self._gatherer.take(active.piece):
                 moved = True
                 self._note(active, each)
-        states = self._engine.states(list(self._active))
-        for name, active in list(self._active.items()):
+        states = self._engine.states(looked)
+        for name in looked:
+            active = self._active[name]
             ended = active.piece.ending() is not None and not self._gatherer.is_waiting(active.piece)
             if ended or self._is_lost(active, states.get(name, JobState.GONE)):
                 moved = True
                 self._close(active)
+        if all_of_them:
+            now = time.monotonic()
+            self._look_at_all = now + _SHARE * (now - began)
         return moved
 
     def _note(self, active: _Active, each: Begun | Progressed | Attempt) -> None:

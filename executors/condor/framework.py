@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -304,13 +304,14 @@ class CondorFramework(BatchFramework):
                 if known not in there:
                     self._standings[name].lost()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> Collection[str]:
         """Wait until something has happened to a job, but not longer than this."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(_ROUND, left))
             if any(array.log.has_grown for array in self._arrays.values()):
-                return
+                break
+        return ()
 
     def cancel(self, names: Sequence[str], *, at_once: bool = False) -> None:
         """End jobs: a waiting one never begins."""

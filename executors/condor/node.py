@@ -24,7 +24,7 @@ import numpy as np
 from executors.condor.dagfile import ABORT
 from executors.decisions.policy import Tried, decide
 from executors.host.processes import machine_memory
-from executors.jobs.bundlefile import BundlePlan, read_bundle, write_bundle
+from executors.jobs.bundlefile import BundlePlan, read_job
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.running import run_job
 from executors.journal.replay import replay
@@ -74,7 +74,7 @@ def try_again(job: JobFolder, policies: Mapping[str, Sequence[Mapping[str, Any]]
     ExecutionError
         The folder is damaged, or cannot be written.
     """
-    plan = read_bundle(job.bundle)
+    plan = read_job(job)
     tried = _Tried(job.path / _TRIED)
     again: dict[int, int] = {}
     memory = dict(plan.memory)
@@ -92,19 +92,19 @@ def try_again(job: JobFolder, policies: Mapping[str, Sequence[Mapping[str, Any]]
                 memory[attempt.index] = retry.memory
     tried.save()
     if again:
-        write_bundle(job.bundle, {**plan.said, "again": again, "memory": memory})
+        write_whole(job.again, json.dumps({"again": again, "memory": memory}).encode())
         job.done.unlink(missing_ok=True)
     return len(again)
 
 
 def _failures(plan: BundlePlan, job: JobFolder) -> list[Attempt]:
     quanta = plan.said["quanta"]
-    digests = b"".join(plan.record(q).identity for q in quanta)
+    digests = b"".join(plan.identity(q) for q in quanta)
     found = replay(
         RunFolder(str(job.path), plan.meta.output_run), np.frombuffer(digests, np.uint8).reshape(-1, 16)
     )
     failed = np.flatnonzero(found.statuses == QuantumStatus.FAILED.code).tolist()
-    at = {plan.record(q).identity: q for q in quanta}
+    at = {plan.identity(q): q for q in quanta}
     attempts = found.attempts(failed, plan.types)
     return [_numbered(a, at[a.identity], plan) for a in attempts]
 

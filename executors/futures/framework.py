@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,14 +161,17 @@ class FuturesFramework(BatchFramework):
         """Have jobs called for."""
         self._check_open()
         for job in jobs:
+            # Who claims it, to run it or to withdraw it, does so there.
+            job.folder.mkdir(parents=True, exist_ok=True)
             made = self.call(job, str(job.folder), self._manner)
             self._calls[job.name] = made
             made.add_done_callback(lambda _: self._moved.set())
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> Collection[str]:
         """Wait until a call is over, at most for a time."""
         self._moved.wait(seconds)
         self._moved.clear()
+        return ()
 
     def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
         """Say which calls are over. One that is not may wait or run: engines do not tell.

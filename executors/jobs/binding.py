@@ -84,7 +84,7 @@ def _read(plan: BundlePlan, before: Path, members: Sequence[tuple[int, str]], la
     run = plan.meta.output_run
     piece = Piece(JobFolder(before))
     until = time.monotonic() + late
-    while before.is_dir() and time.monotonic() < until:
+    while piece.job.is_wanted and time.monotonic() < until:
         # The engine says that it has ended; its last lines may not be seen from here yet.
         for _ in piece.read():
             pass

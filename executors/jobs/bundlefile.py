@@ -1,5 +1,7 @@
-"""The plan of one bundle, read from a small JSON file: what runner and performer ask of a plan, no more.
+"""The plan of one bundle, read from a small file or a part of one: what runner and performer ask of a plan.
 
+A job that is carried to another machine, or packed by hand, has a JSON file of its own; others have a part of
+a sheaf (`executors.jobs.sheaf`).
 Quanta keep the numbers and identities that they have in the plan, so what is written about them can be
 merged in the run's journal as it stands.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from executors.decisions.work import Work
-from executors.jobs.folder import write_whole
+from executors.jobs.folder import JobFolder, write_whole
+from executors.jobs.sheaf import PackedRecords, part_of
 from graphbuilder.dag.values import Outline, QuantumRecord, TaskNode, Variant
 from supertask.classpath import load_class
 from supertask.dataids import DataId
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["FORMAT", "BundlePlan", "read_bundle", "write_bundle"]
+__all__ = ["FORMAT", "BundlePlan", "read_bundle", "read_job", "write_bundle"]
 
 FORMAT = 2
 _READ = (1, FORMAT)
@@ -53,6 +56,65 @@ class _Quanta:
         return self._plan.record(index).quantum
 
 
+class _Listed:
+    """Quanta that are said one by one."""
+
+    def __init__(self, said: Mapping[int, Mapping[str, Any]], types: Mapping[str, type[Dataset]]) -> None:
+        self._said = said
+        self._types = types
+
+    def identity(self, index: int) -> bytes:
+        return bytes.fromhex(self._said[index]["identity"])
+
+    def outline(self, index: int) -> Outline:
+        said = self._said[index]
+        outputs = sum(len(listed) for _, listed in said["sides"][1])
+        return Outline(index, said["label"], said["variant"], self.identity(index), outputs)
+
+    def record(self, index: int, parameters: Callable[[Any], Any]) -> QuantumRecord:
+        said = self._said[index]
+        locations: dict[Dataset, str] = {}
+        identities: dict[Dataset, bytes] = {}
+        sides = [
+            {
+                self._types[name]: set(self._datasets(name, listed, locations, identities))
+                for name, listed in s
+            }
+            for s in said["sides"]
+        ]
+        quantum = Quantum(
+            sides[0],
+            sides[1],
+            said["label"],
+            parameters(said["parameters"]),
+            None if said["dataId"] is None else DataId(said["dataId"]),
+        )
+        return QuantumRecord(
+            said["index"],
+            said["label"],
+            bytes.fromhex(said["identity"]),
+            quantum,
+            locations,
+            identities,
+            {self._types[name]: n for name, n in said["minimums"].items()},
+            said["variant"],
+        )
+
+    def _datasets(
+        self,
+        name: str,
+        listed: Iterable[Sequence[Any]],
+        locations: dict[Dataset, str],
+        identities: dict[Dataset, bytes],
+    ) -> Iterator[Dataset]:
+        for values, identity, location in listed:
+            dataset = self._types[name](values)
+            identities[dataset] = bytes.fromhex(identity)
+            if location:
+                locations[dataset] = location
+            yield dataset
+
+
 class BundlePlan:
     """One bundle's part of a plan.
 
@@ -60,9 +122,11 @@ class BundlePlan:
     ----------
     said : Mapping
         What `executors.jobs.packing` wrote.
+    columns : bytes, optional
+        Columns of its quanta, if it is of a sheaf; else these are in `said` one by one.
     """
 
-    def __init__(self, said: Mapping[str, Any]) -> None:
+    def __init__(self, said: Mapping[str, Any], columns: bytes | None = None) -> None:
         self.said = said
         self.meta = _Meta(said["run"])
         self.model: UnitModel = unit_model_from_dict(said["model"])
@@ -72,7 +136,11 @@ class BundlePlan:
         self.tasks = tuple(map(_node, said["tasks"]))
         self.work = Work(tuple(said["quanta"]), said["bundle"], *map(_told, said["told"]))
         self.quanta = _Quanta(self)
-        self._said = {record["index"]: record for record in said["records"]}
+        self._packed: _Listed | PackedRecords
+        if columns is None:
+            self._packed = _Listed({record["index"]: record for record in said["records"]}, self.types)
+        else:
+            self._packed = PackedRecords(said, columns, self.types)
         self._records: dict[int, QuantumRecord] = {}
 
     @cached_property
@@ -100,8 +168,12 @@ class BundlePlan:
         """Return all that a runner needs to run a quantum."""
         found = self._records.get(index)
         if found is None:
-            found = self._records[index] = self._read(self._said[index])
+            found = self._records[index] = self._packed.record(index, _parameters)
         return found
+
+    def identity(self, index: int) -> bytes:
+        """Return the identity of a quantum, 16 bytes."""
+        return self._packed.identity(index)
 
     def records(self, indices: Sequence[int]) -> list[QuantumRecord]:
         """Return `record` of several."""
@@ -109,13 +181,7 @@ class BundlePlan:
 
     def outlines(self, indices: Sequence[int]) -> list[Outline]:
         """Return what can be said of several quanta without making them."""
-        found = []
-        for i in indices:
-            said = self._said[i]
-            outputs = sum(len(listed) for _, listed in said["sides"][1])
-            identity = bytes.fromhex(said["identity"])
-            found.append(Outline(i, said["label"], said["variant"], identity, outputs))
-        return found
+        return [self._packed.outline(i) for i in indices]
 
     def readings(self, dataset_type: type[Dataset], quantum: int) -> int:
         """Return how often the whole plan reads what a quantum makes of a type that may be elided."""
@@ -136,45 +202,6 @@ class BundlePlan:
             after += self.said["successors"].get(str(q), ())
             begins[q + 1] = len(after)
         return begins, np.array(after, np.int32)
-
-    def _read(self, said: Mapping[str, Any]) -> QuantumRecord:
-        locations: dict[Dataset, str] = {}
-        identities: dict[Dataset, bytes] = {}
-        sides = [
-            {self.types[name]: set(self._datasets(name, listed, locations, identities)) for name, listed in s}
-            for s in said["sides"]
-        ]
-        quantum = Quantum(
-            sides[0],
-            sides[1],
-            said["label"],
-            _parameters(said["parameters"]),
-            None if said["dataId"] is None else DataId(said["dataId"]),
-        )
-        return QuantumRecord(
-            said["index"],
-            said["label"],
-            bytes.fromhex(said["identity"]),
-            quantum,
-            locations,
-            identities,
-            {self.types[name]: n for name, n in said["minimums"].items()},
-            said["variant"],
-        )
-
-    def _datasets(
-        self,
-        name: str,
-        listed: Iterable[Sequence[Any]],
-        locations: dict[Dataset, str],
-        identities: dict[Dataset, bytes],
-    ) -> Iterator[Dataset]:
-        for values, identity, location in listed:
-            dataset = self.types[name](values)
-            identities[dataset] = bytes.fromhex(identity)
-            if location:
-                locations[dataset] = location
-            yield dataset
 
 
 def _told(said: Mapping[str, Sequence[int]]) -> dict[int, tuple[int, ...]]:
@@ -248,3 +275,24 @@ def read_bundle(path: Path) -> BundlePlan:
     if said.get("seal") != zlib.crc32(body):
         raise ExecutionError(f"{path} is truncated or altered: pack the bundle again")
     return BundlePlan(json.loads(body))
+
+
+def read_job(job: JobFolder) -> BundlePlan:
+    """Read what a job is to do, from its own file or from its sheaf.
+
+    Raises
+    ------
+    ExecutionError
+        As `read_bundle`; or what is to be tried again cannot be read.
+    """
+    slot = job.slot
+    if slot is None or job.bundle.exists():
+        return read_bundle(job.bundle)
+    said, columns = part_of(slot)
+    try:
+        said |= json.loads(job.again.read_bytes())
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise ExecutionError(f"{job.again} cannot be read: {error}") from None
+    return BundlePlan(said, columns)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from executors.jobs.slots import Slot, slot_of
 from supertask.errors import ExecutionError
 
 __all__ = ["ExitCode", "JobFolder", "write_whole"]
@@ -42,8 +43,31 @@ class JobFolder:
 
     @property
     def bundle(self) -> Path:
-        """What is to be done. Without this file the job is taken back, and does not begin."""
+        """What is to be done, for a job that has a file of its own: it may be carried to another machine."""
         return self.path / "bundle.json"
+
+    @property
+    def again(self) -> Path:
+        """What of it is to be tried again, where there is no driver to make another job of that."""
+        return self.path / "again.json"
+
+    @property
+    def slot(self) -> Slot | None:
+        """Where it is in a sheaf, for a job that has no file of its own."""
+        return slot_of(self.path)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it may begin, or go on: it was packed, and not taken back."""
+        slot = self.slot
+        return (slot is not None and slot.is_open) or self.bundle.exists()
+
+    def take_back(self) -> None:
+        """See to it that it does not begin any more; one that has begun is seen by its lock."""
+        self.bundle.unlink(missing_ok=True)
+        slot = self.slot
+        if slot is not None:
+            slot.close()
 
     @property
     def done(self) -> Path:
@@ -52,7 +76,8 @@ class JobFolder:
 
     def journals(self) -> list[Path]:
         """Return the files of its journal, oldest first."""
-        return sorted((self.path / ".supertask" / "runs").rglob("journal/*.jsonl"))
+        runs = self.path / ".supertask" / "runs"
+        return sorted(runs.rglob("journal/*.jsonl")) if os.path.isdir(runs) else []
 
     def ending(self) -> dict[str, Any] | None:
         """Return what ``done.json`` says; None before the job's end, or while it is not seen yet."""

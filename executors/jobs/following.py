@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from executors.decisions.work import Work
-from executors.jobs.bundlefile import BundlePlan, read_bundle
+from executors.jobs.bundlefile import BundlePlan, read_job
 from executors.jobs.folder import JobFolder
 from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
@@ -47,12 +47,11 @@ def work_left(folder: Path, plan: ScienceDag, ended: Callable[[int], int]) -> Wo
 
 def _read(folder: Path, plan: ScienceDag) -> BundlePlan | None:
     try:
-        bundle = read_bundle(JobFolder(folder).bundle)
+        bundle = read_job(JobFolder(folder))
     except ExecutionError:  # taken back, of another version, or no job
         return None
     same = bundle.meta.output_run == plan.meta.output_run and all(
-        q < plan.n_quanta and bundle.record(q).identity == plan.identities[q].tobytes()
-        for q in bundle.work.quanta
+        q < plan.n_quanta and bundle.identity(q) == plan.identities[q].tobytes() for q in bundle.work.quanta
     )
     # What waits for others reads in the folders of their jobs, which are cleared away now.
     return bundle if same and not bundle.said.get("waits") else None

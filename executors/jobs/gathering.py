@@ -99,6 +99,7 @@ class Gatherer:
         """
         with _storing(self._datastore.root):
             bring_all_home(job, self._datastore.root, self._plan.meta.output_run)
+        job.take_back()  # an engine may start it once more
         shutil.rmtree(job.path, ignore_errors=True)
 
     def is_waiting(self, piece: Piece) -> bool:

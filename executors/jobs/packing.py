@@ -26,7 +26,7 @@ from supertask.butler.datastore import Datastore
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
 
-__all__ = ["Packer"]
+__all__ = ["Packer", "elsewhere"]
 
 _HDU = "#hdu="
 
@@ -53,6 +53,7 @@ class Packer:
     staged: bool = True
     """Whether the inputs are sent along and the outputs come back in the folder; else the job works in the
     repository, which it must see under the same path."""
+    _counted: dict[str, Any] = attrs.field(factory=dict, init=False)
 
     def pack(
         self,
@@ -92,7 +93,7 @@ class Packer:
         try:
             folder.mkdir(parents=True)
             files = self._send(work, folder) if self.staged else {}
-            around = self._around(work, folder, numbers or {})
+            around = self.around(work, folder, numbers or {})
         except FileExistsError:
             raise ExecutionError(f"{folder} is there already; a job needs a folder of its own") from None
         except OSError as error:
@@ -117,36 +118,44 @@ class Packer:
     # -- what is to be known ------------------------------------------------------------------
 
     def _describe(self, work: Work, before: Collection[int]) -> dict[str, Any]:
-        plan = self.plan
-        outside = {p for told in (work.absent, work.lost, work.behind) for ps in told.values() for p in ps}
-        outside.update(before)
-        records = plan.records([*work.quanta, *sorted(outside - set(work.quanta))])
+        records = self.plan.records([*work.quanta, *sorted(elsewhere(work, before))])
         sides = [side for r in records for side in (r.quantum.inputs, r.quantum.outputs)]
-        types = {t.name: t for side in sides for t in side}
+        labels = {r.label for r in records}
+        last = max(i for i, node in enumerate(self.plan.tasks) if node.label in labels)
+        return {
+            **self.shared({t.name: t for side in sides for t in side}.values(), last),
+            "bundle": work.bundle,
+            "quanta": list(work.quanta),
+            "told": [work.absent, work.lost, work.behind],
+            "successors": self._successors(work),
+            "records": [_plain_record(r) for r in records],
+            "readings": self.readings([r.index for r in records], last),
+        }
+
+    def shared(self, types: Iterable[type[Dataset]], last: int) -> dict[str, Any]:
+        """Return what is said alike of bundles.
+
+        Parameters
+        ----------
+        types : iterable of dataset types
+            Those of their inputs and outputs.
+        last : int
+            The last of the plan's tasks that any of their quanta is of; tasks before it may make init inputs
+            known.
+        """
+        plan = self.plan
         return {
             "run": plan.meta.output_run,
             "header": attrs.asdict(self.header),
             "root": "" if self.staged else self.datastore.root,
             "model": plan.meta.unit_model,
             "templates": {name: template.text for name, template in self.datastore.templates.items()},
-            "types": [(t.name, t.units, t.storage) for t in types.values()],
-            "tasks": [_plain_node(node) for node in self._tasks(records)],
+            "types": [(t.name, t.units, t.storage) for t in types],
+            "tasks": [_plain_node(node) for node in plan.tasks[: last + 1]],
             "init": list(self.init_inputs),
             "limits": {label: list(each) for label, each in self.limits.items()},
-            "bundle": work.bundle,
-            "quanta": list(work.quanta),
-            "told": [work.absent, work.lost, work.behind],
-            "successors": self._successors(work),
-            "records": [_plain_record(r) for r in records],
             "elide": list(self.elide),
-            "readings": self._readings(records),
         }
-
-    def _tasks(self, records: Iterable[QuantumRecord]) -> list[TaskNode]:
-        """Return the tasks of the quanta, and those before: they may make init inputs known."""
-        labels = {r.label for r in records}
-        last = max(i for i, node in enumerate(self.plan.tasks) if node.label in labels)
-        return list(self.plan.tasks[: last + 1])
 
     def _successors(self, work: Work) -> dict[int, list[int]]:
         if len(work.quanta) < 2:
@@ -156,23 +165,32 @@ class Packer:
         after = {q: indices[indptr[q] : indptr[q + 1]].tolist() for q in work.quanta}
         return {q: kept for q, each in after.items() if (kept := [c for c in each if c in members])}
 
-    def _readings(self, records: Iterable[QuantumRecord]) -> dict[str, dict[int, int]]:
+    def readings(self, quanta: Iterable[int], last: int) -> dict[str, dict[int, int]]:
         """Return how often the plan reads what each quantum makes of types that may stay in the bundle."""
         if not self.elide:
             return {}
-        import numpy as np
-
-        found = {}
-        for dataset_type in {t for r in records for t in r.quantum.outputs if t.name in self.elide}:
-            counts = np.bincount(consumers_of(self.plan, dataset_type)[0], minlength=self.plan.n_quanta)
-            found[dataset_type.name] = {r.index: int(counts[r.index]) for r in records}
+        found: dict[str, dict[int, int]] = {}
+        for table in self.plan.quantum_tables[: last + 1]:
+            for dataset_type in table.outputs:
+                if dataset_type.name in self.elide:
+                    counts = self._counts(dataset_type)
+                    found[dataset_type.name] = {q: n for q in quanta if (n := int(counts[q]))}
         return found
 
-    def _around(self, work: Work, folder: Path, numbers: Mapping[int, int]) -> dict[str, Any] | None:
+    def _counts(self, dataset_type: type[Dataset]) -> Any:
+        import numpy as np
+
+        if dataset_type.name not in self._counted:
+            consumers = consumers_of(self.plan, dataset_type)[0]
+            self._counted[dataset_type.name] = np.bincount(consumers, minlength=self.plan.n_quanta)
+        return self._counted[dataset_type.name]
+
+    def around(self, work: Work, folder: Path, numbers: Mapping[int, int]) -> dict[str, Any] | None:
+        """Return what surrounds the calls of a bundle; put what goes along in the folder, if it is staged."""
         spec = self.surroundings
         if spec is None:
             return None
-        labels = {self.plan.task_of(q).label for q in work.quanta}
+        labels = self.labels(work)
         kept = self.folders.reserve(work, numbers) if self.folders is not None else None
         if self.staged:
             send_along(folder, spec, self.plan.records(work.quanta))
@@ -183,9 +201,18 @@ class Packer:
                 kept = here.relative_to(folder)
         return {
             "tags": {label: dict(spec.tags.get(label, {})) for label in labels},
-            "environ": {label: list(map(dict, spec.environ[label])) for label in labels & set(spec.environ)},
+            "environ": {
+                label: list(map(dict, spec.environ[label])) for label in labels if label in spec.environ
+            },
             "folder": "" if kept is None else str(kept),
         }
+
+    def labels(self, work: Work) -> dict[str, None]:
+        """Return the labels of a bundle's tasks, in order of its quanta."""
+        first, last = self.plan.task_of(min(work.quanta)), self.plan.task_of(max(work.quanta))
+        if first is last:
+            return {first.label: None}
+        return dict.fromkeys(self.plan.task_of(q).label for q in work.quanta)
 
     # -- what is sent along -------------------------------------------------------------------
 
@@ -214,6 +241,13 @@ class Packer:
             if _bring(source, folder / name):
                 sent[plain] = name
         return sent
+
+
+def elsewhere(work: Work, before: Collection[int]) -> set[int]:
+    """Return the quanta that a bundle speaks of and that do not run in it."""
+    found = {p for told in (work.absent, work.lost, work.behind) for ps in told.values() for p in ps}
+    found.update(before)
+    return found.difference(work.quanta)
 
 
 def _bring(source: str, target: Path) -> bool:

@@ -38,7 +38,7 @@ def rest_of(plan: BundlePlan, folder: RunFolder) -> Rest:
     Where there is none, whoever decides it puts quanta back in the job, with the numbers of what failed.
     """
     work = plan.work
-    digests = b"".join(plan.record(q).identity for q in work.quanta)
+    digests = b"".join(plan.identity(q) for q in work.quanta)
     found = replay(folder, np.frombuffer(digests, np.uint8).reshape(-1, 16))
     after = {int(q): each for q, each in plan.said["successors"].items()}
     rest = Rest(work, dict(plan.numbers), dict(plan.missing))

@@ -20,7 +20,7 @@ import attrs
 
 from executors.host.limits import Guard, Limits
 from executors.host.processes import become_reaper, children, end_children, keep_files
-from executors.jobs.bundlefile import BundlePlan, read_bundle
+from executors.jobs.bundlefile import BundlePlan, read_job
 from executors.jobs.folder import ExitCode, JobFolder, write_whole
 from executors.jobs.store import JobStore
 from executors.jobs.warmth import Warmth
@@ -93,7 +93,7 @@ def run_job(
     ending = job.ending()
     if ending is not None and ending["exit"] != ExitCode.AGAIN:
         return JobEnd(ExitCode(ending["exit"]), "it had ended before", ending.get("counts", {}))
-    plan = read_bundle(job.bundle)
+    plan = read_job(job)
     if any(map(is_held, job.journals())):
         return JobEnd(ExitCode.AGAIN, f"another process works on {job.path}")
     keep_files()
@@ -128,7 +128,8 @@ class _Job:
         self._work, self._numbers, self._missing = plan.work, plan.numbers, plan.missing
         self._statuses: dict[int, QuantumStatus] = {}
         self._locations: list[str] = []
-        if job.journals():
+        self._is_first = not job.journals()
+        if not self._is_first:
             from executors.jobs.resuming import rest_of
 
             rest = rest_of(plan, folder)
@@ -161,8 +162,12 @@ class _Job:
 
     def perform(self, stop: Stop, late: float, warmth: Warmth, left_out: int) -> JobEnd:
         """Run what is left; say what came of it."""
-        # Whoever takes a job back deletes this file first and then looks for our lock.
-        if not self._job.bundle.exists():
+        # Whoever takes a job back says so first, and then looks for our lock.
+        if not self._job.is_wanted:
+            if self._is_first and self._job.slot is not None:
+                import shutil
+
+                shutil.rmtree(self._job.path, ignore_errors=True)  # which was made for our lock alone
             raise ExecutionError(f"job {self._job.path} was taken back before it began")
         missing = self._wait_for_inputs(late)
         if missing:

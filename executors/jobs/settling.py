@@ -6,8 +6,9 @@ run meanwhile: who settles holds its lock.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,8 @@ from executors.host.processes import end_left_behind
 from executors.jobs.folder import JobFolder
 from executors.jobs.gathering import Begun, Gatherer, Progressed
 from executors.jobs.pieces import Piece
+from executors.jobs.sheaf import discard, open_in
+from executors.jobs.slots import FOLDER
 from executors.journal.journal import Header, Journal, encode_attempt
 from executors.journal.replay import replay
 from executors.journal.runfolder import RunFolder
@@ -27,7 +30,7 @@ from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
 
-__all__ = ["Settled", "folder_for", "jobs_in", "settle"]
+__all__ = ["Settled", "folder_for", "jobs_in", "names_in", "settle"]
 
 _PATIENCE = 30.0
 _LOOK = 0.05
@@ -51,14 +54,20 @@ def folder_for(plan: ScienceDag, butler: AbstractButler) -> Path:
     return RunFolder(check_repository(plan, butler), plan.meta.output_run).path / "jobs"
 
 
+def names_in(home: Path) -> list[str]:
+    """Return the names of what may be jobs in a folder: they have folders, or a sheaf says so."""
+    if not home.is_dir():
+        return []
+    folders = {entry.name for entry in os.scandir(home) if not entry.name.startswith(".")}
+    return sorted(folders.union(open_in(home)))
+
+
 def jobs_in(homes: Iterable[Path]) -> list[JobFolder]:
     """Return the jobs in some folders; a folder may be a job itself."""
     found = []
     for home in homes:
-        folders = [home, *(sorted(home.iterdir()) if home.is_dir() else ())]
-        found += [
-            JobFolder(f) for f in folders if (f / "bundle.json").exists() or (f / ".supertask").is_dir()
-        ]
+        jobs = map(JobFolder, [home, *(home / name for name in names_in(home))])
+        found += [job for job in jobs if (job.path / ".supertask").is_dir() or job.is_wanted]
     return found
 
 
@@ -68,6 +77,7 @@ def settle(
     homes: Sequence[Path],
     *,
     revoke: bool = False,
+    but: Collection[str] = (),
     late: float = 0.0,
 ) -> Settled:
     """Bring home what jobs made, and merge what they wrote in the run's journal.
@@ -82,6 +92,8 @@ def settle(
         Folders of jobs, or folders that hold such.
     revoke : bool, optional
         Whether jobs that have not ended are taken back, so that the run may go on without them.
+    but : collection of str, optional
+        Names of jobs that are left as they are.
     late : float, optional
         Seconds to wait for outputs that a shared file system may show late.
 
@@ -91,14 +103,17 @@ def settle(
         Another driver works on the run, or a job that is to be taken back still runs.
     """
     root = check_repository(plan, butler)
-    jobs = [job for job in jobs_in(homes) if job.path != Path(root)]
-    if not jobs:
+    jobs = [job for job in jobs_in(homes) if job.path != Path(root) and job.path.name not in but]
+    sheaves = [home for home in homes if (home / FOLDER).is_dir()] if revoke else []
+    if not jobs and not sheaves:
         return Settled()
     folder = RunFolder(root, plan.meta.output_run)
     folder.make()
     lock = folder.lock()
     try:
         with lock.beating():
+            for home in sheaves:
+                discard(home)
             return _Settling(plan, folder, Datastore.open(root), jobs, late).run(revoke=revoke)
     finally:
         lock.release()
@@ -147,7 +162,7 @@ class _Settling:
     def _take(self, job: JobFolder, settled: Settled, *, revoke: bool) -> None:
         if revoke:
             # From now on it does not begin any more; what has begun is seen by its lock.
-            job.bundle.unlink(missing_ok=True)
+            job.take_back()
             _wait_for(job)
             end_left_behind(job.path)
         piece = Piece(job)

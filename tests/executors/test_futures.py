@@ -125,9 +125,9 @@ def test_workers_that_lack_our_software_are_found_out_at_the_first_job(survey, b
 
 
 def test_another_version_of_ours_on_workers_is_found_out_at_the_first_job(survey, butler, monkeypatch):
-    from executors.jobs import bundlefile
+    from executors.jobs import sheafwriting
 
-    monkeypatch.setattr(bundlefile, "FORMAT", 77)
+    monkeypatch.setattr(sheafwriting, "FORMAT", 77)
     with pytest.raises(ExecutionError, match="is of format 77, .* use the same version"):
         Threads().execute(survey.plan(butler), butler)
     monkeypatch.undo()
@@ -191,8 +191,8 @@ def test_a_job_that_another_driver_takes_back_is_ended(survey, butler):
         assert time.monotonic() < until
         time.sleep(0.02)
     begun = time.monotonic()
-    for bundle in survey.root.rglob("jobs/*/bundle.json"):
-        bundle.unlink()
+    for slots in survey.root.rglob("jobs/.sheaves/*.open"):
+        slots.unlink()
     thread.join(60)
     assert time.monotonic() - begun < 50, "well before the quantum would have ended"
 
