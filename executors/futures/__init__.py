@@ -3,6 +3,5 @@
 - `errand`: what is called there: runs one job, and ends it where it is told to;
 - `children`: warm processes that it has for that;
 - `framework`: what is the same for all such engines;
-- `dask`, `parsl`: the engines; `site`: where their workers are, for the command line;
-- `leash`: runs a program that ends with the driver.
+- `dask`, `parsl`: the engines; `site`: where their workers are, for the command line.
 """

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import attrs
 
@@ -93,6 +93,14 @@ class Children:
             raise
         self._give_back(manner, child)
 
+    def prepare(self, manner: Manner, count: int) -> None:
+        """Start children, which make their imports while others go on."""
+        for _ in range(count):
+            child = manner.child()
+            with suppress(OSError):  # whoever runs a job there says so
+                child.start()
+                self._give_back(manner, child)
+
     def dismiss(self, session: str) -> None:
         """End those of a session, now or once they have nothing to do."""
         with self._lock:
@@ -100,9 +108,12 @@ class Children:
             ending = [each for each in self._waiting if each[0].session == session]
             for each in ending:
                 self._waiting.remove(each)
-        for _, child, timer in ending:
+        enders = [threading.Thread(target=child.stop) for _, child, _ in ending]
+        for (_, _, timer), ender in zip(ending, enders, strict=True):
             timer.cancel()
-            child.stop()
+            ender.start()
+        for ender in enders:
+            ender.join()
 
     def _take(self, manner: Manner) -> WarmChild | None:
         found, others = None, []

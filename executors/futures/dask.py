@@ -89,6 +89,11 @@ class DaskFramework(FuturesFramework):
             slots=options.slots,
         )
 
+    @property
+    def here(self) -> int:
+        """How many jobs run at once on threads of this very process."""
+        return (self.processes or cores()) if self.cluster is None else 0
+
     def open(self, folder: Path) -> None:
         """Reach the scheduler, or start one here.
 
@@ -125,7 +130,7 @@ class DaskFramework(FuturesFramework):
         # script that calls this again, and takes far longer to start.
         cluster = distributed.LocalCluster(
             n_workers=1,
-            threads_per_worker=self.processes or cores(),
+            threads_per_worker=self.here,
             processes=False,
             memory_limit=None,
             dashboard_address="127.0.0.1:0",

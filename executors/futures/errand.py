@@ -23,7 +23,7 @@ from executors.futures.children import Children, Manner
 from executors.jobs.folder import JobFolder
 from executors.warm.child import WarmChild
 
-__all__ = ["Ended", "claim", "dismiss", "run", "tell"]
+__all__ = ["Ended", "claim", "dismiss", "prepare", "run", "tell"]
 
 _CLAIM = "claim"
 _CANCEL = "cancel"
@@ -79,6 +79,11 @@ def tell(folder: Path, *, at_once: bool) -> None:
     """Ask whoever runs a job to end it."""
     with contextlib.suppress(FileNotFoundError):  # it is over
         (folder / _CANCEL).write_text(_AT_ONCE if at_once else "in order", encoding="utf-8")
+
+
+def prepare(manner: Manner, count: int) -> None:
+    """Start so many children of this process, for the jobs that will run on its threads."""
+    _children.prepare(manner, count)
 
 
 def dismiss(session: str) -> None:
@@ -153,7 +158,7 @@ def _asked(folder: Path, most: float) -> float | None:
     try:
         return 0.0 if (folder / _CANCEL).read_text(encoding="utf-8") == _AT_ONCE else most
     except OSError:
-        return None if JobFolder(folder).is_wanted else _TAKEN_BACK
+        return None if (folder / "bundle.json").exists() else _TAKEN_BACK
 
 
 def _end_of(path: Path) -> str:

@@ -12,7 +12,9 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +73,7 @@ class FuturesFramework(BatchFramework):
 
     engine = "engine"
     """Its name, for messages."""
+    at_a_time = 1
 
     def __init__(
         self,
@@ -87,12 +90,21 @@ class FuturesFramework(BatchFramework):
         self._manner = ""
         self._home = Path()
         self._calls: dict[str, Call] = {}
+        self._over: dict[str, Call] = {}
+        """Jobs that have ended in order, as their folders say → their calls."""
         self._ended: dict[str, tuple[str, FailureClass]] = {}
         """Jobs whose calls are over → why, should they not have said so themselves."""
         self._cancelled: set[str] = set()
         self._moved = threading.Event()
+        self._heard: deque[str] = deque()
+        """Names of jobs whose calls are over, as the engine's threads say."""
 
     # -- what an engine does ------------------------------------------------------------------
+
+    @property
+    def here(self) -> int:
+        """How many jobs run at once on threads of this very process; none where workers are elsewhere."""
+        return 0
 
     @abc.abstractmethod
     def open(self, folder: Path) -> None:
@@ -147,13 +159,18 @@ class FuturesFramework(BatchFramework):
             grace=self.grace,
         )
         self._manner = manner.to_text()
-        self.open(driver.folder.path)
         try:
-            super().walk(driver)
+            errand.prepare(manner, self.here)
+            self.open(driver.folder.path)
+            try:
+                super().walk(driver)
+            finally:
+                self.close()
         finally:
-            self.close()
             errand.dismiss(manner.session)  # an engine's workers may be threads of this process
             self._calls.clear()
+            self._heard.clear()
+            self._over.clear()
             self._ended.clear()
             self._cancelled.clear()
 
@@ -161,17 +178,19 @@ class FuturesFramework(BatchFramework):
         """Have jobs called for."""
         self._check_open()
         for job in jobs:
-            # Who claims it, to run it or to withdraw it, does so there.
-            job.folder.mkdir(parents=True, exist_ok=True)
             made = self.call(job, str(job.folder), self._manner)
             self._calls[job.name] = made
-            made.add_done_callback(lambda _: self._moved.set())
+            made.add_done_callback(partial(self._hear, job.name))
+
+    def _hear(self, name: str, _: object) -> None:
+        self._heard.append(name)
+        self._moved.set()
 
     def wait(self, seconds: float) -> Collection[str]:
-        """Wait until a call is over, at most for a time."""
+        """Wait until calls are over, at most for a time; return names of their jobs."""
         self._moved.wait(seconds)
         self._moved.clear()
-        return ()
+        return {self._heard.popleft() for _ in range(len(self._heard))}
 
     def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
         """Say which calls are over. One that is not may wait or run: engines do not tell.
@@ -189,11 +208,15 @@ class FuturesFramework(BatchFramework):
         call = self._calls.get(name)
         if call is None:
             # Over, or of a driver that went away.
-            return name not in self._ended and Piece(JobFolder(self._home / name)).is_running
+            over = name in self._over or name in self._ended
+            return not over and Piece(JobFolder(self._home / name)).is_running
         if not call.done():
             return True
-        self._ended[name] = self._why(name, call)
         del self._calls[name]
+        if JobFolder(self._home / name).done.exists():
+            self._over[name] = call  # what it returned need not be fetched: a way to the engine and back
+        else:
+            self._ended[name] = self._why(name, call)
         return False
 
     def _why(self, name: str, call: Call) -> tuple[str, FailureClass]:
@@ -233,7 +256,7 @@ class FuturesFramework(BatchFramework):
         """End jobs: one that has not begun is withdrawn, one that runs finds it in its folder."""
         for name in names:
             folder = self._home / name
-            if name in self._ended:
+            if name in self._ended or name in self._over:
                 continue
             self._cancelled.add(name)
             if errand.claim(folder):
@@ -250,9 +273,13 @@ class FuturesFramework(BatchFramework):
     def forget(self, name: str) -> None:
         """Take note that nothing more is asked about a job."""
         self._calls.pop(name, None)
+        self._over.pop(name, None)
         self._ended.pop(name, None)
         self._cancelled.discard(name)
 
     def why_gone(self, name: str) -> tuple[str, FailureClass]:
         """Say why a job ended without saying so itself, and what that means for trying again."""
+        call = self._over.pop(name, None)
+        if call is not None:
+            self._ended[name] = self._why(name, call)
         return self._ended.get(name, _LOST)

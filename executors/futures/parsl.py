@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
-import shlex
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -84,6 +81,11 @@ class ParslFramework(FuturesFramework):
             config, options.jobs, processes=options.processes, staged=options.staged, slots=options.slots
         )
 
+    @property
+    def here(self) -> int:
+        """How many jobs run at once on threads of this very process."""
+        return (self.processes or cores()) if self.config is None else 0
+
     def open(self, folder: Path) -> None:
         """Start what the configuration says.
 
@@ -118,26 +120,14 @@ class ParslFramework(FuturesFramework):
     def local(self, folder: Path) -> Config:
         """Return a configuration of this machine alone."""
         parsl = importlib.import_module("parsl")
-        htex = importlib.import_module("parsl.executors.high_throughput.executor")
-        # Installed programs need not be on the path.
-        package = "parsl.executors.high_throughput"
-        leash = [sys.executable, "-m", "executors.futures.leash", str(os.getpid()), sys.executable, "-m"]
-        pool = htex.DEFAULT_LAUNCH_CMD.partition(" ")[2]
-        executor = htex.HighThroughputExecutor(
-            label="supertask",
-            address="127.0.0.1",
-            max_workers_per_node=self.processes or cores(),
-            cores_per_worker=1e-3,
-            launch_cmd=f"{shlex.join([*leash, f'{package}.process_worker_pool'])} {pool}",
-            interchange_launch_cmd=[*leash, f"{package}.interchange"],
-            heartbeat_period=10,
-            heartbeat_threshold=60,
-        )
+        threads = importlib.import_module("parsl.executors.threads")
+        # A worker does nothing but watch over a process: it need not be one itself, which would take seconds
+        # to start, and outlive a driver that is killed.
+        executor = threads.ThreadPoolExecutor(label="supertask", max_threads=self.here)
         made: Config = parsl.Config(
             executors=[executor],
             run_dir=str(folder / "parsl"),
             strategy="none",
-            strategy_period=0.5,  # the first workers are started with the first look
             initialize_logging=False,
         )
         return made

@@ -4,7 +4,8 @@
   those of `around`, about what surrounds calls, and their tasks (`calling`);
 - `steered`: the pipeline, and what its quanta can be told to do;
 - `survey`: a repository to run it on;
-- `blind`: a batch framework whose jobs cannot see the repository, to hold the shared parts to it.
+- `blind`: a batch framework whose jobs cannot see the repository, to hold the shared parts to it;
+- `parslpool`: Parsl's workers in processes of their own; `leash` ends them with the test.
 
 A third party's suite is three lines long::
 

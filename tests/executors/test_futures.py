@@ -267,7 +267,7 @@ def test_leash_ends_its_program_with_the_process_that_holds_it(tmp_path):
     note = tmp_path / "pid"
     program = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     leash = subprocess.Popen(
-        [sys.executable, "-m", "executors.futures.leash", str(holder.pid), sys.executable, "-c", program],
+        [sys.executable, "-m", "executors.testing.leash", str(holder.pid), sys.executable, "-c", program],
         cwd=os.getcwd(),
     )
     until = time.monotonic() + 60

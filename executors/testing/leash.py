@@ -1,7 +1,7 @@
-"""Runs a program that ends when a given process does: ``python -m executors.futures.leash PID PROGRAM …``.
+"""Runs a program that ends when a given process does: ``python -m executors.testing.leash PID PROGRAM …``.
 
-Parsl's interchange and its pools outlive a driver that is killed; those that a driver started for itself
-must not.
+Parsl's interchange and its pools outlive whoever started them, should that be killed; those of a test must
+not.
 """
 
 from __future__ import annotations
