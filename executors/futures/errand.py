@@ -158,7 +158,7 @@ def _asked(folder: Path, most: float) -> float | None:
     try:
         return 0.0 if (folder / _CANCEL).read_text(encoding="utf-8") == _AT_ONCE else most
     except OSError:
-        return None if (folder / "bundle.json").exists() else _TAKEN_BACK
+        return None if JobFolder(folder).is_wanted else _TAKEN_BACK
 
 
 def _end_of(path: Path) -> str:

@@ -178,6 +178,8 @@ class FuturesFramework(BatchFramework):
         """Have jobs called for."""
         self._check_open()
         for job in jobs:
+            # Who claims it, to run it or to withdraw it, does so there.
+            job.folder.mkdir(parents=True, exist_ok=True)
             made = self.call(job, str(job.folder), self._manner)
             self._calls[job.name] = made
             made.add_done_callback(partial(self._hear, job.name))
