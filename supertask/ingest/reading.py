@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 
 import attrs
@@ -148,6 +150,22 @@ def _tell_nobody(stage: str, done: int, total: int) -> None:
     """Take the place of a progress callback that is not given."""
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back, also from processes that are started meanwhile, until these are ready for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_in_silence() -> None:
+    """Let Ctrl-C end this process without a traceback; its parent says what is to be said."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _in_pool(
     chunks: Sequence[Sequence[str]],
     answers: dict[str, ReadFile],
@@ -163,9 +181,11 @@ def _in_pool(
     todo = list(reversed(chunks))
     running: dict[Future[list[ReadFile]], Sequence[str]] = {}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=spawn) as pool:
+    with ProcessPoolExecutor(min(processes, len(chunks)), spawn, _end_in_silence) as pool:
         try:
-            pool.submit(os.getpid).result()
+            with _undisturbed():
+                first = pool.submit(os.getpid)
+            first.result()
         except BrokenProcessPool:
             raise IngestError(
                 "processes cannot be started here: guard the script with if __name__ == '__main__', "
@@ -175,7 +195,8 @@ def _in_pool(
             while todo or running:
                 # Few are in flight, so that a dying process leaves few under suspicion.
                 while todo and len(running) < in_flight:
-                    running[pool.submit(_read_chunk, todo[-1], translator, model)] = todo[-1]
+                    with _undisturbed():
+                        running[pool.submit(_read_chunk, todo[-1], translator, model)] = todo[-1]
                     todo.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     answers.update((r.path, r) for r in future.result())

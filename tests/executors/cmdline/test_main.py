@@ -136,6 +136,12 @@ def test_a_path_that_is_no_utf8_is_refused_without_a_traceback(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_interrupted_while_it_starts_it_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    done = run("-m", "executors.cmdline", "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 def test_python_dash_m_is_the_same_program() -> None:
     done = run("-m", "executors.cmdline", "nonsense")
     assert done.returncode == 2

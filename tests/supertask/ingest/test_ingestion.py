@@ -5,8 +5,12 @@ import importlib.metadata
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import time
 import types
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import attrs
 import numpy as np
@@ -16,7 +20,7 @@ from astropy.io import fits
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
 from supertask.errors import IngestError
-from supertask.ingest import HeaderTranslator, ingest
+from supertask.ingest import HeaderTranslator, ingest, reading
 from supertask.sky import SkyMap, check_relation
 from supertask.sky.overlaps import overlaps
 from supertask.times import tai_ns
@@ -391,3 +395,15 @@ def test_new_frames_are_related_to_the_sky_maps_that_are_there_and_only_they(
     assert (len(second.ingested), second.related) == (2, 2)
     assert [os.path.basename(path) for path, _ in second.warnings] == ["d.fits"]
     assert check_relation(butler, skymap).same
+
+
+def test_processes_that_read_end_without_a_traceback_when_interrupted(capfd):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, reading._end_in_silence) as pool:
+        with reading._undisturbed():
+            begun = pool.submit(os.getpid)  # starts the process, which cannot be disturbed until it is ready
+        os.kill(begun.result(), signal.SIGINT)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(time.sleep, 60).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert capfd.readouterr().err == ""
