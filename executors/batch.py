@@ -22,7 +22,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -328,13 +328,10 @@ class _Round:
         names: dict[int, str] = {}
         chained = []
         for ahead in foresee(driver.plan, driver.schedule):
-            members: dict[str, dict[int, None]] = {}
-            for before in ahead.waits.values():
-                for p in before:
-                    members.setdefault(names[ahead.homes[p]], {})[p] = None
-            job = self._pack(ahead.work, ahead.waits, members)
+            after = {names[bundle]: quanta for bundle, quanta in ahead.after.items()}
+            job = self._pack(ahead.work, ahead.waits, after)
             names[ahead.work.bundle] = job.name
-            chained.append(Chained(job, tuple(names[b] for b in ahead.bundles)))
+            chained.append(Chained(job, tuple(after)))
         self._stack.flush()
         try:
             self._engine.submit_chained(chained)
@@ -346,7 +343,7 @@ class _Round:
         self,
         work: Work,
         waits: Mapping[int, Sequence[int]] | None = None,
-        after: Mapping[str, Iterable[int]] | None = None,
+        after: Mapping[str, Sequence[int]] | None = None,
     ) -> Job:
         driver = self._driver
         granted = driver.retrying.granted(work.quanta)

@@ -51,8 +51,10 @@ def command(
     see_local_modules()
     from executors.jobs.folder import ExitCode
     from executors.jobs.running import run_job
+    from executors.jobs.slots import slot_of
 
-    if target.is_dir():
+    if target.is_dir() or slot_of(target.absolute()) is not None:
+        # A job of a sheaf makes its folder itself.
         folder = target if bundle is None else target / f"b{bundle}-{attempt}"
     elif bundle is None:
         raise click.UsageError(f"say which bundle of {target} is to be run: --bundle N")

@@ -47,7 +47,7 @@ def bind(plan: BundlePlan, folder: Path, late: float) -> int:
     missing = dict(plan.missing)
     for name, members in plan.said["after"].items():
         found = _read(plan, folder.parent / name, members, late)
-        for at, (q, _) in enumerate(members):
+        for at, q in enumerate(members):
             ended[q] = QuantumStatus.from_code(int(found.statuses[at]))
             if at in found.partial:
                 missing[q] = found.partial[at]
@@ -77,9 +77,9 @@ def bind(plan: BundlePlan, folder: Path, late: float) -> int:
     return len(out)
 
 
-def _read(plan: BundlePlan, before: Path, members: Sequence[tuple[int, str]], late: float) -> Replay:
+def _read(plan: BundlePlan, before: Path, members: Sequence[int], late: float) -> Replay:
     """Read what came of quanta of a job."""
-    digests = b"".join(bytes.fromhex(identity) for _, identity in members)
+    digests = b"".join(map(plan.identity, members))
     identities = np.frombuffer(digests, np.uint8).reshape(-1, 16)
     run = plan.meta.output_run
     piece = Piece(JobFolder(before))

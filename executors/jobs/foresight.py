@@ -6,10 +6,11 @@ has to be there in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from executors.decisions.schedule import Schedule
 from executors.decisions.work import Work
@@ -25,10 +26,8 @@ class Ahead:
     work: Work
     waits: Mapping[int, Sequence[int]]
     """Quantum of it → those outside that it depends on and that have not ended."""
-    bundles: tuple[int, ...]
-    """Bundles that these are in."""
-    homes: Mapping[int, int]
-    """Which of these are in which."""
+    after: Mapping[int, Sequence[int]]
+    """Bundle that goes before it → which of these are in that."""
 
 
 def foresee(plan: ScienceDag, schedule: Schedule) -> list[Ahead]:
@@ -38,22 +37,35 @@ def foresee(plan: ScienceDag, schedule: Schedule) -> list[Ahead]:
     for bundle, work in works.items():
         home[list(work.quanta)] = bundle
     indptr, indices = plan.successors()
-    owners = np.repeat(np.arange(plan.n_quanta), np.diff(indptr))
-    across = (home[owners] >= 0) & (home[indices] >= 0) & (home[owners] != home[indices])
-    waits: dict[int, dict[int, list[int]]] = {}
-    after: dict[int, set[int]] = {bundle: set() for bundle in works}
-    homes: dict[int, dict[int, int]] = {}
-    for before, quantum in zip(owners[across].tolist(), indices[across].tolist(), strict=True):
-        bundle = int(home[quantum])
-        waits.setdefault(bundle, {}).setdefault(quantum, []).append(before)
-        homes.setdefault(bundle, {})[before] = int(home[before])
-        after[bundle].add(int(home[before]))
-    return [
-        Ahead(works[b], waits.get(b, {}), tuple(sorted(after[b])), homes.get(b, {})) for b in _sorted(after)
-    ]
+    before = np.repeat(np.arange(plan.n_quanta), np.diff(indptr))
+    across = (home[before] >= 0) & (home[indices] >= 0) & (home[before] != home[indices])
+    before, behind = before[across], indices[across].astype(np.int64)
+    waits: dict[int, dict[int, list[int]]] = {bundle: {} for bundle in works}
+    order = np.argsort(home[behind] * plan.n_quanta + behind, kind="stable")
+    told = before[order].tolist()
+    for quantum, begin, end in _runs(behind[order]):
+        waits[int(home[quantum])][quantum] = told[begin:end]
+    pairs = np.sort(home[behind] * plan.n_quanta + before)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # numpy.unique takes several times as long
+    bundles, before = np.divmod(pairs, plan.n_quanta)
+    order = np.lexsort((home[before], bundles))
+    bundles, before = bundles[order], before[order]
+    told = before.tolist()
+    after: dict[int, dict[int, list[int]]] = {bundle: {} for bundle in works}
+    most = max(works, default=0) + 1
+    for pair, begin, end in _runs(bundles * most + home[before]):
+        after[pair // most][pair % most] = told[begin:end]
+    return [Ahead(works[bundle], waits[bundle], after[bundle]) for bundle in _sorted(after)]
 
 
-def _sorted(after: Mapping[int, set[int]]) -> list[int]:
+def _runs(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """Give each value that follows another one, and where it begins and ends."""
+    begins = np.flatnonzero(np.diff(values, prepend=-1))
+    ends = [*begins[1:].tolist(), len(values)]
+    return zip(values[begins].tolist(), begins.tolist(), ends, strict=True)
+
+
+def _sorted(after: Mapping[int, Collection[int]]) -> list[int]:
     """Return bundles level by level."""
     followers: dict[int, list[int]] = {}
     left = {bundle: len(before) for bundle, before in after.items()}

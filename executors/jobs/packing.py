@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,6 @@ class Packer:
         missing: Mapping[int, frozenset[bytes]] | None = None,
         memory: Mapping[int, int] | None = None,
         attempt: int = 1,
-        waits: Mapping[int, Sequence[int]] | None = None,
-        after: Mapping[str, Iterable[int]] | None = None,
     ) -> JobFolder:
         """Make the folder of a job.
 
@@ -79,10 +77,6 @@ class Packer:
             As for `Performer.perform`.
         attempt : int, optional
             Which job of the same bundle this is.
-        waits : Mapping, optional
-            Quantum → those outside that it depends on, where these have not ended.
-        after : Mapping, optional
-            Name of a job beside this one → which of these it runs.
 
         Raises
         ------
@@ -99,12 +93,10 @@ class Packer:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise ExecutionError(f"job {folder} cannot be packed: {error}") from error
-        identities = self.plan.identities
-        before = {p for ps in (waits or {}).values() for p in ps}
-        said = self._describe(work, before)
+        said = self._describe(work)
         said |= {
-            "waits": {q: list(ps) for q, ps in (waits or {}).items()},
-            "after": {n: [(p, identities[p].tobytes().hex()) for p in ps] for n, ps in (after or {}).items()},
+            "waits": {},
+            "after": {},
             "attempt": attempt,
             "numbers": dict(numbers or {}),
             "missing": {q: [m.hex() for m in left] for q, left in (missing or {}).items()},
@@ -117,8 +109,8 @@ class Packer:
 
     # -- what is to be known ------------------------------------------------------------------
 
-    def _describe(self, work: Work, before: Collection[int]) -> dict[str, Any]:
-        records = self.plan.records([*work.quanta, *sorted(elsewhere(work, before))])
+    def _describe(self, work: Work) -> dict[str, Any]:
+        records = self.plan.records([*work.quanta, *sorted(elsewhere(work))])
         sides = [side for r in records for side in (r.quantum.inputs, r.quantum.outputs)]
         labels = {r.label for r in records}
         last = max(i for i, node in enumerate(self.plan.tasks) if node.label in labels)
@@ -243,7 +235,7 @@ class Packer:
         return sent
 
 
-def elsewhere(work: Work, before: Collection[int]) -> set[int]:
+def elsewhere(work: Work, before: Iterable[int] = ()) -> set[int]:
     """Return the quanta that a bundle speaks of and that do not run in it."""
     found = {p for told in (work.absent, work.lost, work.behind) for ps in told.values() for p in ps}
     found.update(before)

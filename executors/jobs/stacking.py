@@ -7,7 +7,7 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,18 @@ class Stack:
         missing: Mapping[int, frozenset[bytes]],
         memory: Mapping[int, int],
         waits: Mapping[int, Sequence[int]] | None = None,
-        after: Mapping[str, Iterable[int]] | None = None,
+        after: Mapping[str, Sequence[int]] | None = None,
     ) -> Path:
         """Pack a bundle, now or with the next `flush`; return the folder of its job, which may not be there.
 
         Parameters
         ----------
-        work, numbers, missing, memory, waits, after : optional
+        work, numbers, missing, memory
             As for `Packer.pack`.
+        waits : Mapping, optional
+            Quantum → those outside that it depends on, where these have not ended.
+        after : Mapping, optional
+            Name of a job of this run → which of these it runs.
 
         Raises
         ------
@@ -85,9 +89,7 @@ class Stack:
         if self._packer.staged:
             self._count += 1
             folder = self._home / f"{which}-{self._session}-{self._count}"
-            self._packer.pack(
-                work, folder, numbers=numbers, missing=missing, memory=memory, waits=waits, after=after
-            )
+            self._packer.pack(work, folder, numbers=numbers, missing=missing, memory=memory)
             return folder
         if len(self._stacked) >= _BUNDLES or self._quanta >= _QUANTA:
             self.flush()
@@ -97,22 +99,18 @@ class Stack:
             "quanta": work.quanta,
             "told": [work.absent, work.lost, work.behind],
             "waits": waits or {},
-            "after": {} if not after else {n: self._named(list(ps)) for n, ps in after.items()},
+            "after": after or {},
             "numbers": numbers,
             "missing": {q: [m.hex() for m in left] for q, left in missing.items()},
             "memory": memory,
             "around": self._packer.around(work, self._home / name, numbers),
         }
-        before = {p for ps in waits.values() for p in ps} if waits else ()
+        before = [p for ps in after.values() for p in ps] if after else ()
         told = work.absent or work.lost or work.behind or before
         others = sorted(elsewhere(work, before)) if told else ()
         self._stacked.append(_Stacked(name, work, said, others))
         self._quanta += len(work.quanta) + len(others)
         return self._home / name
-
-    def _named(self, quanta: list[int]) -> list[tuple[int, str]]:
-        digests = self._packer.plan.identities[np.array(quanta)].tobytes().hex()
-        return [(q, digests[32 * i : 32 * i + 32]) for i, q in enumerate(quanta)]
 
     def flush(self) -> None:
         """See to it that all that was added is packed; to be called before it is submitted.

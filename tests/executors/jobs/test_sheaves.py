@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
+from executors.cmdline.main import main
 from executors.decisions.work import Work
 from executors.jobs.bundlefile import read_job
 from executors.jobs.folder import ExitCode, JobFolder
@@ -89,7 +90,7 @@ def test_what_is_told_of_other_bundles_is_known_with_their_outputs(stack, plan):
     found = read_job(JobFolder(folder))
     assert (found.work, found.numbers, found.memory) == (told, {last.quanta[0]: 3}, {last.quanta[0]: 5})
     assert found.missing == {before: frozenset([bytes(16)])}
-    assert found.said["after"] == {"b0-1": [[before, plan.record(before).identity.hex()]]}
+    assert found.said["after"] == {"b0-1": [before]}
     whole = plan.record(before)
     assert found.quanta[before].outputs == whole.quantum.outputs
     assert found.quanta[before].dataId == whole.quantum.dataId
@@ -202,3 +203,13 @@ def test_a_column_of_many_words_is_written_row_by_row(stack, plan, monkeypatch):
     stack.flush()
     assert read_job(JobFolder(folder)).records(work.quanta) == plan.records(work.quanta)
     assert np.all([q < plan.n_quanta for q in work.quanta])
+
+
+def test_a_batch_system_names_the_folder_that_its_job_will_make(stack, plan, capsys):
+    first, other = (put(stack, work) for work in bundles(plan)[:2])
+    stack.flush()
+    assert main(["run-bundle", str(first)]) == 0
+    assert "succeeded" in capsys.readouterr().out
+    JobFolder(other).take_back()
+    assert main(["run-bundle", str(other)]) == 2
+    assert "taken back" in capsys.readouterr().err
