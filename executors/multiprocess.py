@@ -8,11 +8,14 @@ import os
 import attrs
 
 from executors.driving.driver import Driver
+from executors.driving.opening import check_repository
+from executors.journal.runfolder import RunFolder
 from executors.overheads.store import default_limit
-from executors.pool.crew import Crew
+from executors.pool.crew import Crew, warm_up
 from executors.pool.worker import WorkerSpec
 from executors.port import ExecutionFramework
 from graphbuilder.dag.dag import ScienceDag
+from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
 
 __all__ = ["MultiprocessFramework"]
@@ -55,6 +58,13 @@ class MultiprocessFramework(ExecutionFramework):
         self.processes = processes
         self.start_method = start_method
         self.threads = threads
+
+    def prepare(self, plan: ScienceDag, butler: AbstractButler) -> None:
+        """Let workers' imports begin while the run is opened, unless it may turn out to be finished."""
+        super().prepare(plan, butler)
+        new = not RunFolder(check_repository(plan, butler), plan.meta.output_run).journal.is_dir()
+        if new and (self.start_method or _method_for(plan)) == "forkserver":
+            warm_up(plan, self.threads)
 
     def walk(self, driver: Driver) -> None:
         """Run all that the driver hands out."""

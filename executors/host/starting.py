@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from types import ModuleType
 
-__all__ = ["limited_threads", "no_main_module"]
+__all__ = ["limited_threads", "no_main_module", "start_fork_server"]
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -38,3 +40,18 @@ def no_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def start_fork_server(modules: Iterable[str], threads: int) -> None:
+    """Have the process started from which others are forked, unless it runs; it imports modules meanwhile.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        What it imports, once for all that are forked from it. What cannot be imported is left to these.
+    threads : int
+        How many threads numerical libraries may use in each.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+    with limited_threads(threads), no_main_module():
+        forkserver.ensure_running()

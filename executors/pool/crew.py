@@ -20,15 +20,16 @@ from executors.decisions.work import Work
 from executors.driving.cutshort import cut_short
 from executors.driving.driver import Driver
 from executors.host.processes import end_holders, end_left_behind, end_tree, is_alive, memory_of
-from executors.host.starting import limited_threads, no_main_module
+from executors.host.starting import limited_threads, no_main_module, start_fork_server
 from executors.journal.journal import Header
 from executors.journal.lines import read_lines
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.pool import worker
+from graphbuilder.dag.dag import ScienceDag
 from supertask.errors import ExecutionError
 from supertask.policy import FailureClass, say_size
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "warm_up"]
 
 _AHEAD = 0.1
 """Seconds of work that a worker has at most before it, where quanta are that short."""
@@ -117,8 +118,7 @@ class Crew:
         self._context: Any = multiprocessing.get_context(method)
         self._forks = method == "fork"
         if method == "forkserver":
-            modules = {node.class_path.partition(":")[0] for node in driver.plan.tasks}
-            self._context.set_forkserver_preload(["executors.pool.worker", *sorted(modules)])
+            warm_up(driver.plan, threads)
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
         self._seconds: dict[str, float] = {}
@@ -447,6 +447,12 @@ class Crew:
             finally:
                 os.close(fd)
         self._dirty.clear()
+
+
+def warm_up(plan: ScienceDag, threads: int) -> None:
+    """Have what workers of a plan import imported once for all of them, beside what this process does."""
+    modules = {node.class_path.partition(":")[0] for node in plan.tasks}
+    start_fork_server(["executors.pool.worker", "graphbuilder.dag.file", *sorted(modules)], threads)
 
 
 def _first_line(path: Path) -> int:

@@ -18,6 +18,8 @@ __all__ = ["by_limits", "even_parts", "largest_first", "shares"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+_WIDE = 24
+"""Parts from which on it pays to fill all of them at once."""
 _TINY = 1e-9
 """Sums of columns are differences of cumulated sums, exact to about this part of the whole."""
 
@@ -174,12 +176,34 @@ def largest_first(weight: Floats, parts: int) -> npt.NDArray[np.int64]:
     order = np.argsort(-weight, kind="stable")
     if parts <= 1:
         return np.zeros(len(weight), np.int64)
-    bins = [(0.0, k) for k in range(min(parts, len(weight)))]
+    sorted_weights = weight[order]
+    parts = min(parts, len(weight))
+    picked = np.empty(len(weight), np.int64)
+    loads = np.zeros(parts)
+    step = parts if parts >= _WIDE else len(weight)
+    for at in range(0, len(weight), step):
+        some = sorted_weights[at : at + step]
+        emptiest = np.argsort(loads, kind="stable")
+        if len(some) == parts and loads[emptiest[0]] + some[-1] > loads[emptiest[-1]]:
+            # Whoever gets one of these has more than those that have none yet: each gets one.
+            picked[at : at + step] = emptiest
+            loads[emptiest] += some
+        else:
+            picked[at : at + step] = _one_by_one(some.tolist(), loads)
     chosen = np.empty(len(weight), np.int64)
-    picked = []
-    for w in weight[order].tolist():
-        load, k = bins[0]
-        picked.append(k)
-        heapq.heapreplace(bins, (load + w, k))
     chosen[order] = picked
     return chosen
+
+
+def _one_by_one(weights: Sequence[float], loads: Floats) -> list[int]:
+    """Return where each goes, which is where there is least, and note how much there is then."""
+    bins = [(load, k) for k, load in enumerate(loads.tolist())]
+    heapq.heapify(bins)
+    picked = []
+    for weight in weights:
+        load, k = bins[0]
+        picked.append(k)
+        heapq.heapreplace(bins, (load + weight, k))
+    for load, k in bins:
+        loads[k] = load
+    return picked
