@@ -2,7 +2,8 @@
 
 Packing, running (in a process that is warm) and gathering are measured apart, without any engine: they are
 ours. Beside them stand the driver's CPU on a real Slurm, in both modes, and walls against the process pool's,
-where Slurm is installed. Submission is measured with jobs that are held.
+where Slurm is installed. Submission is measured with jobs that are held. Of Dask and Parsl, which start here
+with the run or are there before it, what they cost themselves is measured with calls that do nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ PROCESSES = 2
 OURS_US = 300.0
 """Limit of our CPU for each quantum: packing, running and gathering together."""
 SUBMITTED = 20_000
+FUTURES = ("dask", "parsl")
+BUNDLES = (1_000, 4_000)
+"""Of one quantum each, for the driver's memory."""
+MANY = 100_000
 _COUNTER = itertools.count()
 
 
@@ -54,7 +59,7 @@ def parts(root: str, plan_file: str) -> dict[str, float]:
 
 
 def execute(root: str, plan: str, engine: str) -> dict[str, float]:
-    """Run a plan; return its wall in seconds and the CPU seconds of this process alone."""
+    """Run a plan; return its wall in seconds, and CPU seconds of this process alone and with its children."""
     from executors.futures.dask import DaskFramework
     from executors.futures.parsl import ParslFramework
     from executors.multiprocess import MultiprocessFramework
@@ -72,12 +77,97 @@ def execute(root: str, plan: str, engine: str) -> dict[str, float]:
         "dask": lambda: DaskFramework(processes=PROCESSES),
         "parsl": lambda: ParslFramework(processes=PROCESSES),
     }
-    framework: ExecutionFramework = made[engine]()
-    begin, own = time.perf_counter(), time.process_time()
-    with Butler(root) as butler:
-        report = framework.execute(plan, butler)
+    with ExitStack() as stack:
+        name, _, there = engine.partition(" ")
+        framework: ExecutionFramework
+        if there:
+            opened: Any = {"dask": DaskFramework, "parsl": ParslFramework}[name](
+                stack.enter_context(there_already(name, Path(root).parent))
+            )
+            framework = opened
+        else:
+            framework = made[name]()
+        begin, own, everything = time.perf_counter(), time.process_time(), harness.cpu_seconds()
+        with Butler(root) as butler:
+            report = framework.execute(plan, butler)
+        found = {
+            "wall": time.perf_counter() - begin,
+            "cpu": time.process_time() - own,
+            "all": harness.cpu_seconds() - everything,
+            "quanta": report.n_quanta,
+        }
     assert report.exit_code == 0, str(report)
-    return {"wall": time.perf_counter() - begin, "cpu": time.process_time() - own, "quanta": report.n_quanta}
+    return found
+
+
+@contextmanager
+def there_already(engine: str, folder: Path) -> Iterator[Any]:
+    """Start Dask or Parsl as its framework does, with workers that are threads; give a client or a kernel."""
+    if engine == "dask":
+        import distributed
+
+        made: Any = distributed
+        cluster = made.LocalCluster(
+            n_workers=1,
+            threads_per_worker=PROCESSES,
+            processes=False,
+            memory_limit=None,
+            dashboard_address="127.0.0.1:0",
+        )
+        with cluster, made.Client(cluster, set_as_default=False) as client:
+            yield client
+        return
+    from parsl import Config
+    from parsl.dataflow.dflow import DataFlowKernel
+    from parsl.executors.threads import ThreadPoolExecutor
+
+    config = Config(
+        executors=[ThreadPoolExecutor(max_threads=PROCESSES)],
+        run_dir=str(folder / "parsl"),
+        strategy="none",
+        initialize_logging=False,
+    )
+    kernel = DataFlowKernel(config)
+    try:
+        yield kernel
+    finally:
+        kernel.cleanup()
+
+
+def nothing(_: str) -> str:
+    """Do nothing."""
+    return ""
+
+
+def engine_alone(engine: str, calls: int) -> float:
+    """Start an engine, call a function that does nothing so many times, end it; return CPU seconds."""
+    words = [(str(i),) for i in range(calls)]
+    with (
+        harness.measured() as cost,
+        tempfile.TemporaryDirectory() as folder,
+        there_already(engine, Path(folder)) as started,
+    ):
+        if engine == "dask":
+            futures = [started.submit(nothing, *each, pure=False) for each in words]
+        else:
+            more: dict[str, Any] = {"executors": "all", "cache": False, "ignore_for_cache": []}
+            futures = [started.submit(nothing, app_args=each, app_kwargs={}, **more) for each in words]
+        assert all(future.result() == "" for future in futures)
+    return cost.cpu
+
+
+def singles(root: str, plan_file: str) -> int:
+    """Plan a step that finds no work for every frame, each a bundle; return how many there are."""
+    import numpy as np
+
+    from benchmarks.execution import build_idle
+    from graphbuilder.dag.dag import ScienceDag
+    from graphbuilder.dag.values import Bundling
+
+    n = build_idle(root, plan_file)
+    bundling = Bundling("singles", np.arange(n + 1, dtype=np.int64), np.arange(n, dtype=np.int32))
+    ScienceDag.load(plan_file).with_bundling(bundling).save(plan_file)
+    return n
 
 
 def submit(folder: str, bundles: int) -> dict[str, float]:
@@ -137,23 +227,64 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         for name, us in ours.items():
             yield harness.Figure(f"engines.{name}_us_per_quantum", quanta, us, "us")
         yield harness.Figure("engines.ours_us_per_quantum", quanta, sum(ours.values()), "us", OURS_US)
+        walls = {"pool": statistics.median(f["wall"] for f in each_time(execute, "pool"))}
+        yield harness.Figure("engines.pool_wall_s", quanta, walls["pool"], "s")
+        yield from _futures_figures(quanta, walls["pool"], each_time, repeat)
         from executors.testing import slurm
 
         if slurm.why_not():
             return
         os.environ.update(stack.enter_context(slurm.cluster(cpus=PROCESSES)).env)
-        walls = {}
-        for engine in ("pool", "pilots", "slurm"):
+        for engine in ("pilots", "slurm"):
             found = each_time(execute, engine)
             walls[engine] = statistics.median(f["wall"] for f in found)
             yield harness.Figure(f"engines.{engine}_wall_s", quanta, walls[engine], "s")
-            if engine != "pool":
-                us = statistics.median(f["cpu"] for f in found) / quanta * 1e6
-                yield harness.Figure(f"engines.{engine}_driver_us_per_quantum", quanta, us, "us", OURS_US)
+            us = statistics.median(f["cpu"] for f in found) / quanta * 1e6
+            yield harness.Figure(f"engines.{engine}_driver_us_per_quantum", quanta, us, "us", OURS_US)
         yield harness.Figure("engines.pilots_to_pool", quanta, walls["pilots"] / walls["pool"], "", 1.3)
         held = harness.fresh(submit, str(Path(folder) / "held"), SUBMITTED).value
         yield harness.Figure("engines.submit_20k_s", SUBMITTED, held["wall"], "s", 30.0)
         yield harness.Figure("engines.look_at_20k_s", SUBMITTED, held["look"], "s")
+
+
+def _futures_figures(quanta: int, pool: float, each_time: Any, repeat: int) -> Iterator[harness.Figure]:
+    """Yield what runs on Dask and Parsl take beside the pool's wall, and what is ours of it."""
+    import importlib.util
+
+    for engine in FUTURES:
+        if importlib.util.find_spec({"dask": "distributed"}.get(engine, engine)) is None:
+            continue
+        found = each_time(execute, engine)
+        wall = statistics.median(f["wall"] for f in found)
+        alone = statistics.median(
+            harness.fresh(engine_alone, engine, quanta // 100).value for _ in range(repeat)
+        )
+        ours = (statistics.median(f["all"] for f in found) - alone) / quanta * 1e6
+        yield harness.Figure(f"engines.{engine}_wall_s", quanta, wall, "s")
+        yield harness.Figure(f"engines.{engine}_to_pool", quanta, wall / pool, "", 1.3)
+        there = statistics.median(f["wall"] for f in each_time(execute, f"{engine} there"))
+        yield harness.Figure(f"engines.{engine}_there_to_pool", quanta, there / pool, "", 1.3)
+        yield harness.Figure(f"engines.{engine}_alone_cpu_s", quanta // 100, alone, "s")
+        yield harness.Figure(f"engines.{engine}_ours_us_per_quantum", quanta, ours, "us", OURS_US)
+        yield from _memory_figures(engine)
+
+
+def _memory_figures(engine: str) -> Iterator[harness.Figure]:
+    """Yield the driver's peak memory at two numbers of bundles, and what that makes for very many."""
+    from benchmarks.workload import DETECTORS, make_repository
+
+    peaks, counts = [], []
+    for bundles in BUNDLES:
+        with tempfile.TemporaryDirectory(prefix="engines-") as folder:
+            root, plan = str(Path(folder) / "repo"), str(Path(folder) / "plan.h5")
+            make_repository(root, max(1, bundles // DETECTORS)).close()
+            counts.append(int(harness.fresh(singles, root, plan).value))
+            peaks.append(harness.fresh(execute, root, plan, engine).peak)
+        yield harness.Figure(f"engines.{engine}_driver_mib", counts[-1], peaks[-1] / 2**20, "MiB")
+    each = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    yield harness.Figure(f"engines.{engine}_driver_bytes_per_bundle", counts[-1], each, "bytes")
+    reckoned = (peaks[1] + max(0.0, each) * (MANY - counts[1])) / 1e6
+    yield harness.Figure(f"engines.{engine}_driver_reckoned_mb", MANY, reckoned, "MB", 500.0)
 
 
 harness.run(__name__)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -35,7 +36,11 @@ LIMIT = 0.15
 
 
 def sleeping_plan(folder: Path, widths: list[int], seconds: list[float], size: int) -> tuple[str, str]:
-    """Make a workflow that sleeps, each level waiting for the one before; return repository and plan."""
+    """Make a workflow that sleeps, each level waiting for the one before; return repository and plan.
+
+    No two tasks sleep equally long, but half to one and a half times what is said: jobs that all ended as
+    long after a round of a batch system's would all wait as long for the next.
+    """
     from graphbuilder.batcher import QuantumBatcher
     from graphbuilder.workflows.importing import Scales, import_instance
     from graphbuilder.workflows.instance import Instance, Job
@@ -43,11 +48,12 @@ def sleeping_plan(folder: Path, widths: list[int], seconds: list[float], size: i
     jobs: list[Job] = []
     before: tuple[str, ...] = ()
     levels: dict[str, int] = {}
+    spread = random.Random(f"{widths} {seconds}")  # noqa: S311 - not for secrets
     for level, (width, each) in enumerate(zip(widths, seconds, strict=True)):
         own = tuple(f"l{level}-{i}" for i in range(width))
         jobs += [
-            Job(id=name, name=name, parents=before, program=f"level{level}", seconds=each,
-                writes=(f"{name}.out",))
+            Job(id=name, name=name, parents=before, program=f"level{level}",
+                seconds=each * spread.uniform(0.5, 1.5), writes=(f"{name}.out",))
             for name in own
         ]  # fmt: skip
         levels |= dict.fromkeys(own, level)

@@ -73,7 +73,7 @@ class FuturesFramework(BatchFramework):
 
     engine = "engine"
     """Its name, for messages."""
-    at_a_time = 1
+    at_a_time = 10
 
     def __init__(
         self,

@@ -99,7 +99,9 @@ class LatencyRecorder:
             per_job=per_job,
             delay=max(0.0, delay - per_job),
             warmup=max(0.0, _middle(waits[:slots]) - delay),
-            between=_middle([job.spans[0][0] - end for job, end in zip(jobs[slots:], free, strict=False)]),
+            # Batch systems look for free slots in rounds of their own: what counts is how long that takes on
+            # average, and not what it takes where every job ends as long after a round as every other one.
+            between=_mean([job.spans[0][0] - end for job, end in zip(jobs[slots:], free, strict=False)]),
             per_quantum=_middle(gaps),
             notice=_middle([heard - end for job in jobs for _, end, heard in job.spans]),
             # In process the driver's time is that between quanta, and is not to be counted twice.
@@ -141,6 +143,10 @@ def measured_latencies(
 
 def _middle(values: list[float]) -> float:
     return max(0.0, statistics.median(values)) if values else 0.0
+
+
+def _mean(values: list[float]) -> float:
+    return max(0.0, statistics.fmean(values)) if values else 0.0
 
 
 def _cpu() -> float:
