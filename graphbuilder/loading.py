@@ -79,7 +79,9 @@ def load_repo_graph(
     space = UnitSpace.from_rows(
         model, [wider.units(u, ()) for u in units], lambda unit, field: wider.units(unit, (field,))
     )
-    steps = [Step(f"of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)]
+    steps = [
+        Step(f"values of unit {u!r} selected", space.size(u)) for u in units if u in _said(spoken_of, units)
+    ]
     steps += [
         Step(f"rows of relation {n!r} selected", len(next(iter(r.units.values()))))
         for n, r in relations.items()

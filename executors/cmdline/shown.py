@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from executors.cmdline import terminal
 from executors.cmdline.nextsteps import next_steps
-from executors.journal.report import FailureGroup, Report
+from executors.journal.report import FailureGroup, Report, label_of
 from executors.outcome import QuantumStatus
 from supertask.policy import FailureClass
 
-__all__ = ["show_report", "show_status"]
+__all__ = ["RUNNING_SHOWN", "show_report", "show_status"]
 
 _ALWAYS = (QuantumStatus.SUCCEEDED, QuantumStatus.FAILED)
 _IDS_SHOWN = 3
+RUNNING_SHOWN = 20
 
 
-def show_status(report: Report, command: str = "") -> None:
-    """Write how a run stands: counts, what runs now, problems; `command` would go on with it."""
+def show_status(report: Report, command: str = "", running: Mapping[int, str] | None = None) -> None:
+    """Write how a run stands: counts, what runs now, problems.
+
+    Parameters
+    ----------
+    report : Report
+        What is known of it.
+    command : str, optional
+        Would go on with it.
+    running : mapping, optional
+        Quantum → its data ID, of those that run, as far as it is known.
+    """
+    running = running or {}
     present = _present(report)
     rows: list[list[Any]] = [
         [task.label, task.planned, *(task.counts.get(s, 0) for s in present)] for task in report.tasks
@@ -29,14 +42,18 @@ def show_status(report: Report, command: str = "") -> None:
     if report.running:
         now = time.time()
         terminal.table(
-            ["quantum", "attempt", "for s", "host", "process", *(["says"] if report.progress else [])],
+            ["quantum", "task", *(["data ID"] if running else []), "attempt", "for s", "host", "process"]
+            + (["says"] if report.progress else []),
             [
-                [b.index, b.number, round(now - b.time / 1e9), b.header.host, str(b.header.pid)]
+                [b.index, label_of(b.header, b.index), *([running.get(b.index, "")] if running else [])]
+                + [b.number, round(now - b.time / 1e9), b.header.host, str(b.header.pid)]
                 + ([_said(report, b.index)] if report.progress else [])
-                for b in report.running
+                for b in sorted(report.running, key=lambda b: b.time)[:RUNNING_SHOWN]
             ],
             title="running",
         )
+        if len(report.running) > RUNNING_SHOWN:
+            terminal.line(f"and {len(report.running) - RUNNING_SHOWN:,} more that began later")
     _show_failures(report, tracebacks=False)
     _show_problems(report)
     terminal.line(_verdict(report))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from executors.cmdline.standing import Standing
     from executors.journal.report import Report
 
-__all__ = ["command", "find_command", "find_report"]
+__all__ = ["command", "data_ids_running", "find_command", "find_report"]
 
 
 @define("status", short_help="Show how a run stands, while it goes on or after.")
@@ -35,7 +35,7 @@ def command(*, where: tuple[str, ...], as_json: bool) -> int:
     else:
         from executors.cmdline.shown import show_status
 
-        show_status(report, find_command(where))
+        show_status(report, find_command(where), data_ids_running(report, _root_of(where)))
         if jobs is not None:
             terminal.line(str(jobs))
     from executors.outcome import QuantumStatus
@@ -71,10 +71,32 @@ def _jobs_of(where: tuple[str, ...], report: Report) -> Standing | None:
     """Ask the engine how the run's jobs stand."""
     from executors.cmdline.standing import standing
     from executors.journal.runfolder import RunFolder
+
+    return standing(RunFolder(_root_of(where), report.run).path / "jobs")
+
+
+def _root_of(where: tuple[str, ...]) -> str:
     from graphbuilder.dag.dag import ScienceDag
 
-    root = where[0] if len(where) == 2 else ScienceDag.open(where[0]).meta.butler_root
-    return standing(RunFolder(root, report.run).path / "jobs")
+    return where[0] if len(where) == 2 else ScienceDag.open(where[0]).meta.butler_root
+
+
+def data_ids_running(report: Report, root: str) -> dict[int, str]:
+    """Return the data IDs of what runs, the longest first, as far as a plan of the run is there."""
+    from executors.cmdline.shown import RUNNING_SHOWN
+    from executors.journal.bundlerecords import plan_of_run
+    from supertask.errors import SuperTaskError
+
+    shown = sorted(report.running, key=lambda b: b.time)[:RUNNING_SHOWN]
+    try:
+        quanta = plan_of_run(root, report.run).quanta if shown else ()
+        if len(quanta) != report.n_quanta:
+            return {}
+        return {
+            b.index: ", ".join(f"{u}={v}" for u, v in (quanta[b.index].dataId or {}).items()) for b in shown
+        }
+    except SuperTaskError:
+        return {}
 
 
 def _with_progress(report: Report, root: str) -> Report:

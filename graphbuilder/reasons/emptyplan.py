@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from graphbuilder.reasons.nearest import shortened
 from graphbuilder.reasons.selection import select_step_by_step
 from supertask.butler.port import AbstractButler
 from supertask.conditions import Condition
@@ -49,7 +50,7 @@ def empty_plan(
     findings = chosen.findings()
     label, what = next(((label, what) for label, what, n in steps if not n), ("", "no quanta"))
     first = f"the first step that left nothing was {f'{label}: ' if label else ''}{what}"
-    expression = f" with {where!r}" if where.strip() else ""
+    expression = f" with {shortened(where)!r}" if where.strip() else ""
     lines = [f"the plan{expression} is empty: {findings[0] if findings else first}"]
     lines += [f"  {finding}" for finding in findings[1:]]
     lines += [first] if findings else []

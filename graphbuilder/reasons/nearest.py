@@ -26,8 +26,9 @@ from supertask.conditions import (
 )
 from supertask.times import from_tai_ns
 
-__all__ = ["is_plain", "nearest", "said", "unmatched"]
+__all__ = ["is_plain", "nearest", "said", "shortened", "unmatched"]
 
+_LONG = 400
 _SHOWN = 6
 _SEVERAL = 3
 _SAMPLE = 2000
@@ -39,6 +40,11 @@ _MIRROR = {
     Comparison.GT: Comparison.LT,
     Comparison.GE: Comparison.LE,
 }
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle where it is too long to be read."""
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]} … {text[-_LONG // 4 :]}"
 
 
 def said(value: Any, *, is_time: bool = False) -> str:

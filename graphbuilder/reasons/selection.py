@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from graphbuilder.reasons.nearest import is_plain, nearest, said, unmatched
+from graphbuilder.reasons.nearest import is_plain, nearest, said, shortened, unmatched
 from graphbuilder.reasons.skyward import nearest_on_sky
 from supertask.butler.port import AbstractButler, CollectionKind, Reader
 from supertask.conditions import (
@@ -65,15 +65,19 @@ class ConditionCount:
         if not self.total:
             return f"{self.condition} is true of nothing: the repository has no {self.unit!r} at all"
         if not self.alone:
-            return f"{self.condition} is true of none of {self.total:,} of unit {self.unit!r}{near}"
+            return (
+                f"{self.condition} is true of none of the {self.total:,} values of unit {self.unit!r}{near}"
+            )
         if not self.together:
             return (
-                f"{self.condition} is true of {self.alone:,} of {self.total:,} of unit {self.unit!r}, but of "
-                f"none that the conditions before it leave{near}"
+                f"{self.condition} is true of {self.alone:,} of the {self.total:,} values of unit "
+                f"{self.unit!r}, but of none that the conditions before it leave{near}"
             )
         if self.absent:
             return f"{self.condition}: the repository has no {', '.join(self.absent)}{near}"
-        return f"{self.condition} is true of {self.alone:,} of {self.total:,} of unit {self.unit!r}"
+        return (
+            f"{self.condition} is true of {self.alone:,} of the {self.total:,} values of unit {self.unit!r}"
+        )
 
 
 @attrs.frozen
@@ -200,7 +204,7 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     condition = parts[i]
     deciding = deciders(butler.model, {n.unit for n in names(condition)})
     if len(deciding) != 1:
-        return ConditionCount(str(condition), "", 0, 0, 0, nearest=_if_empty(butler, condition))
+        return ConditionCount(shortened(str(condition)), "", 0, 0, 0, nearest=_if_empty(butler, condition))
     unit = deciding[0]
     total = _instances(butler, unit, ())
     spoken = sorted(names(condition), key=str)
@@ -208,7 +212,7 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
         alone = _instances(butler, unit, (condition,))
         together = _instances(butler, unit, parts[: i + 1])
         close = () if together else nearest_on_sky(butler, condition)
-        return ConditionCount(str(condition), unit, total, alone, together, nearest=close)
+        return ConditionCount(shortened(str(condition)), unit, total, alone, together, nearest=close)
     is_time = _is_time(butler.model, spoken[0])
     values = _values(butler, unit, spoken[0], ())
     left = _values(butler, unit, spoken[0], parts[:i]) if i else values
@@ -221,7 +225,9 @@ def _count(butler: AbstractButler, parts: Sequence[Condition], i: int) -> Condit
     elif not together:
         near = nearest(condition, left if alone else values, is_time=is_time)
     absent = tuple(said(v, is_time=is_time) for v in lacking[:_SHOWN])
-    return ConditionCount(str(condition), unit, total, alone, together, total - len(values), near, absent)
+    return ConditionCount(
+        shortened(str(condition)), unit, total, alone, together, total - len(values), near, absent
+    )
 
 
 def _if_empty(butler: AbstractButler, condition: Condition) -> tuple[str, ...]:

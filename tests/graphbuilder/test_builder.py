@@ -73,7 +73,7 @@ def test_a_bound_value_stands_for_a_name(make: Make) -> None:
 def test_an_empty_plan_says_which_step_left_nothing(make: Make) -> None:
     with pytest.raises(EmptyPlanError) as caught:
         make("visit = 77 AND detector = 9")
-    assert "first step that left nothing was of unit 'visit' selected" in str(caught.value)
+    assert "first step that left nothing was values of unit 'visit' selected" in str(caught.value)
     assert "visit = 77" in str(caught.value)
 
 

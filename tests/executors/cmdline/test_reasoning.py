@@ -18,7 +18,7 @@ PLAN = ("preflight", "repo", "-p", "pipeline.yaml", "--output-run", "u/me/run1")
 def test_an_empty_plan_names_the_condition_and_what_comes_nearest(call, survey: Path) -> None:
     said = call(*PLAN, "--where", "visit > 100")
     assert said.code == 2
-    assert "visit > 100 is true of none of 6 of unit 'visit'; the nearest: 5, 6" in said.err
+    assert "visit > 100 is true of none of the 6 values of unit 'visit'; the nearest: 5, 6" in said.err
     said = call(*PLAN, "--where", "visit.object = 'm31'")
     assert "the nearest: 'M31'" in said.err
 

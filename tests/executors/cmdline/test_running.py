@@ -10,8 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
+from executors.cmdline.shown import RUNNING_SHOWN, show_status
+from executors.cmdline.status import data_ids_running, find_report
+from executors.journal.journal import Header
+from executors.journal.replay import Begun
 from supertask.butler.repository import Butler
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,6 +107,28 @@ def test_status_and_report_tell_of_a_run(call, plan) -> None:
         assert "Traceback" in report.out
     assert "Traceback" not in call("report", "plan.h5", "--no-tracebacks").out
     assert call("status", "plan.h5", "--json").rows[0]["counts"]["blocked"] == 1
+
+
+def test_status_names_what_runs_the_longest_first(call, plan, capfd: pytest.CaptureFixture[str]) -> None:
+    plan()
+    call("run", "plan.h5")
+    report = find_report(("plan.h5",))
+    header = Header(run="u/me/run1", plan="", quanta=18, tasks=(("sky", 0, 12), ("night", 12, 6)))
+    now = time.time_ns()
+    begun = [Begun(i, 1, now - i * 10**9, header, alive=True) for i in range(18)] * 2
+    report = attrs.evolve(report, running=tuple(begun))
+    capfd.readouterr()
+    show_status(report, running=data_ids_running(report, "repo"))
+    shown = capfd.readouterr().out
+    assert shown.split("running:")[1].splitlines()[2].split()[:5] == [
+        "17",
+        "night",
+        "instrument=Cam,",
+        "visit=6",
+        "1",
+    ]
+    assert f"and {len(begun) - RUNNING_SHOWN} more that began later" in shown
+    assert data_ids_running(report, "nowhere") == {}
 
 
 def test_status_of_a_run_that_never_was_is_refused(call, plan) -> None:
