@@ -105,16 +105,16 @@ class Performer:
         records: dict[int, QuantumRecord] = {}
         left_out = dict(missing)
         fused = self._fusion.of(work) if self._fusion is not None else None
-        size = 1
+        size = 1 if work.bundle >= 0 else _AHEAD
 
         def record_of(q: int) -> QuantumRecord:
             nonlocal records, size
             record = records.get(q)
             if record is None:
                 at = work.quanta.index(q)
+                ahead = work.quanta[at : at + size]
                 # Ever more: a task that takes a bundle whole may ask for no more than the first.
                 size = min(4 * size, _AHEAD)
-                ahead = work.quanta[at : at + size]
                 records = dict(zip(ahead, self._runner.plan.records(ahead), strict=True))
                 record = records[q]
             return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,8 +227,11 @@ class ScienceDag:
             for edges in table.outputs.values():
                 outputs += 1 if edges.indptr is None else edges.indptr[rows + 1] - edges.indptr[rows]
             variants = [0] * len(rows) if table.variants is None else table.variants[rows].tolist()
-            for j, (i, variant, count) in enumerate(zip(members, variants, outputs.tolist(), strict=True)):
-                found[i] = Outline(i, node.label, variant, digests[16 * j : 16 * j + 16], count)
+            split = [digests[at : at + 16] for at in range(0, len(digests), 16)]
+            made = map(Outline, members, repeat(node.label), variants, split, outputs.tolist())
+            if len(by_task) == 1:
+                return list(made)
+            found.update(zip(members, made, strict=True))
         return [found[i] for i in indices]
 
     def dataset_identities(self, dataset_type: type[Dataset], rows: Ints) -> npt.NDArray[np.uint8]:
