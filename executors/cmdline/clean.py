@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executors.cmdline import terminal
+from executors.cmdline.finding import home_of
 from executors.cmdline.options import as_json, retention
 from executors.cmdline.options import command as define
 
@@ -76,7 +77,7 @@ def command(
         from graphbuilder.dag.dag import ScienceDag
 
         dag = ScienceDag.load(plan)
-        with Butler(repo or dag.meta.butler_root) as butler:
+        with Butler(repo or home_of(dag)) as butler:
             if retain:
                 from executors.cleaning import delete_intermediates
 

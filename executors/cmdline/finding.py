@@ -1,4 +1,4 @@
-"""How commands find the repository and run that they are asked about, and write text of unknown origin."""
+"""How commands find the repository and run that they are asked about."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from supertask.errors import ExecutionError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from graphbuilder.dag.dag import ScienceDag
     from supertask.butler.repository import Butler
     from supertask.units import UnitModel
 
-__all__ = ["find_root", "find_run", "in_repository", "unit_values"]
+__all__ = ["find_root", "find_run", "home_of", "in_repository", "unit_values"]
 
 _ROOT_FILE = "supertask.yaml"
 
@@ -39,6 +40,20 @@ def find_root(repo: Path | None) -> Path:
     raise click.UsageError(f"{here} is in no repository (it has no {_ROOT_FILE}): say which with --repo REPO")
 
 
+def home_of(dag: ScienceDag, way: str = "say where it is with --repo REPO") -> str:
+    """Return the repository that a plan was made for.
+
+    Raises
+    ------
+    ExecutionError
+        It is not there any more; `way` is what to do if it was moved.
+    """
+    root = dag.meta.butler_root
+    if not Path(root, _ROOT_FILE).exists():
+        raise ExecutionError(f"the plan's repository {root} is not there; if it was moved, {way}")
+    return root
+
+
 def find_run(word: str, repo: Path | None) -> tuple[Path, str]:
     """Return repository and name of a run: the RUN collection, or the file of its plan.
 
@@ -50,8 +65,8 @@ def find_run(word: str, repo: Path | None) -> tuple[Path, str]:
     if Path(word).is_file():
         from graphbuilder.dag.dag import ScienceDag
 
-        meta = ScienceDag.open(word).meta
-        return repo or Path(meta.butler_root), meta.output_run
+        dag = ScienceDag.open(word)
+        return repo or Path(home_of(dag)), dag.meta.output_run
     root = find_root(repo)
     from executors.journal.runfolder import RunFolder
     from supertask.butler.repository import Butler

@@ -13,6 +13,7 @@ from executors.cmdline import terminal
 from executors.cmdline.asking import Asking, asking
 from executors.cmdline.batchoptions import BatchOptions, batch_options
 from executors.cmdline.failures import FailureOptions, failure_options
+from executors.cmdline.finding import home_of
 from executors.cmdline.options import as_json, planning, see_local_modules
 from executors.cmdline.options import command as define
 from executors.cmdline.watching import Watching, watching
@@ -136,4 +137,4 @@ def command(
 def _home(plan: Path) -> str:
     from graphbuilder.dag.dag import ScienceDag
 
-    return ScienceDag.open(plan).meta.butler_root
+    return home_of(ScienceDag.open(plan))

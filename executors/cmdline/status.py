@@ -61,10 +61,12 @@ def find_report(where: tuple[str, ...]) -> Report:
         return _with_progress(status(where[0], where[1]), where[0])
     if len(where) != 1 or Path(where[0]).is_dir():
         raise click.UsageError("give the file of a plan, or a repository and a run")
+    from executors.cmdline.finding import home_of
     from graphbuilder.dag.dag import ScienceDag
 
-    meta = ScienceDag.open(where[0]).meta
-    return _with_progress(status(meta.butler_root, meta.output_run), meta.butler_root)
+    dag = ScienceDag.open(where[0])
+    root = home_of(dag, f"give it and the run instead of the plan: REPO {dag.meta.output_run}")
+    return _with_progress(status(root, dag.meta.output_run), root)
 
 
 def _jobs_of(where: tuple[str, ...], report: Report) -> Standing | None:

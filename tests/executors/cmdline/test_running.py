@@ -131,6 +131,18 @@ def test_status_names_what_runs_the_longest_first(call, plan, capfd: pytest.Capt
     assert data_ids_running(report, "nowhere") == {}
 
 
+def test_a_repository_that_was_moved_is_named_with_the_way_out(call, plan) -> None:
+    plan()
+    Path("repo").rename("moved")
+    for words in (["run", "plan.h5"], ["clean", "plan.h5"], ["bundles", "plan.h5"]):
+        said = call(*words)
+        assert (said.code, "if it was moved, say where it is with --repo REPO" in said.err) == (2, True), said
+    for command in ("status", "report"):
+        assert "give it and the run instead of the plan: REPO u/me/run1" in call(command, "plan.h5").err
+    assert call("run", "plan.h5", "--repo", "moved").code == 0
+    assert call("status", "moved", "u/me/run1").code == 0
+
+
 def test_status_of_a_run_that_never_was_is_refused(call, plan) -> None:
     plan()
     said = call("status", "plan.h5")
@@ -156,7 +168,7 @@ def test_moved_repository_can_be_named(call, plan) -> None:
     shutil.move("repo", "elsewhere")
     refused = call("run", "plan.h5")
     assert refused.code == 2
-    assert "is not a data repository" in refused.err
+    assert "is not there; if it was moved" in refused.err
     assert call("run", "plan.h5", "--repo", "elsewhere").code == 0
 
 
