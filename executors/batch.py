@@ -61,6 +61,8 @@ _SLOW = 1.0
 _SHARE = 5.0
 """So many times as long as a look at all jobs took, those that ended are looked at alone."""
 _GRACE = 30.0
+_STOPS = 10
+"""So often a quantum may be broken off with its job before that counts as a failure."""
 _DEATHS = 3
 """So many jobs in a row may end before one has run anything."""
 
@@ -230,7 +232,11 @@ class _Round:
         # All that began in earlier sessions has ended by now, but for what jobs go on with.
         before = driver.numbers(range(driver.plan.n_quanta))
         self._ended = lambda q: before.get(q, 1) - 1
-        self._gatherer = Gatherer(driver.plan, driver.datastore, driver.journal, self._ended, framework.late)
+        self._stops: dict[int, int] = {}
+        """Quantum → how often its job was stopped before it had ended."""
+        self._gatherer = Gatherer(
+            driver.plan, driver.datastore, driver.journal, self._ended, framework.late, self._why_stopped
+        )
         self._packer = Packer(
             plan=driver.plan,
             datastore=driver.datastore,
@@ -377,12 +383,18 @@ class _Round:
                 moved = True
                 self._note(active, each)
         states = self._engine.states(looked)
+        over: list[JobFolder] = []
         for name in looked:
             active = self._active[name]
             ended = active.piece.ending() is not None and not self._gatherer.is_waiting(active.piece)
             if ended or self._is_lost(active, states.get(name, JobState.GONE)):
                 moved = True
+                over.append(active.piece.job)
                 self._close(active)
+        if over:
+            self._driver.sync()  # once for all: it takes milliseconds
+            for job in over:
+                self._gatherer.clear_away(job)
         if all_of_them:
             now = time.monotonic()
             self._look_at_all = now + _SHARE * (now - began)
@@ -440,8 +452,6 @@ class _Round:
         elif begun is None and len(active.left) == job.quanta and not self._stopping:
             self._deaths += 1
         driver.give_back(active.left)
-        driver.sync()
-        self._gatherer.clear_away(active.piece.job)
         words = self._engine.last_words(job.name) if self._deaths >= _DEATHS else ""
         self._engine.forget(job.name)
         if self._deaths >= _DEATHS:
@@ -459,6 +469,21 @@ class _Round:
             why = Failure("JobDied", f"{said} (process {begun.pid} on {begun.host})", kind=kind)
         where = begun.host, begun.pid
         return cut_short(self._driver.plan, begun.index, begun.number, where, begun.time, why)
+
+    def _why_stopped(self, job: JobFolder, index: int) -> Failure | None:
+        """Return why a job that was stopped counts as a failure of what it was running.
+
+        What takes longer than its job may, another job of as many minutes would not see the end of either.
+        """
+        if self._stopping:
+            return None
+        said, kind = self._engine.why_gone(job.path.name)
+        stops = self._stops[index] = self._stops.get(index, 0) + 1
+        if kind is FailureClass.TIMEOUT:
+            return Failure("JobDied", said, kind=kind)
+        if stops < _STOPS:
+            return None
+        return Failure("JobDied", f"its job was stopped {stops} times", kind=FailureClass.TRANSIENT)
 
     # -- the end ------------------------------------------------------------------------------
 

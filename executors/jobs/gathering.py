@@ -12,15 +12,16 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
+import numpy as np
 
 from executors.jobs.belongings import bring_all_home, bring_quantum_home
 from executors.jobs.folder import JobFolder
 from executors.jobs.pieces import Line, Piece
 from executors.journal.journal import Journal, decode_attempt, encode_attempt, read_log
-from executors.outcome import Attempt, QuantumStatus
+from executors.outcome import Attempt, Failure, QuantumStatus
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.content import checksum_file
 from supertask.butler.datastore import TEMPORARY_PREFIX, Datastore
@@ -30,6 +31,10 @@ from supertask.rows import FileRecord
 __all__ = ["Begun", "Gatherer", "Progressed"]
 
 _LATE = 30.0
+_WIDTH = 16
+_TOGETHER = 1000
+"""So many lines of a job are taken before who asked hears of it."""
+_TAKEN = {"start", "progress", "end"}
 
 
 @attrs.frozen
@@ -68,6 +73,9 @@ class Gatherer:
         Returns the number of the last attempt of a quantum that the journal knows the end of, 0 for none.
     late : float, optional
         Seconds to wait for files that a shared file system may show late.
+    stopped : callable, optional
+        Called with a job and the index of a quantum that was broken off as its job was stopped; returns why
+        that counts as a failure, None where it does not.
     """
 
     def __init__(
@@ -77,15 +85,18 @@ class Gatherer:
         journal: Journal,
         ended: Callable[[int], int],
         late: float = _LATE,
+        stopped: Callable[[JobFolder, int], Failure | None] = lambda _, __: None,
     ) -> None:
         self.problems: list[str] = []
         self._plan = plan
         self._types = {t.name: t for t in plan.datasets}
+        self._identities = memoryview(np.ascontiguousarray(plan.identities)).cast("B")
         self._datastore = datastore
         self._journal = journal
         self._ended_before = ended
         self._taken: dict[int, int] = {}
         self._late = late
+        self._stopped = stopped
         self._waiting: dict[Piece, tuple[float, list[Line]]] = {}
         """Pieces with outputs that are not seen yet → since when, and their lines from there on."""
 
@@ -120,31 +131,54 @@ class Gatherer:
         lines = [*held, *piece.read()]
         self._collect_problems(piece)
         piece.look_for_folders()
+        for begin in range(0, len(lines), _TOGETHER):
+            found: list[Begun | Progressed | Attempt] = []
+            try:
+                at = self._read(piece, lines[begin : begin + _TOGETHER], since, found)
+            finally:
+                # What was brought home before something went wrong counts.
+                ended = [each for each in found if isinstance(each, Attempt)]
+                if ended:
+                    self._journal.write(*(encode_attempt(each, self._journal.header) for each in ended))
+                    self._taken.update((each.index, each.number) for each in ended)
+            yield from found
+            if at is not None:
+                self._waiting[piece] = (since, lines[begin + at :])
+                return
+
+    def _read(
+        self, piece: Piece, lines: Sequence[Line], since: float, found: list[Begun | Progressed | Attempt]
+    ) -> int | None:
+        """Find out what lines say, and bring home what they speak of; return which one has to wait."""
+        taken: dict[int, int] = {}
         for at, line in enumerate(lines):
-            if line.said["event"] not in {"start", "progress", "end"}:
+            said = line.said
+            event = said["event"]
+            if event not in _TAKEN:
                 continue
             index = self._index(line)
             if index is None:
                 continue
-            if line.said["event"] == "progress":
-                yield Progressed(index, line.said["fraction"], line.said["message"])
+            if event == "progress":
+                found.append(Progressed(index, said["fraction"], said["message"]))
                 continue
-            if line.said["event"] == "start":
-                if line.said["attempt"] > self._known(index):
-                    header = line.header
-                    yield Begun(index, line.said["attempt"], header.host, header.pid, line.said["time"])
+            known = max(taken.get(index, 0), self._known(index))
+            if said["attempt"] <= known:
+                continue  # a duplicate: its end is in the journal
+            if event == "start":
+                header = line.header
+                found.append(Begun(index, said["attempt"], header.host, header.pid, said["time"]))
                 continue
-            attempt = decode_attempt({**line.said, "index": index}, line.header, self._types)
-            if attempt.number <= self._known(index):
-                continue  # a duplicate: this end is in the journal
+            attempt = decode_attempt({**said, "index": index}, line.header, self._types)
             try:
                 self._bring_home(piece, attempt)
             except _NotSeenError as late:
                 if time.monotonic() - since < self._late:
-                    self._waiting[piece] = (since, lines[at:])
-                    return
+                    return at
                 attempt = attrs.evolve(attempt, status=QuantumStatus.LOST, reason=str(late), records=())
-            yield self._write(attempt, line)
+            found.append(self._completed(piece, attempt, line))
+            taken[index] = attempt.number
+        return None
 
     def _known(self, index: int) -> int:
         return max(self._taken.get(index, 0), self._ended_before(index))
@@ -157,22 +191,24 @@ class Gatherer:
         """Return which quantum of the plan a line is about; what is of another plan is left where it is."""
         meta, said = self._plan.meta, line.said
         if line.header.run == meta.output_run and line.header.repository in {"", meta.repository}:
-            index, identity = said["index"], bytes.fromhex(said["quantum"])
-            if index < self._plan.n_quanta and self._plan.identities[index].tobytes() == identity:
+            index, identity = said["index"], said["quantum"]
+            if self._identities[_WIDTH * index : _WIDTH * index + _WIDTH].hex() == identity:
                 return int(index)
             with contextlib.suppress(PreflightError):
-                return self._plan.find_identity(identity)
+                return self._plan.find_identity(bytes.fromhex(identity))
         problem = f"{line.path}: it is of another plan (of run {line.header.run!r}), and is not taken"
         if problem not in self.problems:
             self.problems.append(problem)
         return None
 
-    def _write(self, attempt: Attempt, line: Line) -> Attempt:
+    def _completed(self, piece: Piece, attempt: Attempt, line: Line) -> Attempt:
+        """Return an attempt as the run's journal has it."""
         if attempt.status is QuantumStatus.CANCELLED:
             # Stopped was this one job; the run goes on.
-            attempt = attrs.evolve(
-                attempt, status=QuantumStatus.LOST, reason="its job was stopped", failure=None
-            )
+            failure = self._stopped(piece.job, attempt.index)
+            status = QuantumStatus.LOST if failure is None else QuantumStatus.FAILED
+            reason = "its job was stopped" if failure is None else ""
+            attempt = attrs.evolve(attempt, status=status, reason=reason, failure=failure)
         log = read_log(line.path, attempt.log_span) if attempt.log_span else ""
         span = self._journal.write_log(log) if log else None
         # The journal has data IDs of failures alone; to look one up takes longer than all else here.
@@ -180,17 +216,17 @@ class Gatherer:
         if dataId is None and attempt.failure is not None:
             dataId = self._plan.quanta[attempt.index].dataId
         label = self._plan.task_of(attempt.index).label
-        attempt = attrs.evolve(attempt, log=log, log_span=span, dataId=dataId, label=label)
-        self._journal.write(encode_attempt(attempt, self._journal.header))
-        self._taken[attempt.index] = attempt.number
-        return attempt
+        same = label == attempt.label and dataId is attempt.dataId and span is attempt.log_span is None
+        if same:  # most are, and to make another takes as long as to read it
+            return attempt
+        return attrs.evolve(attempt, log=log, log_span=span, dataId=dataId, label=label)
 
     # -- outputs ------------------------------------------------------------------------------
 
     def _bring_home(self, piece: Piece, attempt: Attempt) -> None:
         root, run = self._datastore.root, self._plan.meta.output_run
-        label = self._plan.task_of(attempt.index).label
         if piece.has_folders(run):
+            label = self._plan.task_of(attempt.index).label
             with _storing(root):
                 bring_quantum_home(piece.job, root, run, label, attempt.identity)
         for record in attempt.records:

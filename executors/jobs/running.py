@@ -104,9 +104,9 @@ def run_job(
         from executors.jobs.binding import bind
 
         left_out = bind(plan, folder, late)
-    run = _Job(
-        job, plan, WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
-    )
+    spec = WorkplaceSpec(scratch=scratch, scratch_size=scratch_size, elide=tuple(plan.said["elide"]))
+    # A process that is kept warm has a driver, who writes what he has read in a journal that lasts.
+    run = _Job(job, plan, spec, lasting=warmth is None)
     try:
         end = run.perform(stop or Stop(grace), late, warmth or Warmth(), left_out)
     finally:
@@ -115,13 +115,15 @@ def run_job(
             end_children(but=before)
         run.close()
     said = {"exit": int(end.code), "why": end.why, "counts": end.counts, "time": time.time_ns()}
-    write_whole(job.done, json.dumps(said).encode())
+    write_whole(job.done, json.dumps(said).encode(), lasting=run.lasting)
     return end
 
 
 class _Job:
-    def __init__(self, job: JobFolder, plan: BundlePlan, spec: WorkplaceSpec) -> None:
+    def __init__(self, job: JobFolder, plan: BundlePlan, spec: WorkplaceSpec, *, lasting: bool) -> None:
         said = plan.said
+        self.lasting = lasting
+        """Whether what is said in its folder must outlive the machine."""
         self._job = job
         self._plan = plan
         folder = RunFolder(str(job.path), said["run"])
@@ -139,13 +141,14 @@ class _Job:
         fields = {k: v for k, v in said["header"].items() if k not in {"host", "pid", "time", "role"}}
         header = Header(**{**fields, "role": "job", "tasks": tuple(map(tuple, fields["tasks"]))})
         folder.make()
-        self._journal = Journal(folder, header)
+        self._journal = Journal(folder, header, lasting=lasting)
         self._workplace = Workplace(self._store, spec)
 
     def close(self) -> None:
-        """Delete what is on scratch; see to it that the journal outlives the machine."""
+        """Delete what is on scratch; see to it that the journal outlives the machine, if it must."""
         self._workplace.close()
-        self._journal.sync()
+        if self.lasting:
+            self._journal.sync()
         self._journal.close()
 
     def _open_store(self) -> Datastore:

@@ -42,12 +42,12 @@ __all__ = [
     "VERSION",
     "Header",
     "Journal",
+    "alike_lines",
     "decode_attempt",
     "encode_attempt",
     "encode_overhead",
     "encode_retry",
     "encode_start",
-    "end_head",
     "label_of",
     "read_log",
     "unseal",
@@ -112,6 +112,8 @@ class Journal:
         Folder of the run.
     header : Header
         First line.
+    lasting : bool, optional
+        Whether the file must outlive the machine from its first line on, which takes milliseconds.
 
     Raises
     ------
@@ -119,7 +121,7 @@ class Journal:
         It cannot be written.
     """
 
-    def __init__(self, folder: RunFolder, header: Header) -> None:
+    def __init__(self, folder: RunFolder, header: Header, *, lasting: bool = True) -> None:
         stem = f"{header.time:019d}-{header.role}-{header.host}-{header.pid}"
         self.header = header
         self.path = folder.journal / f"{stem}.jsonl"
@@ -134,8 +136,9 @@ class Journal:
             )
             hold(self._fd)
             self.write(_encode({"event": "header", "version": VERSION, **attrs.asdict(header)}))
-            self.sync()
-            _sync_folder(folder.journal)
+            if lasting:
+                self.sync()
+                _sync_folder(folder.journal)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -152,7 +155,10 @@ class Journal:
         ExecutionError
             They cannot be written: the disk is full, say. They do not count then.
         """
-        data = b"".join(map(_seal, lines))
+        return self.append(b"".join([_seal(line.encode("utf-8", "backslashreplace")) for line in lines]))
+
+    def append(self, data: bytes) -> bytes:
+        """Do the same with lines as `alike_lines` makes them."""
         rest = memoryview(b"\n" + data if self._torn else data)
         try:
             while rest:
@@ -219,8 +225,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _seal(line: str) -> bytes:
-    body = line.encode("utf-8", "backslashreplace")
+def _seal(body: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -239,8 +244,30 @@ def encode_start(index: int, identity: str, number: int, time_ns: int) -> str:
     return f'{{"event":"start","quantum":"{identity}","index":{index},"attempt":{number},"time":{time_ns}}}'
 
 
-def end_head(identity: str, index: int, number: int) -> str:
-    """Return how the line of `encode_attempt` begins: up to whose it is."""
+def alike_lines(attempt: Attempt, header: Header, quanta: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the lines of start and end of others that came to the very same as an attempt, in their first.
+
+    Parameters
+    ----------
+    attempt : Attempt
+        What it came to.
+    header : Header
+        Of the file.
+    quanta : iterable of tuple
+        Index and identity of each.
+    """
+    said = encode_attempt(attempt, header).encode("utf-8", "backslashreplace")
+    tail = said[len(_end_head(attempt.identity.hex(), attempt.index, attempt.number)) :]
+    lines = []
+    for index, identity in quanta:
+        quantum = identity.hex()
+        start = encode_start(index, quantum, 1, attempt.start).encode()
+        end = _end_head(quantum, index, 1).encode() + tail
+        lines.append(b"%08x %b\n%08x %b\n" % (zlib.crc32(start), start, zlib.crc32(end), end))
+    return b"".join(lines)
+
+
+def _end_head(identity: str, index: int, number: int) -> str:
     return f'{{"event":"end","quantum":"{identity}","index":{index},"attempt":{number},'
 
 
@@ -248,7 +275,7 @@ def encode_attempt(attempt: Attempt, header: Header) -> str:
     """Return the line that says what an attempt came to, for the file that begins with `header`."""
     a = attempt
     line = (
-        f"{end_head(a.identity.hex(), a.index, a.number)}"
+        f"{_end_head(a.identity.hex(), a.index, a.number)}"
         f'"status":"{a.status.value}","start":{a.start},"end":{a.end},"wall":{a.wall:.9f},"cpu":{a.cpu:.9f},'
         f'"memory":{a.peak_memory},"read":{a.bytes_read},"written":{a.bytes_written}'
     )

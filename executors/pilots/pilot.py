@@ -26,6 +26,8 @@ __all__ = ["Pilot", "main"]
 _LOOK = 0.05
 _BEAT = 5.0
 _LONGEST = 0.3
+_FRESH = 5.0
+"""Seconds without orders in which a worker looks for more as often as at first."""
 _SHARE = 0.1
 """Of a pilot's time that is left for what runs to end."""
 _SPARE = 60.0
@@ -121,7 +123,8 @@ class Pilot:
                 if self._queue.is_over or time.monotonic() - self._busy > self._idle:
                     return
                 time.sleep(pause)
-                pause = min(_LONGEST, 1.2 * pause)
+                if time.monotonic() - self._busy > _FRESH:
+                    pause = min(_LONGEST, 1.2 * pause)
                 continue
             self._orders[i] = order
             try:

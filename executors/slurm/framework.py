@@ -325,5 +325,7 @@ def reason_of(controller: Controller, known: Known | None) -> tuple[str, Failure
     """Return why a job ended that did not say so itself, and what that means for trying again."""
     said = controller.why(known.id) if known is not None else {}
     state = said.get("JobState", known.state if known is not None else "")
+    if said.get("Reason") == "TimeLimit":
+        state = "TIMEOUT"  # it was told to end and is about to: until then its state is COMPLETING
     why, kind = _WHY.get(state, ("its job was ended from outside", FailureClass.KILLED))
     return (f"{why} (Slurm's {state}, job {known.id})" if known is not None and state else why), kind

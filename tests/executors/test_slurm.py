@@ -148,6 +148,16 @@ def test_what_accounting_keeps_is_read(tmp_path: Path) -> None:
     assert kind is FailureClass.OUT_OF_MEMORY
 
 
+def test_a_job_that_is_told_to_end_as_its_time_is_over_ran_out_of_time(tmp_path: Path) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text("#!/bin/sh\necho 'JobId=7 JobState=COMPLETING Reason=TimeLimit Requeue=1'\n")
+    program.chmod(0o755)
+    asked = Controller({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    why, kind = reason_of(asked, Known("supertask-1", 0, "7_0", "COMPLETING"))
+    assert "ran out of time" in why
+    assert kind is FailureClass.TIMEOUT
+
+
 def test_a_site_without_accounting_says_nothing(tmp_path: Path) -> None:
     program = tmp_path / "sacct"
     program.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")

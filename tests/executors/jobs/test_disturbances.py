@@ -15,6 +15,7 @@ from executors.jobs.running import run_job
 from executors.testing.blind import BlindFramework
 from executors.testing.survey import RUN, Survey
 from supertask.butler.repository import Butler
+from supertask.policy import FailureClass
 
 FAILED, BLOCKED, SUCCEEDED = QuantumStatus.FAILED, QuantumStatus.BLOCKED, QuantumStatus.SUCCEEDED
 
@@ -63,3 +64,37 @@ def test_a_host_whose_clock_is_wrong_makes_what_others_make(survey, tmp_path, mo
         assert BlindFramework(tmp_path / "jobs").execute(plan, butler).exit_code == 0
     assert status(str(survey.root), RUN).exit_code == 0
     assert len(survey.calls()) == survey.n_quanta
+
+
+class Stopping(BlindFramework):
+    """An engine that asks each job to end that runs a quantum without end."""
+
+    def __init__(self, jobs, said):
+        super().__init__(jobs, late=1.0)
+        self.grace = 0.5
+        self.said = said
+
+    def why_gone(self, name):
+        return self.said
+
+    def hear(self, event):
+        if type(event).__name__ == "QuantumStarted" and event.label == "stars":
+            self.cancel([n for n in self._processes if n.startswith("b1-")])
+
+
+@pytest.mark.parametrize(
+    ("said", "stops", "told"),
+    [
+        (("its job ran out of time", FailureClass.TIMEOUT), 10, "ran out of time"),
+        (("its job was ended from outside", FailureClass.KILLED), 2, "its job was stopped 2 times"),
+    ],
+)
+def test_what_never_ends_within_its_job_fails_some_time(survey, tmp_path, monkeypatch, said, stops, told):
+    monkeypatch.setattr(executors.batch, "_STOPS", stops)
+    survey.order("stars-1-0", "hang")
+    engine = Stopping(tmp_path / "jobs", said)
+    with Butler(survey.root) as butler:
+        policies = {"*": {"retries.timeout": 0, "retries.transient": 0}}
+        report = engine.execute(survey.bundled(butler), butler, listeners=[engine.hear], policies=policies)
+    assert report.counts[FAILED] == 1
+    assert told in str(report.failures)
