@@ -265,8 +265,13 @@ def _ends_in(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.N
     breaks = np.flatnonzero(data == ord("\n"))
     starts = np.concatenate([np.zeros(1, np.int64), breaks + 1])[: len(breaks)]
     starts = starts[breaks - starts >= _BEFORE + _DIGITS]
-    lead = data[starts[:, None] + np.arange(_BODY, _BEFORE)]
-    starts = starts[(lead == _LEAD).all(axis=1)]
+    if len(starts):
+        words = np.ndarray((len(data) - 7,), "<u8", np.ascontiguousarray(data).data, strides=(1,))
+        for at in (
+            *range(0, len(_LEAD) - 8, 8),
+            len(_LEAD) - 8,
+        ):  # the last eight overlap
+            starts = starts[words[starts + (_BODY + at)] == _LEAD[at : at + 8].view("<u8")[0]]
     nibbles = _NIBBLE[data[starts[:, None] + np.arange(_BEFORE, _BEFORE + _DIGITS)]]
     packed = np.ascontiguousarray(nibbles[:, 0::2] << 4 | nibbles[:, 1::2])
     return packed.view(">u8").ravel().astype(np.uint64), starts

@@ -12,11 +12,11 @@ import attrs
 from executors.journal.journal import (
     Header,
     Journal,
+    alike_lines,
     decode_attempt,
     encode_attempt,
     encode_overhead,
     encode_start,
-    end_head,
     label_of,
 )
 from executors.outcome import Attempt, Making, QuantumStatus
@@ -103,16 +103,10 @@ class Lines:
     def end_alike(self, attempt: Attempt, others: Sequence[Outline]) -> None:
         """Write that others, which are in their first attempts, came to the very same as this one."""
         self.flush()
-        head = end_head(attempt.identity.hex(), attempt.index, 1)
-        tail = encode_attempt(attempt, self._journal.header)[len(head) :]
         for at in range(0, len(others), _MOST // 2):
             part = others[at : at + _MOST // 2]
-            lines = []
-            for index, _, _, identity, _ in part:
-                quantum = identity.hex()
-                lines.append(encode_start(index, quantum, 1, attempt.start))
-                lines.append(end_head(quantum, index, 1) + tail)
-            data = self._journal.write(*lines)
+            quanta = [(index, identity) for index, _, _, identity, _ in part]
+            data = self._journal.append(alike_lines(attempt, self._journal.header, quanta))
             if self._alike is not None:
                 self._alike(attempt, part, data)
                 continue

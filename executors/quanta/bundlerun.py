@@ -109,12 +109,13 @@ class BundleRun:
         """Close what is left. Of quanta that nobody turned to, and that write nothing, one speaks for all."""
         speaks: Attempt | None = None
         alike: list[Outline] = []
+        known = self._trials.keys() | self._closed
         for position, outline in enumerate(self._outlines):
-            if position in self._closed:
-                continue
-            untouched = error is None and not outline.outputs and position not in self._trials
+            untouched = error is None and not outline.outputs and position not in known
             if untouched and speaks is not None:
                 alike.append(outline)
+                continue
+            if position in self._closed:
                 continue
             attempt = self._close(position, error)
             if untouched and self._alike is not None and attempt.status is QuantumStatus.SUCCEEDED:
