@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from graphbuilder.bindvalues import to_plain
 from graphbuilder.checks import (
     check_enough,
     check_inputs_known,
@@ -334,7 +335,7 @@ class GraphBuilder:
             output_run=self.output_run,
             collections=self.collections,
             where=where,
-            bind=dict(bind),
+            bind=to_plain(bind),
             steps=tuple(plan.steps),
             trimmed=plan.trimmed,
             **describe(self.butler, pipeline),

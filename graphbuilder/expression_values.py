@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 import attrs
 from lark import Token
 
+from graphbuilder.bindvalues import from_plain, is_times, time_text
 from graphbuilder.expression_parts import NUMBERS, OF_FIELD, OF_KEY, Checks, Kind, Part, shorten
 from supertask.conditions import Arithmetic, Constant, Name, Negative, Range
 from supertask.errors import did_you_mean
@@ -84,14 +86,23 @@ class Values(Checks):
         return self._bound(name, self._bind[name], at)
 
     def _bound(self, name: str, value: Any, at: int) -> Part:
+        value = from_plain(value)
+        if isinstance(value, PurePath):
+            value = str(value)
         if isinstance(value, range):
-            ranges = [Part(_ascending(value), Kind.INT, at)] if len(value) else []
+            ranges = [Part(_ascending(value), Kind.INT, at)] if value else []
             return Part(ranges, Kind.LIST, at)
         if hasattr(value, "tolist") and hasattr(value, "dtype"):
+            if hasattr(value, "to_value"):
+                raise self._wrong(
+                    f"the bind value :{name} is a quantity in {str(value.unit) or 'no unit'!r}: give the "
+                    "number in the unit of what it is compared with, as its to_value(unit) gives it",
+                    at,
+                )
             if value.dtype.kind == "M":
                 raise self._wrong(f"the bind value :{name} is a datetime64: give an astropy Time", at)
             value = value.tolist()
-        if isinstance(value, list | tuple | set | frozenset) or _is_times(value):
+        if isinstance(value, list | tuple | set | frozenset) or is_times(value):
             members = [
                 self._bound(name, v, at) for v in value if not isinstance(v, list | tuple | set | range)
             ]
@@ -122,7 +133,7 @@ class Values(Checks):
                 "true or false, a date, a time, or a list of these",
                 at,
             ) from None
-        return Part(Constant(ns, _show_time(ns)), Kind.TIME, at)
+        return Part(Constant(ns, f"'{time_text(ns)}'"), Kind.TIME, at)
 
     def _number(self, value: float, at: int) -> Part:
         if isinstance(value, int):
@@ -199,13 +210,3 @@ class Values(Checks):
 def _ascending(values: range) -> Range:
     low, high = sorted((values[0], values[-1]))
     return Range(low, high, abs(values.step) if len(values) > 1 else 1)
-
-
-def _is_times(value: Any) -> bool:
-    return hasattr(value, "tai") and not getattr(value, "isscalar", True)
-
-
-def _show_time(ns: int) -> str:
-    seconds, rest = divmod(ns, 10**9)
-    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
-    return f"'{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d} TAI'"

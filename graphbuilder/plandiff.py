@@ -296,7 +296,7 @@ def _conditions(
     try:
         mine = set(conjuncts(parse(have.meta.where, have.model, bind=have.meta.bind)))
         theirs = conjuncts(parse(lack.meta.where, lack.model, bind=lack.meta.bind))
-    except SuperTaskError:  # bind values that a plan's file cannot carry
+    except SuperTaskError:  # bind values that plans of earlier versions could not carry
         return
     for condition in theirs:
         spoken = names(condition)

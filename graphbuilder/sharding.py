@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from graphbuilder.bindvalues import to_plain
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.merge import merge
@@ -114,7 +115,7 @@ def plan_in_shards(
             "collections": list(builder.collections),
             "output_run": builder.output_run,
             "where": where,
-            "bind": dict(bind or {}),
+            "bind": to_plain(bind or {}),
             "identity": builder.identity,
         }
         jobs = [

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import fnmatch
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -435,6 +435,21 @@ _COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
 }
 
 
+def _within(value: Column, ranges: Sequence[Range]) -> Any:
+    """Tell which values are in any of some ranges, of which there may be thousands."""
+    true = np.zeros(value.shape, bool)
+    plain = sorted((r.first, r.last) for r in ranges if r.step == 1)
+    if plain:
+        first, last = np.array(plain).T
+        # Of all ranges that begin at or before a value, the one that ends last decides.
+        before = np.searchsorted(first, value, "right") - 1
+        true |= (before >= 0) & (value <= np.maximum.accumulate(last)[before])
+    for r in ranges:
+        if r.step != 1:
+            true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
+    return true
+
+
 def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
     """Kleene's three values as two columns: true, and null (None where nothing is null)."""
     if isinstance(node, And | Or):
@@ -470,8 +485,7 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
             true = _for_each(value, frozenset(node.values).__contains__)
         else:
             true = np.isin(value, np.asarray(node.values)) if node.values else np.zeros(value.shape, bool)
-        for r in node.ranges:
-            true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
+        true |= _within(value, node.ranges)
     elif isinstance(node, Members):
         true, null = _among(node, resolve)
     elif isinstance(node, Overlaps | Exists):

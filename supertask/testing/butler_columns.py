@@ -93,6 +93,17 @@ class ColumnContract(ButlerFixtures):
         # It says nothing of rows that do not determine both.
         assert len(filled.units("visit", where)) == 6
 
+    def test_a_condition_may_have_thousands_of_parts(self, filled: AbstractButler) -> None:
+        visit = Name("visit")
+        longest: list[Condition] = [
+            Or(tuple(equal("visit", v) for v in (2, *range(10, 1500)))),
+            In(visit, (), tuple(Range(3 * v, 3 * v + 1) for v in range(1, 1500))),
+            In(visit, (3, *range(100, 70_000, 2))),
+            And(tuple(Compare(Comparison.NE, visit, Constant(v)) for v in range(2, 1500))),
+        ]
+        found = [[u["visit"] for u in filled.units("visit", where)] for where in longest]
+        assert found == [[2], [3, 4, 6], [3], [1]]
+
     def test_a_condition_on_what_does_not_exist_is_refused(self, filled: AbstractButler) -> None:
         with pytest.raises(DataIdError, match="exposure_time"):
             filled.query(Raw, where=equal("visit.exposure_tim", 1))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.time import Time
 from surveys import RAW, TASKS, CalibrateTask, CoaddTask, IsrConfig, IsrTask, MergeTask, WarpTask, pipeline
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.expressions import parse
 from supertask.butler.port import AbstractButler
 from supertask.datasets import Dataset
 from supertask.errors import EmptyPlanError, ExpressionError, PipelineError, PreflightError
@@ -68,6 +71,33 @@ def test_an_expression_narrows_all_that_is_related_and_nothing_else(
 
 def test_a_bound_value_stands_for_a_name(make: Make) -> None:
     assert counts(make("visit = :v", bind={"v": 3}))["isr"] == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "expected"),
+    [
+        ("visit IN :v", np.array([1, 2]), 4),
+        ("visit IN :v", {1, 2}, 4),
+        ("visit IN :v", range(4, 0, -2), 4),
+        ("visit IN :v", range(1, 10**9, 2), 4),
+        ("visit IN :v", range(0), 0),
+        ("visit = :v", np.int64(3), 2),
+        ("visit.exposure_time < :v", np.float32(25), 4),
+        ("visit.obs_time < :v", Time("2026-01-05T06:00:00.123456789", scale="tdb"), 8),
+        ("visit.obs_time IN :v", Time(["2026-01-05"]), 8),
+        ("visit.obs_time < :v", dt.datetime(2026, 1, 5), 8),
+        ("visit.obs_time < :v", dt.date(2026, 1, 5), 8),
+    ],
+)
+def test_a_saved_plan_keeps_bind_values_with_their_meaning(
+    make: Make, tmp_path: Path, where: str, value: Any, expected: int
+) -> None:
+    bind = {"v": value, "unused": object()}
+    dag = make(where, bind=bind)
+    assert counts(dag)["isr"] == expected
+    dag.save(tmp_path / "plan.h5")
+    kept = ScienceDag.load(tmp_path / "plan.h5").meta.bind
+    assert parse(where, dag.model, bind=kept) == parse(where, dag.model, bind=bind)
 
 
 def test_an_empty_plan_says_which_step_left_nothing(make: Make) -> None:

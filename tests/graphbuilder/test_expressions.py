@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,11 +231,13 @@ def test_times_are_shown_as_they_were_written():
         ("visit = :none", 8, "give a number"),
         ("visit = :nan", 8, "not a number"),
         ("visit IN :nested", 9, "list of lists"),
+        ("visit.exposure_time > :long", 22, "is a quantity in 's'"),
         ("\n  visit = 1\n  AND vist = 2", 19, "\n    AND vist = 2\n        ^"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_pointed_at_and_said_in_words(text, at, says):
     bind = {"visits": [1, 2], "one": 1, "none": None, "nan": float("nan"), "nested": [[1], [2]]}
+    bind["long"] = 30 * units.s
     with pytest.raises(ExpressionError) as caught:
         parse(text, MODEL, bind=bind)
     assert says in str(caught.value)

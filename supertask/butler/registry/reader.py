@@ -18,7 +18,7 @@ from supertask.butler.registry.catalog import Catalog, CollectionEntry, TypeEntr
 from supertask.butler.registry.columns import IdFilter, concatenate, read_table, take
 from supertask.butler.registry.schema import Schema, link
 from supertask.butler.registry.selection import Constraint, Selection
-from supertask.conditions import Condition, evaluate
+from supertask.conditions import Condition
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, did_you_mean
 from supertask.rows import DatasetRows, MadeRows, RelationRows, TextColumn, UnitRows, ValidityRows
@@ -302,16 +302,12 @@ class RegistryReader(Reader):
             filters=filters,
             where=where,
         )
-        for constraint in several:
-            if constraint.condition is not None:
-                ids = {u: _array(found[u]) for u in leaves}
-                n = len(next(iter(found.values())))
-                keep = np.broadcast_to(evaluate(constraint.condition, self._resolver(leaves, ids)), n)
-                found = take(found, np.array(keep))
+        conditions = [c.condition for c in several if c.condition is not None]
+        if conditions:
+            ids = {u: _array(found[u]) for u in leaves}
+            n = len(next(iter(found.values())))
+            found = take(found, self._selection.keep(leaves, ids, conditions, n))
         return found
-
-    def _resolver(self, leaves: Sequence[str], ids: dict[str, npt.NDArray[np.int64]]) -> Callable[[Any], Any]:
-        return lambda name: self._selection.values(leaves, ids, name)
 
 
 _INT = BulkColumn(sa.column("collection"))

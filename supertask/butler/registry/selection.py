@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from supertask.butler.registry.backend import Backend, BulkColumn, ColumnKind
 from supertask.butler.registry.columns import IdFilter, greatest, read_table
 from supertask.butler.registry.schema import Schema, link
-from supertask.butler.registry.sql import Translator, check_name
+from supertask.butler.registry.sql import Translator, check_name, sayable
 from supertask.conditions import (
     Between,
     Compare,
@@ -179,10 +179,13 @@ class Selection:
             filters.append(IdFilter(link(step), table.c[link(step)], ids, self.total(step), passes))
         own = [c.condition for c in parts.own if c.condition is not None]
         joined = [c.condition for c in parts.joined if c.condition is not None]
-        # What is about rows of a table is no SQL: it is told in columns, of what SQL leaves.
-        late = [c for c in own + joined if has_members(c)]
-        own = [c for c in own if not has_members(c)] + [n for c in late for n in _near(c, unit)]
-        joined = [c for c in joined if not has_members(c)]
+        # What SQL cannot say is told in columns, of what SQL leaves.
+        said = sayable(own + joined)
+        late = [c for c, can in zip(own + joined, said, strict=True) if not can]
+        joined = [c for c, can in zip(joined, said[len(own) :], strict=True) if can]
+        own = [c for c, can in zip(own, said, strict=False) if can] + [
+            n for c in late for n in _near(c, unit)
+        ]
         source, resolve = self._joins(unit, joined)
         translate = Translator(self._model, self._backend, resolve)
         if not own and not joined and not late and len(filters) == 1 and filters[0].name == "id":
@@ -198,11 +201,7 @@ class Selection:
             indexed=any(self._is_indexed(c) for c in own),
         )
         ids = np.sort(np.asarray(read["id"]))
-        for condition in late:
-            here = {unit: ids}
-            keep = evaluate(condition, lambda name, here=here: self.values((unit,), here, name))  # type: ignore[misc]
-            ids = ids[np.broadcast_to(keep, ids.shape)]
-        return ids
+        return ids[self.keep((unit,), {unit: ids}, late, len(ids))]
 
     def _is_indexed(self, condition: Condition) -> bool:
         """Tell whether an index on what a condition speaks of is the way to find what it admits."""
@@ -246,7 +245,24 @@ class Selection:
 
     # -- values, for conditions that several leaves decide together -----------------------------
 
-    def values(self, leaves: Sequence[str], columns: dict[str, Ids], name: Name) -> tuple[Any, Any]:
+    def keep(
+        self, leaves: Sequence[str], columns: dict[str, Ids], conditions: Iterable[Condition], n: int
+    ) -> npt.NDArray[np.bool_]:
+        """Return of which of `n` rows of leaf IDs none of some conditions is false."""
+        known: dict[Name, tuple[Any, Any]] = {}
+
+        def resolve(name: Name) -> tuple[Any, Any]:
+            # Looked up once: a condition may name a unit a thousand times.
+            if name not in known:
+                known[name] = self._values(leaves, columns, name)
+            return known[name]
+
+        admitted = np.ones(n, bool)
+        for condition in conditions:
+            admitted &= evaluate(condition, resolve)
+        return admitted
+
+    def _values(self, leaves: Sequence[str], columns: dict[str, Ids], name: Name) -> tuple[Any, Any]:
         """Return what a name stands for in rows of leaf IDs, and where it is null."""
         way = self._model.route(leaves, name.unit) or ()
         ids = columns[way[0]]

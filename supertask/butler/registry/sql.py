@@ -5,7 +5,7 @@ Three-valued logic is SQL's own; that only what is false is left out is added he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,13 +26,19 @@ from supertask.conditions import (
     Operand,
     Or,
     Value,
+    has_members,
 )
 from supertask.errors import DataIdError, did_you_mean
 from supertask.units import FieldKind, KeyKind, UnitModel
 
-__all__ = ["Translator", "check_name"]
+__all__ = ["Translator", "check_name", "sayable"]
 
 Sql = sa.ColumnElement[Any]
+
+_MOST_TERMS = 400
+"""Comparisons in one query: SQLite nests those that AND and OR join, and takes 1,000 levels."""
+_MOST_VALUES = 30_000
+"""Values sent with one query: SQLite takes 32,766, PostgreSQL 65,535."""
 
 _COMPARE: dict[Comparison, Callable[[Any, Any], Any]] = {
     Comparison.EQ: lambda a, b: a == b,
@@ -63,6 +69,33 @@ def check_name(model: UnitModel, name: Name) -> KeyKind | FieldKind:
             f"it has {', '.join(known) or 'none'}"
         )
     return field.kind
+
+
+def sayable(conditions: Iterable[Condition]) -> list[bool]:
+    """Tell of each condition whether one query can have it beside those before it that it has.
+
+    What is about rows of a table is no SQL, and of a long expression databases take so much and no more; the
+    others are told in columns, of what the query leaves.
+    """
+    answers, terms, values = [], 0, 0
+    for condition in conditions:
+        more, sent = _size(condition)
+        fits = terms + more <= _MOST_TERMS and values + sent <= _MOST_VALUES and not has_members(condition)
+        terms, values = (terms + more, values + sent) if fits else (terms, values)
+        answers.append(fits)
+    return answers
+
+
+def _size(condition: Condition) -> tuple[int, int]:
+    """Return how many comparisons a condition has, and about how many values are sent for it."""
+    if isinstance(condition, And | Or):
+        sizes = [_size(p) for p in condition.parts]
+        return sum(terms for terms, _ in sizes), sum(values for _, values in sizes)
+    if isinstance(condition, Not):
+        return _size(condition.part)
+    if isinstance(condition, In):
+        return 1 + len(condition.ranges), len(condition.values) + 4 * len(condition.ranges)
+    return 1, 4
 
 
 class Translator:

@@ -12,6 +12,7 @@ import pytest
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
 from supertask.butler.registry import columns as registry_columns
+from supertask.butler.registry import sql as registry_sql
 from supertask.butler.repository import Butler
 from supertask.conditions import (
     And,
@@ -148,12 +149,14 @@ def fill(butler):
     return butler
 
 
-@pytest.fixture(scope="module", params=["look up", "scan"])
+@pytest.fixture(scope="module", params=["look up", "scan", "columns"])
 def pair(request, tmp_path_factory):
-    """Give a repository and its model of equal content; once with look-ups preferred, once with scans."""
+    """Give a repository and its model of equal content; with look-ups preferred, with scans, without SQL."""
     patch = pytest.MonkeyPatch()
     patch.setattr(registry_columns, "_SMALL", 0)
     patch.setattr(registry_columns, "_SELECTIVE", 1.0 if request.param == "look up" else -1.0)
+    if request.param == "columns":
+        patch.setattr(registry_sql, "_MOST_TERMS", 0)
     with Butler.create(tmp_path_factory.mktemp("repo") / "r") as butler:
         yield fill(butler), fill(InMemoryButler())
     patch.undo()
