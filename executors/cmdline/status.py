@@ -20,14 +20,19 @@ __all__ = ["command", "data_ids_running", "find_command", "find_report"]
 
 @define("status", short_help="Show how a run stands, while it goes on or after.")
 @click.argument("where", metavar="PLAN | REPO RUN", nargs=-1, required=True)
+@click.option("--jobs", "home", metavar="FOLDER",
+              type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Where the run's jobs are, if it was told so: Slurm is asked.")  # fmt: skip
 @as_json
-def command(*, where: tuple[str, ...], as_json: bool) -> int:
+def command(*, where: tuple[str, ...], home: Path | None, as_json: bool) -> int:
     """Show how a run stands: the one of the plan in the file PLAN, or RUN of the repository REPO.
 
     Exits with 1 if something failed.
     """
     report = find_report(where)
-    jobs = _jobs_of(where, report)
+    jobs = _jobs_of(where, report, home)
+    if home is not None and jobs is None:
+        terminal.note(f"{home} holds no jobs that Slurm was given")
     if as_json:
         import attrs
 
@@ -69,12 +74,12 @@ def find_report(where: tuple[str, ...]) -> Report:
     return _with_progress(status(root, dag.meta.output_run), root)
 
 
-def _jobs_of(where: tuple[str, ...], report: Report) -> Standing | None:
+def _jobs_of(where: tuple[str, ...], report: Report, home: Path | None) -> Standing | None:
     """Ask the engine how the run's jobs stand."""
     from executors.cmdline.standing import standing
     from executors.journal.runfolder import RunFolder
 
-    return standing(RunFolder(_root_of(where), report.run).path / "jobs")
+    return standing(home.absolute() if home else RunFolder(_root_of(where), report.run).path / "jobs")
 
 
 def _root_of(where: tuple[str, ...]) -> str:

@@ -62,6 +62,27 @@ def test_chains_go_on_index_by_index_and_a_gather_waits_for_arrays():
     ]
 
 
+def test_jobs_that_were_put_elsewhere_are_asked_for(tmp_path, monkeypatch, capsys):
+    survey = Survey(tmp_path / "survey", visits=1)
+    plan, home = str(tmp_path / "plan.h5"), tmp_path / "jobs"
+    with Butler(survey.root) as butler:
+        survey.plan(butler).save(plan)
+        assert InProcessFramework().execute(plan, butler).exit_code == 0
+    home.mkdir()
+    assert main(["status", plan, "--jobs", str(home)]) == 0
+    assert "holds no jobs that Slurm was given" in capsys.readouterr().err
+    (home / "b0-1").mkdir()
+    (home / "b0-1" / "bundle.json").touch()
+    (home / ".slurm").mkdir()
+    (home / ".slurm" / "supertask-7.txt").write_text(f"0 {home}/b0-1\n")
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho 'supertask-7|5_0|RUNNING|None'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert main(["status", plan, "--jobs", str(home)]) == 0
+    assert "Slurm: 0 jobs wait, 1 run, 0 ended" in capsys.readouterr().out
+    assert main(["status", plan, "--jobs", str(tmp_path / "nowhere")]) == 2
+
+
 def test_several_that_follow_one_go_to_arrays_of_their_own():
     jobs = chained(("a", ""), ("b", ["a"]), ("c", ["a"]))
     assert shown(arrays_of(jobs, lambda _: "alike", 100)) == [
