@@ -143,6 +143,18 @@ def test_a_repository_that_was_moved_is_named_with_the_way_out(call, plan) -> No
     assert call("status", "moved", "u/me/run1").code == 0
 
 
+def test_status_of_a_journal_of_garbage_says_that_it_is_there_and_damaged(call, plan) -> None:
+    plan()
+    call("run", "plan.h5")
+    for file in Path("repo/.supertask/runs/u/me/run1/journal").iterdir():
+        file.write_bytes(b"\xff\x00garbage\n" * 9)
+    said = call("status", "plan.h5")
+    assert said.code == 2
+    assert "the journal of run 'u/me/run1' cannot be read" in said.err
+    assert "first line is damaged or missing" in said.err
+    assert call("run", "plan.h5").code == 0
+
+
 def test_status_of_a_run_that_never_was_is_refused(call, plan) -> None:
     plan()
     said = call("status", "plan.h5")
