@@ -322,8 +322,8 @@ def status(root: str | Path, run: str) -> Report:
         if found.problems:
             why = "; ".join(found.problems[:3])
             raise ExecutionError(
-                f"the journal of run {run!r} cannot be read: {why}. What is registered stays; running the plan "
-                "again begins another"
+                f"the journal of run {run!r} cannot be read: {why}. What is registered stays; running the "
+                "plan again begins another"
             )
         raise ExecutionError(
             f"run {run!r} has no journal in {folder.journal}: nothing was executed into it, or not in the "
