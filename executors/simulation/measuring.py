@@ -101,7 +101,13 @@ class LatencyRecorder:
             warmup=max(0.0, _middle(waits[:slots]) - delay),
             # Batch systems look for free slots in rounds of their own: what counts is how long that takes on
             # average, and not what it takes where every job ends as long after a round as every other one.
-            between=_mean([job.spans[0][0] - end for job, end in zip(jobs[slots:], free, strict=False)]),
+            between=_mean(
+                [
+                    job.spans[0][0] - end
+                    for job, end in zip(jobs[slots:], free, strict=False)
+                    if job.handed < end  # else the slot waited for the job
+                ]
+            ),
             per_quantum=_middle(gaps),
             notice=_middle([heard - end for job in jobs for _, end, heard in job.spans]),
             # In process the driver's time is that between quanta, and is not to be counted twice.
