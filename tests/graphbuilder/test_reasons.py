@@ -192,7 +192,8 @@ def test_reasons_are_told_as_they_were_read_and_found_good() -> None:
 def test_an_empty_plan_carries_its_findings_and_steps() -> None:
     with pytest.raises(EmptyPlanError) as caught:
         plan(with_gap(), darks(), "exposure > 200 AND detector = 9")
-    assert caught.value.findings[0].startswith("detector = 9 is true of none of the 2 values of unit 'detector'")
+    first = caught.value.findings[0]
+    assert first.startswith("detector = 9 is true of none of the 2 values of unit 'detector'")
     assert caught.value.steps[-1] == ("subtract", "quanta planned", 0)
 
 
