@@ -70,7 +70,8 @@ class Layout:
                 "make one with Butler.create(path) or `supertask init`"
             ) from None
         except (OSError, UnicodeDecodeError, YamlError) as error:
-            raise RepositoryError(f"the repository's file {path} cannot be read: {error}") from None
+            why = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise RepositoryError(f"the repository's file {path} cannot be read: {why}") from None
         return cls._from_value(value, path)
 
     @classmethod
@@ -107,7 +108,9 @@ class Layout:
     def check_vacant(root: str | Path) -> None:
         """Raise a `RepositoryError` if there is a repository already."""
         if (Path(root) / ROOT_FILE).exists():
-            raise RepositoryError(f"there is a repository at {root} already; open it with Butler(path)")
+            raise RepositoryError(
+                f"there is a repository at {root} already: use that, or give another folder"
+            )
 
     def write(self, root: str | Path) -> None:
         """Write the layout of a new repository.
@@ -124,7 +127,7 @@ class Layout:
             os.link(temporary, path)
         except FileExistsError:
             raise RepositoryError(
-                f"there is a repository at {root} already; open it with Butler(path)"
+                f"there is a repository at {root} already: use that, or give another folder"
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
