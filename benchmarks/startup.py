@@ -1,4 +1,4 @@
-"""What it costs to start: the command line's help, the packages' roots, and a job with one bundle."""
+"""What it costs to start: the command line's help, package roots, and a job, packed alone or with many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["SIZES", "figures"]
 SIZES = (1,)
 LIMIT_MS = 150.0
 JOB_LIMIT_MS = 400.0
+MANY = 250
+"""Bundles in one file, of which each job reads its own."""
 
 
 def _cpu_ms(repeat: int, *command: str, more: Callable[[], Sequence[str]] = tuple) -> float:
@@ -38,14 +40,15 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     yield harness.Figure("startup.help_cpu_ms", size, help_ms, "ms", LIMIT_MS)
     roots_ms = _cpu_ms(repeat, "-c", "import supertask, graphbuilder, executors")
     yield harness.Figure("startup.import_cpu_ms", size, roots_ms, "ms", LIMIT_MS)
-    with tempfile.TemporaryDirectory(prefix="startup-") as folder:
-        jobs = iter(_packed(Path(folder), repeat + 1))
-        job_ms = _cpu_ms(repeat, "-m", "executors.cmdline", "run-bundle", more=lambda: (next(jobs),))
-    yield harness.Figure("startup.bundle_job_cpu_ms", size, job_ms, "ms", JOB_LIMIT_MS)
+    for name, count in (("bundle_job", 0), ("job_of_many", MANY)):
+        with tempfile.TemporaryDirectory(prefix="startup-") as folder:
+            jobs = ([job] for job in _packed(Path(folder), count or repeat + 1, together=bool(count)))
+            job_ms = _cpu_ms(repeat, "-m", "executors.cmdline", "run-bundle", more=jobs.__next__)
+        yield harness.Figure(f"startup.{name}_cpu_ms", size, job_ms, "ms", JOB_LIMIT_MS)
 
 
-def _packed(folder: Path, count: int) -> list[str]:
-    """Pack so many bundles of seven quanta each, for a job that sees no repository."""
+def _packed(folder: Path, count: int, *, together: bool) -> list[str]:
+    """Pack so many bundles of seven quanta each: together, or for jobs that see no repository."""
     import numpy as np
 
     from executors.jobs.planning import HandPacker
@@ -60,7 +63,9 @@ def _packed(folder: Path, count: int) -> list[str]:
         order = np.argsort(visits, kind="stable").astype(np.int32)
         ends = np.concatenate([[0], np.cumsum(np.bincount(visits))]).astype(np.int64)
         plan = plan.with_bundling(Bundling("by visit", ends, order))
-        packer = HandPacker(plan, butler, folder / "plan.h5", staged=True)
+        packer = HandPacker(plan, butler, folder / "plan.h5", staged=not together)
+        if together:
+            return [str(job.path) for job in packer.pack_together(packer.home)]
         return [str(job.path) for _, job in packer.pack(folder / "jobs")]
 
 

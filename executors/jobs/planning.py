@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from executors.driving.opening import check_repository, plan_identity, run_tags
 from executors.driving.retrying import Retrying, policies_of
 from executors.jobs.folder import JobFolder
 from executors.jobs.packing import Packer
+from executors.jobs.stacking import Stack
 from executors.jobs.uncollected import bundles_before, journals_of
 from executors.journal.journal import Header
 from executors.journal.replay import Replay, replay
@@ -175,6 +177,29 @@ class HandPacker:
                         attempt=attempt,
                     ),
                 )
+
+    def pack_together(self, home: Path) -> list[JobFolder]:
+        """Pack all bundles that may run now in sheaves, as for an engine; each job makes its folder itself.
+
+        Parameters
+        ----------
+        home : Path
+            Where the folders will be.
+
+        Raises
+        ------
+        ExecutionError
+            They cannot be written.
+        """
+        found = self._open.found
+        stack = Stack(self._open.packer, home, f"{time.time_ns():x}")
+        jobs = []
+        while (work := self._open.schedule.take()) is not None:
+            numbers = {q: int(found.numbers[q]) + 1 for q in work.quanta if found.numbers[q]}
+            memory = self._open.retrying.granted(work.quanta)
+            jobs.append(stack.add(work, numbers=numbers, missing=self._missing(work), memory=memory))
+        stack.flush()
+        return list(map(JobFolder, jobs))
 
     def is_done(self, bundle: int) -> bool:
         """Tell whether nothing of a bundle is left to run."""

@@ -178,6 +178,11 @@ class SlurmFramework(BatchFramework):
         self._places |= {job.name: _Place(array, i) for i, job in jobs.items()}
         return number
 
+    @property
+    def submitted(self) -> list[str]:
+        """Names of jobs that are known to have been submitted."""
+        return list(self._places)
+
     def new_array(self) -> str:
         """Return a name that no other array has."""
         return f"supertask-{secrets.token_hex(6)}"

@@ -205,6 +205,17 @@ def test_a_column_of_many_words_is_written_row_by_row(stack, plan, monkeypatch):
     assert np.all([q < plan.n_quanta for q in work.quanta])
 
 
+def test_all_that_may_run_now_is_packed_together(survey, plan, tmp_path):
+    with Butler(survey.root) as butler:
+        packer = HandPacker(plan, butler, tmp_path / "plan.h5")
+        jobs = packer.pack_together(packer.home)
+        assert [job.path.name.partition("-")[0] for job in jobs] == ["b0", "b1", "b2"], "the rest waits"
+        assert {run_job(job.path).code for job in jobs} == {ExitCode.SUCCEEDED}
+        assert settle(plan, butler, [packer.home]).attempts == plan.n_quanta - 1
+        packer = HandPacker(plan, butler, tmp_path / "plan.h5")
+        assert len(packer.pack_together(packer.home)) == 1
+
+
 def test_a_batch_system_names_the_folder_that_its_job_will_make(stack, plan, capsys):
     first, other = (put(stack, work) for work in bundles(plan)[:2])
     stack.flush()
