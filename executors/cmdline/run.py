@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_MANY = 8
+"""More processes than so many times the cores are mentioned."""
 _INTERRUPTED = 130
 
 
@@ -92,7 +95,12 @@ def command(
     from executors.listeners.progressfile import ProgressFile
     from supertask.butler.repository import Butler
 
-    framework = CmdLineFramework(processes, where_to.framework(processes))
+    walker = where_to.framework(processes)
+    if walker is None and processes > _MANY * (cores := len(os.sched_getaffinity(0))):
+        terminal.note(
+            f"note: -j {processes} is far more than the {cores} cores here: they will wait for each other"
+        )
+    framework = CmdLineFramework(processes, walker)
     plan: Path | ScienceDag = target
     with Butler(target if planning is not None else repo or _home(target)) as butler:
         if planning is not None:

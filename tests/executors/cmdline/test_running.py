@@ -155,6 +155,13 @@ def test_status_of_a_journal_of_garbage_says_that_it_is_there_and_damaged(call, 
     assert call("run", "plan.h5").code == 0
 
 
+def test_far_more_processes_than_cores_are_mentioned(call, plan) -> None:
+    plan()
+    call("run", "plan.h5")  # so that none is started
+    assert "-j 9999 is far more than" in call("run", "plan.h5", "-j", "9999").err
+    assert "far more than" not in call("run", "plan.h5", "-j", "2").err
+
+
 def test_status_of_a_run_that_never_was_is_refused(call, plan) -> None:
     plan()
     said = call("status", "plan.h5")
