@@ -16,6 +16,7 @@ from graphbuilder.checks import (
     check_outputs,
     check_prerequisites,
     check_same_types,
+    named,
 )
 from graphbuilder.clobber import clobbering
 from graphbuilder.dag.dag import ScienceDag
@@ -165,6 +166,10 @@ class GraphBuilder:
             Quanta cannot be worked out.
         """
         model = self.butler.model
+        if not hasattr(where, "strip"):
+            raise PreflightError(
+                f"the expression must be text, got {where!r}: leave it out to plan everything"
+            )
         if not len(self.pipeline):
             raise PreflightError("the pipeline has no tasks: add some before planning")
         wrong = check_run_name(self.output_run)
@@ -223,10 +228,8 @@ class GraphBuilder:
 
     def _define(self, plan: _Plan, taskdef: TaskDef, task: SuperTask) -> None:
         label, config = taskdef.label, taskdef.config
-        try:
+        with named(label, "defineQuanta"):
             defined = task.defineQuanta(plan.repoGraph)
-        except PreflightError as error:
-            raise type(error)(f"task {label!r}: {error}") from error
         if defined is None:
             raise PreflightError(f"defineQuanta of {label!r} returned nothing: return the quanta")
         table = absorb(plan.repoGraph, label, defined, config.quantum_units)
@@ -283,10 +286,8 @@ class GraphBuilder:
         if type(task).adjustQuanta is SuperTask.adjustQuanta:
             return table, ()
         label = taskdef.label
-        try:
+        with named(label, "adjustQuanta"):
             adjusted = task.adjustQuanta(GroupedQuanta(plan.repoGraph, table), plan.repoGraph)
-        except PreflightError as error:
-            raise type(error)(f"task {label!r}: {error}") from error
         if not isinstance(adjusted, GroupedQuanta):
             raise PreflightError(
                 f"adjustQuanta of {label!r} returned {type(adjusted).__name__}: return the quanta that it "

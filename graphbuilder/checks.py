@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
 from graphbuilder.needs import Needs, fields_of, types_of
 from supertask.datasets import Dataset
-from supertask.errors import PreflightError, Problems, did_you_mean
+from supertask.errors import PreflightError, Problems, SuperTaskError, did_you_mean
 from supertask.fields import FieldRole
 from supertask.pipeline import Pipeline, TaskDef
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.tables import QuantumTable
 from supertask.units import UnitModel
 
-__all__ = ["check_enough", "check_inputs_known", "check_outputs", "check_prerequisites", "check_same_types"]
+__all__ = [
+    "check_enough",
+    "check_inputs_known",
+    "check_outputs",
+    "check_prerequisites",
+    "check_same_types",
+    "named",
+]
 
 _SHOWN = 5
+
+
+@contextmanager
+def named(label: str, method: str) -> Iterator[None]:
+    """Say of errors which task's method they came from, and where in its code, if they are the author's own.
+
+    Raises
+    ------
+    PreflightError
+        Whatever went wrong in there.
+    """
+    try:
+        yield
+    except PreflightError as error:
+        raise type(error)(f"task {label!r}: {error}") from error
+    except (SuperTaskError, MemoryError):
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise PreflightError(
+            f"{method} of {label!r} failed: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
+        ) from error
 
 
 def check_same_types(pipeline: Pipeline, model: UnitModel, known: Mapping[str, type[Dataset]]) -> None:

@@ -281,7 +281,8 @@ class _Task:
             if len(codes):
                 take(f"{unit!r} is not there, or not selected", codes[columns[unit]] < 0)
         take(
-            f"inputs are not there, or defineQuanta of {node.label!r} leaves it out", np.ones(len(left), bool)
+            f"inputs are not there or not selected, or defineQuanta of {node.label!r} leaves it out",
+            np.ones(len(left), bool),
         )
         return counts
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 from supertask.contracts import broken
 from supertask.errors import PipelineError, Problems, did_you_mean
@@ -11,7 +13,7 @@ from supertask.fields import DatasetField, FieldRole
 from supertask.overridechecks import check_overrides
 from supertask.pipelineparts import Content
 from supertask.taskdefs import TaskDef
-from supertask.units import UnitModel
+from supertask.units import FieldKind, KeyKind, UnitModel
 
 __all__ = ["check_content", "check_tasks", "is_ordered", "sorted_tasks"]
 
@@ -219,11 +221,33 @@ def _check_units(task: TaskDef, model: UnitModel, problems: Problems) -> None:
         where = f"{task.label}.{name}"
         for unit in field.dataset_type.units:
             check(unit, where)
-        for word in field.select:
+        for word, values in field.select.items():
             unit, _, attribute = word.partition(".")
-            if check(unit, f"{where}, select") and attribute and model.unit(unit).field(attribute) is None:
+            if not check(unit, f"{where}, select"):
+                continue
+            declared = model.unit(unit).field(attribute) if attribute else None
+            if attribute and declared is None:
                 known = [f.name for f in model.unit(unit).fields]
                 problems.add(
                     f"{where}, select: unit {unit!r} has no field {attribute!r}"
                     f"{did_you_mean(attribute, known)}; it has {', '.join(known) or 'none'}"
                 )
+                continue
+            kind = model.unit(unit).key if declared is None else declared.kind
+            for value in values:
+                if not _is_of(kind, value):
+                    problems.add(
+                        f"{where}, select: {word} is of kind {kind.value!r}, and {value!r} is not, so that "
+                        "nothing would match"
+                    )
+
+
+def _is_of(kind: KeyKind | FieldKind, value: Any) -> bool:
+    """Tell whether a value can be one of a kind of key or field."""
+    if kind.value == "str":
+        return isinstance(value, str)
+    if kind.value == "bool":
+        return isinstance(value, bool)
+    if kind.value in ("int", "float"):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return True  # dates and times are written in many ways

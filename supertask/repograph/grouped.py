@@ -202,9 +202,7 @@ class GroupedQuanta(Sequence[Quantum]):
         PreflightError
             `keep` does not have one value for each quantum.
         """
-        keep = np.asarray(keep, bool)
-        if keep.shape != (self.table.n,):
-            raise PreflightError(f"{keep.shape} values do not say which of {self.table.n} quanta to keep")
+        keep = _mask(keep, self.table.n, "quanta")
         if keep.all():
             return attrs.evolve(self, steps=(*self.steps, Step(why, self.table.n)))
         dropped = np.flatnonzero(~keep)
@@ -230,9 +228,7 @@ class GroupedQuanta(Sequence[Quantum]):
             `keep` does not have one value for each input.
         """
         edges = self.table.inputs[dataset_type]
-        keep = np.asarray(keep, bool)
-        if keep.shape != (edges.count,):
-            raise PreflightError(f"{keep.shape} values do not say which of {edges.count} inputs to keep")
+        keep = _mask(keep, edges.count, "inputs")
         counts = np.bincount(edges.owners()[keep], minlength=edges.n)
         trimmed = Edges.from_counts(counts, edges.all_rows()[keep])
         inputs = {**self.table.inputs, dataset_type: trimmed}
@@ -356,3 +352,16 @@ def _quantum_times(graph: Holdings, quanta: QuantumTable) -> npt.NDArray[np.int6
             "a field of kind time"
         )
     return times
+
+
+def _mask(keep: Any, n: int, what: str) -> npt.NDArray[np.bool_]:
+    """Return which of `n` quanta or inputs to keep."""
+    mask = np.asarray(keep)
+    if mask.shape != (n,):
+        raise PreflightError(f"{mask.shape} values do not say which of {n} {what} to keep")
+    if n and mask.dtype != bool:
+        raise PreflightError(
+            f"which {what} to keep is said by true and false for each of them, got {mask.dtype}: compare the "
+            "values with something"
+        )
+    return mask.astype(bool, copy=False)

@@ -288,3 +288,48 @@ def test_nothing_of_a_plan_depends_on_what_else_is_in_the_repository(
     butler.put({"sum": 0}, raw(instrument="Cam", exposure=5, detector=0), run="raw/all")
     after = make("visit IN (1..2)")
     assert np.array_equal(before.identities, after.identities)
+
+
+@pytest.mark.parametrize("method", ["defineQuanta", "adjustQuanta"])
+def test_what_goes_wrong_in_an_authors_method_is_told_with_task_and_place(butler, method: str) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("night")
+
+    broken = type("BrokenTask", (IsrTask,), {method: fails})
+    steps = Pipeline().add("bias", TASKS[0]).add("isr", broken, IsrConfig())
+    with pytest.raises(
+        PreflightError, match=rf"{method} of 'isr' failed: KeyError: 'night' \(.*test_builder.py, line"
+    ):
+        GraphBuilder(steps, butler, "u/me/run").makeGraph()
+
+
+@pytest.mark.parametrize("keep", [[0, 1], [1.0, float("nan")], ["yes", "no"]])
+def test_which_quanta_stay_is_said_by_true_and_false_alone(butler, keep: list[Any]) -> None:
+    def adjust(self: Any, quanta: Any, repoGraph: Any) -> Any:
+        return quanta.where((keep * len(quanta))[: len(quanta)], "those that I like")
+
+    picky = type("PickyTask", (IsrTask,), {"adjustQuanta": adjust})
+    steps = Pipeline().add("bias", TASKS[0]).add("isr", picky, IsrConfig())
+    with pytest.raises(PreflightError, match="task 'isr': which quanta to keep is said by true and false"):
+        GraphBuilder(steps, butler, "u/me/run").makeGraph()
+
+
+def test_values_to_select_by_are_of_the_kind_of_their_field(butler) -> None:
+    class OddConfig(SuperTaskConfig):
+        quantum_units = ("exposure", "detector")
+        raw = InputField(
+            ("exposure", "detector"), "json", select={"exposure.obs_type": 3, "exposure": "x"}, doc="Frame."
+        )
+        out = OutputField(("exposure", "detector"), "json", doc="Nothing.")
+
+    odd = type("OddTask", (SuperTask,), {"ConfigClass": OddConfig, "_DefaultName": "odd"})
+    with pytest.raises(PipelineError) as caught:
+        GraphBuilder(Pipeline().add("odd", odd), butler, "u/me/run").makeGraph()
+    assert "odd.raw, select: exposure.obs_type is of kind 'str', and 3 is not" in str(caught.value)
+    assert "odd.raw, select: exposure is of kind 'int', and 'x' is not" in str(caught.value)
+
+
+@pytest.mark.parametrize("where", [None, 3])
+def test_an_expression_is_text(make: Make, where: Any) -> None:
+    with pytest.raises(PreflightError, match="must be text"):
+        make(where)
