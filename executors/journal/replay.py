@@ -35,6 +35,7 @@ _START = re.compile(
 )
 _FILE = re.compile(rb'\["([^"]+)","([^"]+)",\d+,"')
 """A file in an ``end`` line: its type's name and its location."""
+_FILES = b'"files":'
 _METADATA = b',"metadata":'
 """Comes last, and may hold anything."""
 _INCOMPLETE = re.compile(rb'"(?:missing|elided)":\[|"whole":false')
@@ -273,7 +274,8 @@ class _Reader:
                 self.found.foreign.update((place.decode(), identity) for _, place in _files(line))
             elif attempt >= ended[index]:
                 code = _CODES[status]
-                if exists is not None and code == _SUCCEEDED:
+                # Most of what is looked at has files, but what has none needs no look.
+                if exists is not None and code == _SUCCEEDED and (_FILES in line or self.gone):
                     code = self._checked(index, line, exists)
                 if special(line) or partial or tainted:
                     self._incomplete(index, attempt, line)

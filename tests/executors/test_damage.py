@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from executors import InProcessFramework, QuantumStatus, driver, status
+from executors import InProcessFramework, QuantumStatus, status
+from executors.driving import driver
 from executors.events import RunStarted
 from executors.journal.journal import Header
 from executors.journal.runfolder import RunFolder
