@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -93,12 +93,12 @@ class Children:
             raise
         self._give_back(manner, child)
 
-    def prepare(self, manner: Manner, count: int) -> None:
-        """Start children, which make their imports while others go on."""
+    def prepare(self, manner: Manner, count: int, modules: Sequence[str]) -> None:
+        """Start children, which make their imports, and those of modules, while others go on."""
         for _ in range(count):
             child = manner.child()
             with suppress(OSError):  # whoever runs a job there says so
-                child.start()
+                child.start(modules)
                 self._give_back(manner, child)
 
     def dismiss(self, session: str) -> None:

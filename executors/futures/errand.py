@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -81,9 +82,9 @@ def tell(folder: Path, *, at_once: bool) -> None:
         (folder / _CANCEL).write_text(_AT_ONCE if at_once else "in order", encoding="utf-8")
 
 
-def prepare(manner: Manner, count: int) -> None:
-    """Start so many children of this process, for the jobs that will run on its threads."""
-    _children.prepare(manner, count)
+def prepare(manner: Manner, count: int, modules: Sequence[str] = ()) -> None:
+    """Start so many children of this process, for the jobs that will run on its threads, and need modules."""
+    _children.prepare(manner, count, modules)
 
 
 def dismiss(session: str) -> None:

@@ -160,7 +160,7 @@ class FuturesFramework(BatchFramework):
         )
         self._manner = manner.to_text()
         try:
-            errand.prepare(manner, self.here)
+            errand.prepare(manner, self.here, _modules(driver))
             self.open(driver.folder.path)
             try:
                 super().walk(driver)
@@ -285,3 +285,10 @@ class FuturesFramework(BatchFramework):
         if call is not None:
             self._ended[name] = self._why(name, call)
         return self._ended.get(name, _LOST)
+
+
+def _modules(driver: Driver) -> list[str]:
+    """Return modules of the tasks; none where variables are asked for, which these must see when imported."""
+    if driver.surroundings.environ:
+        return []
+    return sorted({node.class_path.partition(":")[0] for node in driver.plan.tasks})

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,8 +111,13 @@ class WarmChild:
         """Its process, None where none was started."""
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
+    def start(self, modules: Sequence[str] = ()) -> None:
         """Start its process, which makes its imports while others go on; `run` does so itself.
+
+        Parameters
+        ----------
+        modules : sequence of str, optional
+            Modules that its jobs will need, to be imported, too.
 
         Raises
         ------
@@ -133,6 +139,8 @@ class WarmChild:
         )
         self._up_by = time.monotonic() + _START
         self._read = b""
+        if modules:
+            self._say({"import": list(modules)})
 
     def run(self, folder: str | Path, *, seconds: float | None = None, output: str | Path = "") -> Ran:
         """Run a job, or what is left of it; return when that has ended.

@@ -7,14 +7,15 @@ the pipe ends, the parent is gone: everything ends.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Process:
         self._said = os.fdopen(said, "rb")
         self._answers = answers
         self._warmth = warmth
-        self._orders: queue.SimpleQueue[tuple[Mapping[str, Any], Stop]] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Mapping[str, Any], Stop | None]] = queue.SimpleQueue()
         self._last: Stop | None = None
 
     def run(self) -> None:
@@ -72,6 +73,9 @@ class Process:
         self._answer({"up": os.getpid()})
         while True:
             order, stop = self._orders.get()
+            if stop is None:
+                _import_all(order["import"])
+                continue
             with _printing_to(order["output"]):
                 end = self._perform(order, stop)
             self._answer({"code": int(end.code), "why": end.why})
@@ -98,6 +102,8 @@ class Process:
             if "run" in order:
                 self._last = Stop(order["grace"], patient=True)
                 self._orders.put((order, self._last))
+            elif "import" in order:
+                self._orders.put((order, None))
             elif self._last is not None:
                 self._last.ask()
         end_children()
@@ -108,6 +114,13 @@ class Process:
             os.write(self._answers, json.dumps(message).encode() + b"\n")
         except OSError:
             os._exit(1)
+
+
+def _import_all(names: Iterable[str]) -> None:
+    """Import modules before the first job needs them; it says what is wrong with one that cannot be."""
+    for name in names:
+        with suppress(Exception):
+            importlib.import_module(name)
 
 
 @contextmanager
