@@ -61,7 +61,7 @@ def foresee(plan: ScienceDag, schedule: Schedule) -> list[Ahead]:
 def _runs(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     """Give each value that follows another one, and where it begins and ends."""
     begins = np.flatnonzero(np.diff(values, prepend=-1))
-    ends = [*begins[1:].tolist(), len(values)]
+    ends = [*begins.tolist(), len(values)][1:]
     return zip(values[begins].tolist(), begins.tolist(), ends, strict=True)
 
 

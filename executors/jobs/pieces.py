@@ -7,6 +7,7 @@ it. So a line counts once it is whole, and the job's end once all the lines have
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,10 @@ from executors.journal.runfolder import RunFolder
 __all__ = ["Line", "Piece"]
 
 _BODY = 9
+_START = re.compile(
+    rb'{"event":"start","quantum":"([0-9a-f]+)","index":(\d+),"attempt":(\d+),"time":(\d+)}\n'
+)
+"""What every other line looks like: JSON takes three times as long."""
 
 
 @attrs.frozen
@@ -79,6 +84,11 @@ class Piece:
             if raw != b"\n":
                 self.problems.append(f"{path}: {len(raw)} bytes at {known.seen} are altered and are left out")
             return None
+        start = _START.fullmatch(raw, _BODY)
+        if start is not None and known.header is not None:
+            quantum, index, number, at = start.groups()
+            said: dict[str, Any] = {"event": "start", "quantum": quantum.decode(), "index": int(index)}
+            return Line({**said, "attempt": int(number), "time": int(at)}, known.header, path)
         said = json.loads(raw[_BODY:])
         if said["event"] == "header":
             known.header = Header.from_line(said)

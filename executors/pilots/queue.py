@@ -106,6 +106,10 @@ class Queue:
         # An order is in two places for a moment; where it was seen last, it is.
         return found | dict.fromkeys(_names(self.ended), ENDED)
 
+    def endings(self) -> set[str]:
+        """Return orders that have ended, as their workers say."""
+        return set(_names(self.ended))
+
     def ending(self, name: str) -> Mapping[str, Any] | None:
         """Return what a worker says came of an order; None if it does not."""
         try:

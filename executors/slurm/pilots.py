@@ -12,7 +12,7 @@ import math
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -90,6 +90,8 @@ class SlurmPilotFramework(SlurmFramework):
         self._queue: Queue | None = None
         self._orders: dict[str, str] = {}
         """Name of a job → that of its order."""
+        self._heard: set[str] = set()
+        """Orders that are known to have ended."""
         self._count = 0
         self._arrays: dict[str, int] = {}
         """Arrays of pilots → how many each has."""
@@ -215,6 +217,17 @@ class SlurmPilotFramework(SlurmFramework):
             self._tend(sum(found[name] is not JobState.GONE for name in own))
         return found
 
+    def wait(self, seconds: float) -> Collection[str]:
+        """Wait until orders have ended, but not longer than this; return names of their jobs."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(_LOOK, left))
+            heard = self._queue.endings() - self._heard if self._queue is not None else set()
+            if heard:
+                self._heard |= heard
+                return [order.partition(".")[2] for order in heard]
+        return ()
+
     def _state_in(self, where: str | None) -> JobState:
         if where == "":
             return JobState.WAITING
@@ -257,6 +270,7 @@ class SlurmPilotFramework(SlurmFramework):
     def forget(self, name: str) -> None:
         """Take note that nothing more is asked about a job."""
         order = self._orders.pop(name, None)
+        self._heard.discard(order or "")
         if order is not None and self._queue is not None:
             self._queue.forget(order)
 
