@@ -128,14 +128,17 @@ class DaskFramework(FuturesFramework):
     def _start(self, distributed: Any) -> Any:
         # A worker does nothing but watch over processes: it need not be one itself, which would run the
         # script that calls this again, and takes far longer to start.
-        cluster = distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=self.here,
-            processes=False,
-            memory_limit=None,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        )
+        # Its profiler looks at all threads a hundred times a second. In some versions of Python (issue 106883 of
+        # CPython) that can lock up the whole process, where threads come and go: seen after 6,000 jobs.
+        with importlib.import_module("dask.config").set({"distributed.worker.profile.enabled": False}):
+            cluster = distributed.LocalCluster(
+                n_workers=1,
+                threads_per_worker=self.here,
+                processes=False,
+                memory_limit=None,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
+            )
         self._ours.append(cluster)
         return cluster
 

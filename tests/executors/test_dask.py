@@ -81,6 +81,17 @@ class TestDask:
         left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
         assert not [p.cmdline() for p in left if "resource_tracker" not in " ".join(p.cmdline())]
 
+    def test_workers_of_its_own_are_not_profiled(self, tmp_path: Path) -> None:
+        """Looking at threads that come and go has ended in a deadlock of the whole driver."""
+        framework = DaskFramework(processes=1)
+        framework.open(tmp_path)
+        try:
+            (worker,) = framework._ours[-1].workers.values()
+            assert "heartbeat" in worker.periodic_callbacks
+            assert "profile" not in worker.periodic_callbacks
+        finally:
+            framework.close()
+
     @pytest.mark.parametrize("kind", ["client", "cluster", "address"])
     def test_a_cluster_is_given_as_one_has_it(
         self, survey: Survey, butler: Butler, cluster: Any, kind: str
