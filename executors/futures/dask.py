@@ -128,8 +128,8 @@ class DaskFramework(FuturesFramework):
     def _start(self, distributed: Any) -> Any:
         # A worker does nothing but watch over processes: it need not be one itself, which would run the
         # script that calls this again, and takes far longer to start.
-        # Its profiler looks at all threads a hundred times a second. In some versions of Python (issue 106883 of
-        # CPython) that can lock up the whole process, where threads come and go: seen after 6,000 jobs.
+        # Its profiler looks at all threads a hundred times a second. In some versions of Python that can lock
+        # up the whole process (CPython's issue 106883), where threads come and go: seen after 6,000 jobs.
         with importlib.import_module("dask.config").set({"distributed.worker.profile.enabled": False}):
             cluster = distributed.LocalCluster(
                 n_workers=1,

@@ -62,7 +62,7 @@ def planned(fresh: Path, root: Path, science: str) -> Path:
             collections = ("raw/all", "reference")
             builder = GraphBuilder(Pipeline.load(hatp32.PIPELINE), butler, "made", collections=collections)
             where = f"visit IN ({', '.join(map(str, VISITS))})"
-        QuantumBatcher(max_quanta=10).batch(builder.makeGraph(where=where)).save(file)
+        QuantumBatcher(max_quanta=20).batch(builder.makeGraph(where=where)).save(file)
     return file
 
 
