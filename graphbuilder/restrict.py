@@ -101,7 +101,10 @@ def _reached(edges: Mapping[str, set[str]], start: set[str]) -> set[str]:
 
 
 def narrow_like(reader: Reader, model: UnitModel, plan: ScienceDag) -> None:
-    """Admit only instances of units that the quanta of an earlier plan are of.
+    """Admit only instances of units that quanta of an earlier plan are of, or datasets that they read.
+
+    A quantum may gather by units that no quantum is of: a bias of each detector is made of exposures that
+    nothing else is made of.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def narrow_like(reader: Reader, model: UnitModel, plan: ScienceDag) -> None:
         The plan has no quanta, or the repository has none of its data IDs.
     """
     used: dict[str, list[np.ndarray]] = {}
-    for table in plan.quantum_tables:
+    for table in (*plan.quantum_tables, *(plan.datasets.values() if plan.n_quanta else ())):
         for unit, column in table.columns.items():
             if table.n:
                 used.setdefault(unit, []).append(np.asarray(column[:]))

@@ -333,3 +333,11 @@ def test_values_to_select_by_are_of_the_kind_of_their_field(butler) -> None:
 def test_an_expression_is_text(make: Make, where: Any) -> None:
     with pytest.raises(PreflightError, match="must be text"):
         make(where)
+
+
+@pytest.mark.parametrize("where", ["", "visit IN (1, 3) AND detector = 0", "patch = 2"])
+def test_a_plan_like_another_has_its_quanta_and_all_that_they_gather(make: Make, where: str) -> None:
+    earlier = make(where)
+    again = make(like=earlier)
+    assert counts(again) == counts(earlier)
+    assert np.array_equal(again.identities, earlier.identities)
