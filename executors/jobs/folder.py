@@ -76,8 +76,13 @@ class JobFolder:
 
     def journals(self) -> list[Path]:
         """Return the files of its journal, oldest first."""
-        runs = self.path / ".supertask" / "runs"
-        return sorted(runs.rglob("journal/*.jsonl")) if os.path.isdir(runs) else []
+        found = []
+        for folder, below, names in os.walk(self.path / ".supertask" / "runs"):
+            if "journal" in below:
+                below[:] = ["journal"]  # beside it are the folders of quanta
+            elif folder.endswith("/journal"):
+                found += [Path(folder, name) for name in names if name.endswith(".jsonl")]
+        return sorted(found)
 
     def ending(self) -> dict[str, Any] | None:
         """Return what ``done.json`` says; None before the job's end, or while it is not seen yet."""
