@@ -140,7 +140,7 @@ def keys(size: int) -> dict[str, float]:
     import attrs
 
     from graphbuilder.batching.keys import overhead_keys
-    from supertask.overheads import OverheadNames
+    from supertask.tasks.overheads import OverheadNames
 
     dag = plan_of(size, 1)
     noise = np.random.default_rng(1)

@@ -102,7 +102,7 @@ def build_idle(root: str, plan_file: str) -> int:
     from graphbuilder.builder import GraphBuilder
     from graphbuilder.dag.values import Bundling
     from supertask.butler.repository import Butler
-    from supertask.pipeline import Pipeline
+    from supertask.pipelines.pipeline import Pipeline
 
     pipeline = Pipeline("Nothing.")
     pipeline.add("idle", IdleTask)

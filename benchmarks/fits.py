@@ -8,19 +8,19 @@ from typing import Any
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
-from supertask.bundles import Bundle
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import overhead
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
 from supertask.repograph.graph import RepoGraph
 from supertask.rows import FileRecord
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.bundles import Bundle
+from supertask.tasks.overheads import overhead
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["AloneTask", "CountTask", "EachTask", "FitConfig", "FitTask", "fits"]
 

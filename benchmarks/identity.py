@@ -55,7 +55,7 @@ def build(root: str, plan: str, look: str) -> dict[str, float]:
     """Plan everything; `look` is how closely to look at what is there, empty for not at all."""
     from benchmarks.workload import pipeline
     from graphbuilder.builder import GraphBuilder
-    from graphbuilder.reuse import Check, Reuse
+    from graphbuilder.reuse.planning import Check, Reuse
     from supertask.butler.repository import Butler
 
     begin = time.process_time()

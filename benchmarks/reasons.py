@@ -66,8 +66,8 @@ def _keep_no_reasons() -> None:
 
 def compare(a: str, b: str) -> dict[str, float]:
     """Compare two plans; return CPU seconds, loading apart."""
+    from graphbuilder.comparing.plandiff import plan_diff
     from graphbuilder.dag.dag import ScienceDag
-    from graphbuilder.plandiff import plan_diff
 
     plans = [ScienceDag.load(p) for p in (a, b)]
     begin = time.process_time()

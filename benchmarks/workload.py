@@ -15,14 +15,14 @@ import numpy as np
 
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
+from supertask.connections.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import NoWork
-from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
 from supertask.repograph.graph import RepoGraph
 from supertask.rows import FileRecord, RelationRows
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["PER_VISIT", "make_repository", "pipeline", "visits_for"]
 

@@ -47,8 +47,8 @@ from executors.port import ExecutionFramework
 from executors.quanta.jobfolders import job_folders
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
+from supertask.configs.policy import FailureClass
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass
 
 __all__ = ["BatchFramework", "Chained", "Job", "JobState"]
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import attrs
 
 from executors.port import ExecutionFramework
-from supertask.config import Config
+from supertask.configs.config import Config
 from supertask.errors import ConfigError, ExecutionError, did_you_mean
 
 __all__ = ["ENTRY_POINT_GROUP", "EngineOptions", "find_engine", "known_engines", "make_framework"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
+from supertask.configs.policy import FailureClass
 from supertask.filerecords import FileRecord
-from supertask.policy import FailureClass
 
 __all__ = ["Attempt", "Failure", "Making", "QuantumStatus", "Stage"]
 

@@ -95,9 +95,9 @@ class ExecutionFramework(abc.ABC):
             Bytes for models and other overheads that each process keeps from one bundle to the next;
             half of the machine's memory, shared by its processes, unless given.
         tags : Mapping, optional
-            Words to find the run and its outputs by, besides those it has; see `supertask.tags`.
+            Words to find the run and its outputs by, besides those it has; see `tasks.tags`.
         tokens : Mapping, optional
-            How many there are of what tasks need tokens of, such as ``{"gpu": 2}``; see `supertask.tokens`.
+            How many there are of what tasks need tokens of, such as ``{"gpu": 2}``; see `tasks.tokens`.
         token_folder : path, optional
             Folder by which tokens are shared with all runs of this machine that name it; unless given, they
             are this run's own.

@@ -2,16 +2,15 @@
 
 Layout, from the top down:
 
-- `graphbuilder.builder`: the GraphBuilder, which makes plans;
-- `graphbuilder.batcher`: the QuantumBatcher, which merges quanta into bundles, by the steps in
-  `graphbuilder.batching`; `graphbuilder.sizing`: how large these should be, by what was measured;
-- `graphbuilder.reuse`: what earlier runs made already, `graphbuilder.clobber`: what of it is replaced, and
-  `graphbuilder.identitydiff`: in what two identities part;
-- `graphbuilder.needs`, `graphbuilder.loading`, `graphbuilder.following`: what a pipeline needs of a
-  repository, and how it is read; `graphbuilder.checks`: what is refused;
-- `graphbuilder.expressions`: the data-ID expression language;
-- `graphbuilder.exports`: plans for other tools; `graphbuilder.workflows`: workflows of others as plans;
-- `graphbuilder.dag`: the Science DAG and its file. It is all that executors may import of this package.
+- `builder`: the GraphBuilder, which makes plans; `sharding` and `shards`: in several processes;
+- `batcher`: the QuantumBatcher, which merges quanta into bundles, by the steps in `batching`; `sizing`: how
+  large these should be, by what was measured;
+- `reasons` and `explain`: why a quantum is in a plan, or is not; `comparing`: two plans beside each other;
+- `reuse`: what earlier runs made already; `preview`: plans to look at;
+- `loading`: what a pipeline needs of a repository, and how it is read; `tasks`: what is worked out of each;
+- `expressions`: the data-ID expression language;
+- `exports`: plans for other tools; `workflows`: workflows of others as plans;
+- `dag`: the Science DAG and its file. It is all that executors may import of this package.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
     from graphbuilder.batcher import QuantumBatcher
     from graphbuilder.builder import GraphBuilder
     from graphbuilder.dag.dag import ScienceDag
-    from graphbuilder.reuse import Reuse
+    from graphbuilder.reuse.planning import Reuse
 
 __all__ = ["GraphBuilder", "QuantumBatcher", "Reuse", "ScienceDag"]
 
 _HOMES = {
     "GraphBuilder": "graphbuilder.builder",
     "QuantumBatcher": "graphbuilder.batcher",
-    "Reuse": "graphbuilder.reuse",
+    "Reuse": "graphbuilder.reuse.planning",
     "ScienceDag": "graphbuilder.dag.dag",
 }
 

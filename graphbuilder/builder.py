@@ -9,16 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from graphbuilder.bindvalues import to_plain
-from graphbuilder.checks import (
-    check_enough,
-    check_inputs_known,
-    check_outputs,
-    check_prerequisites,
-    check_same_types,
-    named,
-)
-from graphbuilder.clobber import clobbering
+from graphbuilder.comparing.restrict import labels_of, like_plan, narrow_like
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.identity import (
     Digests,
@@ -28,35 +19,44 @@ from graphbuilder.dag.identity import (
 )
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import DagMeta, LeftOut, TaskNode, Trimmed, Variant
-from graphbuilder.loading import load_repo_graph
-from graphbuilder.lookups import condition_for
-from graphbuilder.needs import Needs, fields_of, needs_of
+from graphbuilder.expressions.bindvalues import to_plain
+from graphbuilder.loading.loading import load_repo_graph
+from graphbuilder.loading.lookups import condition_for
+from graphbuilder.loading.needs import Needs, fields_of, needs_of
+from graphbuilder.loading.trimming import Gatherer, trimmed
 from graphbuilder.provenance import describe
 from graphbuilder.quiet import undisturbed
 from graphbuilder.reasons.emptyplan import empty_plan
-from graphbuilder.restrict import labels_of, like_plan, narrow_like
-from graphbuilder.reuse import Reuse, reused
+from graphbuilder.reuse.clobber import clobbering
+from graphbuilder.reuse.planning import Reuse, reused
 from graphbuilder.shards import Shard, narrow
-from graphbuilder.taskkeys import check_names, with_source
-from graphbuilder.taskoverheads import overhead_of
-from graphbuilder.trimming import Gatherer, trimmed
-from graphbuilder.variantcontracts import check_contracts
-from graphbuilder.variants import Overrides, identities_of
+from graphbuilder.tasks.checks import (
+    check_enough,
+    check_inputs_known,
+    check_outputs,
+    check_prerequisites,
+    check_same_types,
+    named,
+)
+from graphbuilder.tasks.taskkeys import check_names, with_source
+from graphbuilder.tasks.taskoverheads import overhead_of
+from graphbuilder.tasks.variantcontracts import check_contracts
+from graphbuilder.tasks.variants import Overrides, identities_of
 from supertask.butler.port import AbstractButler, Reader
 from supertask.butler.templates import check_run_name
 from supertask.classpath import class_path
 from supertask.conditions import Condition
+from supertask.configs.identities import identity_field, identity_path, task_key
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
-from supertask.identities import identity_field, identity_path, task_key
-from supertask.pipeline import Pipeline, TaskDef
+from supertask.pipelines.pipeline import Pipeline, TaskDef
 from supertask.repograph.absorb import absorb, without_unmade
 from supertask.repograph.columns import Ints, group, lookup
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.holdings import Step
 from supertask.repograph.tables import QuantumTable
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["GraphBuilder"]
 
@@ -142,12 +142,12 @@ class GraphBuilder:
             reused, and why the rest must run, is in its `meta.reused`.
         tasks : iterable of str, optional
             Plan these alone, and read what the others make where it is: labels, subsets, or ranges such as
-            ``..warp``, ``coadd..`` and ``isr..warp``; see `graphbuilder.restrict.labels_of`.
+            ``..warp``, ``coadd..`` and ``isr..warp``; see `graphbuilder.comparing.restrict.labels_of`.
         like : ScienceDag, optional
             Plan the data IDs of this earlier plan alone.
         clobber : bool, optional
             Replace what the output run holds of what is planned, when the plan is run; see
-            `graphbuilder.clobber`.
+            `graphbuilder.reuse.clobber`.
 
         Returns
         -------

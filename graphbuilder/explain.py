@@ -16,7 +16,7 @@ import numpy as np
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.subset import quanta_with
 from graphbuilder.dag.values import QuantumRecord, TaskNode
-from graphbuilder.lookups import condition_for
+from graphbuilder.loading.lookups import condition_for
 from graphbuilder.reasons.configured import configured
 from graphbuilder.reasons.course import PlanExplanation, explain_plan
 from graphbuilder.reasons.links import link
@@ -25,11 +25,11 @@ from graphbuilder.reasons.missing import Missing
 from graphbuilder.reasons.verdicts import Explanation, Verdict
 from supertask.butler.port import AbstractButler
 from supertask.conditions import conjuncts, names
+from supertask.connections.fields import DatasetField, FieldRole
+from supertask.connections.inputlookups import When
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, PreflightError
-from supertask.fields import DatasetField, FieldRole
-from supertask.inputlookups import When
 
 __all__ = ["Explanation", "PlanExplanation", "Verdict", "explain", "explain_plan"]
 

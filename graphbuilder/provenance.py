@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from supertask.butler.port import AbstractButler
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.unitmodels import unit_model_to_dict
 
 __all__ = ["describe", "package_versions"]

@@ -21,18 +21,18 @@ from typing import Any
 import attrs
 import numpy as np
 
-from graphbuilder.bindvalues import to_plain
 from graphbuilder.builder import GraphBuilder
+from graphbuilder.comparing.plankeys import Translation
+from graphbuilder.comparing.restrict import labels_of
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.merge import merge
-from graphbuilder.expressions import parse
-from graphbuilder.plankeys import Translation
-from graphbuilder.restrict import labels_of
-from graphbuilder.reuse import Reuse, reused
+from graphbuilder.expressions.bindvalues import to_plain
+from graphbuilder.expressions.language import parse
+from graphbuilder.reuse.planning import Reuse, reused
 from graphbuilder.shards import Shard, check_divisible, check_within
 from supertask.butler.repository import Butler
 from supertask.errors import EmptyPlanError, PreflightError, SuperTaskError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.repograph.space import UnitSpace
 
 __all__ = ["plan_in_shards"]

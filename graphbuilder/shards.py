@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.needs import Needs
+from graphbuilder.loading.needs import Needs
 from supertask.butler.port import Reader
+from supertask.connections.fields import FieldRole
 from supertask.errors import PreflightError, Problems, did_you_mean
-from supertask.fields import FieldRole
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.repograph.columns import lookup
 from supertask.units import UnitModel
 

@@ -2,24 +2,15 @@
 
 From the ground up, each floor importing only from those before it in this list:
 
-- *Words*: `errors`, `struct`, `dataids`, `datasets`, `quanta`, `conditions` (what a data-ID expression
-  means), `units` (unit models; `unitmodels` finds them), `times` (as integers), `rows` (columns in which
-  units and datasets are exchanged), `yamltext` (YAML read safely, with places), `canonical` (one
-  encoding of equal values), `classpath` (classes by name).
-- *Configuration*: `kinds` (what values a field of each type has), `frozen` (lists and dicts that stay as
-  they are), `configfields` and `configclasses` (how fields are declared), `overrides` (values as text),
-  `grids`, `configbase` and `config` (typed, immutable, with a history of `callers` and files), `configurable`
-  (replaceable subtasks), `policy` (what is done about failures), `fields` (dataset types as config
-  fields), `dependencies`, `pathfields`, `tags`, `identities` (what makes two tasks the same).
+- *Words*: `errors`, `dataids`, `datasets`, `quanta`, `conditions` (what a data-ID expression means), `units`
+  (unit models; `unitmodels` finds them), `times` (as integers), `rows` (columns in which units and datasets
+  are exchanged), `canonical` (one encoding of equal values), `classpath` (classes by name), `yamlfiles` (YAML
+  read safely, with places).
+- *Configuration*: `kinds` (what values a field of each type has), `configs` (typed, immutable, with a
+  history; what makes two of them the same), `connections` (dataset types as fields of a configuration).
 - *Data*: `butler` (the port, and the Butlers that keep it), `formats`, `ingest`, `sky` (footprints and sky
-  maps), `repograph` (what a selection of a repository holds and will hold).
-- *Work*: `quantumparameters`, `overheads` (what quanta share) and `bundles`, `metadata` (what a call
-  notes), `calls` (what surrounds it), `task`, `initsteps`, `supertask`, `functions` (as SuperTasks),
-  `hooks` (what jobs need), `actions`, `caching`, and `pipeline`, with its `taskdefs`, `parameters`,
-  `contracts` and `dataoverrides` (`pipelineparts` holds them; those of a camera come from
-  `cameraoverrides`), `pipelinechecks` and `overridechecks`, `pipelinefiles` (whose shape `yamlschema`
-  checks), `pipelinewriting`, `pipelineedits` (files that keep their comments), `pipelineoverrides` (as
-  text), `pipelinetasks` and `initsource` (what tasks may read when they are made).
+  maps), `relations`, `repograph` (what a selection of a repository holds and will hold).
+- *Work*: `tasks` (how a piece is done, and what is around it), `pipelines` (tasks in order, and their files).
 - `testing`: contract suites and one-liners for authors of tasks, Butlers and formats.
 
 What users need most is here at the root; it is imported when it is first asked for, so that
@@ -32,14 +23,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supertask.actions import action
     from supertask.butler.repository import Butler
-    from supertask.caching import cache
-    from supertask.config import Config, field
-    from supertask.configurable import ConfigurableField
+    from supertask.configs.config import Config, field
+    from supertask.configs.policy import FailureClass, FailurePolicy, Retries
+    from supertask.connections.dependencies import DependencyField
+    from supertask.connections.fields import (
+        CalibrationField,
+        InitInputField,
+        InitOutputField,
+        InputField,
+        MetadataField,
+        OutputField,
+        SuperTaskConfig,
+    )
+    from supertask.connections.inputlookups import When
     from supertask.dataids import DataId
     from supertask.datasets import Dataset
-    from supertask.dependencies import DependencyField
     from supertask.errors import (
         BadInputError,
         CollectionError,
@@ -64,40 +63,32 @@ if TYPE_CHECKING:
         TransientError,
         UnitModelError,
     )
-    from supertask.fields import (
-        CalibrationField,
-        InitInputField,
-        InitOutputField,
-        InputField,
-        MetadataField,
-        OutputField,
-        SuperTaskConfig,
-    )
-    from supertask.functions import supertask_of
-    from supertask.hooks import JobRequest, SubmitHook, needs, submit_hook
-    from supertask.initsteps import InitStep
-    from supertask.inputlookups import When
-    from supertask.overheads import overhead
-    from supertask.pathfields import PathField
-    from supertask.pipeline import Pipeline, TaskDef
-    from supertask.policy import FailureClass, FailurePolicy, Retries
+    from supertask.pipelines.pipeline import Pipeline, TaskDef
     from supertask.quanta import Quantum
-    from supertask.quantumparameters import Parameters, parameter
-    from supertask.struct import Struct
-    from supertask.supertask import SuperTask
-    from supertask.task import Task
+    from supertask.tasks.actions import action
+    from supertask.tasks.caching import cache
+    from supertask.tasks.configurable import ConfigurableField
+    from supertask.tasks.functions import supertask_of
+    from supertask.tasks.hooks import JobRequest, SubmitHook, needs, submit_hook
+    from supertask.tasks.initsteps import InitStep
+    from supertask.tasks.overheads import overhead
+    from supertask.tasks.pathfields import PathField
+    from supertask.tasks.quantumparameters import Parameters, parameter
+    from supertask.tasks.struct import Struct
+    from supertask.tasks.supertask import SuperTask
+    from supertask.tasks.task import Task
     from supertask.unitmodels import load_unit_model
     from supertask.units import UnitModel
 
 _HOMES = {
-    "actions": ("action",),
+    "tasks.actions": ("action",),
     "butler.repository": ("Butler",),
-    "caching": ("cache",),
-    "config": ("Config", "field"),
-    "configurable": ("ConfigurableField",),
+    "tasks.caching": ("cache",),
+    "configs.config": ("Config", "field"),
+    "tasks.configurable": ("ConfigurableField",),
     "dataids": ("DataId",),
     "datasets": ("Dataset",),
-    "dependencies": ("DependencyField",),
+    "connections.dependencies": ("DependencyField",),
     "errors": (
         "BadInputError",
         "CollectionError",
@@ -122,7 +113,7 @@ _HOMES = {
         "TransientError",
         "UnitModelError",
     ),
-    "fields": (
+    "connections.fields": (
         "CalibrationField",
         "InitInputField",
         "InitOutputField",
@@ -131,19 +122,19 @@ _HOMES = {
         "OutputField",
         "SuperTaskConfig",
     ),
-    "functions": ("supertask_of",),
-    "hooks": ("JobRequest", "SubmitHook", "needs", "submit_hook"),
-    "initsteps": ("InitStep",),
-    "inputlookups": ("When",),
-    "overheads": ("overhead",),
-    "pathfields": ("PathField",),
-    "pipeline": ("Pipeline", "TaskDef"),
-    "policy": ("FailureClass", "FailurePolicy", "Retries"),
+    "tasks.functions": ("supertask_of",),
+    "tasks.hooks": ("JobRequest", "SubmitHook", "needs", "submit_hook"),
+    "tasks.initsteps": ("InitStep",),
+    "connections.inputlookups": ("When",),
+    "tasks.overheads": ("overhead",),
+    "tasks.pathfields": ("PathField",),
+    "pipelines.pipeline": ("Pipeline", "TaskDef"),
+    "configs.policy": ("FailureClass", "FailurePolicy", "Retries"),
     "quanta": ("Quantum",),
-    "quantumparameters": ("Parameters", "parameter"),
-    "struct": ("Struct",),
-    "supertask": ("SuperTask",),
-    "task": ("Task",),
+    "tasks.quantumparameters": ("Parameters", "parameter"),
+    "tasks.struct": ("Struct",),
+    "tasks.supertask": ("SuperTask",),
+    "tasks.task": ("Task",),
     "unitmodels": ("load_unit_model",),
     "units": ("UnitModel",),
 }

@@ -8,7 +8,7 @@ list or tuple, a numpy scalar or its Python value. A Quantity is encoded in the 
 all of a float's digits a conversion may change the last that counts; it is another then, since to make
 something again is better than to take one thing for another.
 
-Configurations are encoded by `supertask.identities`, which knows them; reading a plan needs only this.
+Configurations are encoded by `supertask.configs.identities`, which knows them; for reading a plan this does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Conditions on data IDs as a tree of values.
 
-The expression grammar (`graphbuilder.expressions`) makes these trees, a Butler turns them into
+The expression grammar (`graphbuilder.expressions.language`) makes these trees, a Butler turns them into
 bound SQL, and the RepoGraph evaluates them on columns: three readers of one language, none of
 which ever sees the user's text. What only the repository knows (`Overlaps`, `Exists`) is looked up first
-(`graphbuilder.lookups`) and has become `Members` before any of them reads it.
+(`graphbuilder.loading.lookups`) and has become `Members` before any of them reads it.
 
 A row that lacks what a condition speaks of (a bias exposure has no band) is not constrained by it:
 null is neither true nor false, and only what is false is left out.
@@ -489,7 +489,7 @@ def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:
     elif isinstance(node, Members):
         true, null = _among(node, resolve)
     elif isinstance(node, Overlaps | Exists):
-        raise TypeError(f"{node} was not looked up in the repository: see graphbuilder.lookups")
+        raise TypeError(f"{node} was not looked up in the repository: see graphbuilder.loading.lookups")
     else:
         value, null = _operand(node.operand, resolve)
         match = re.compile(fnmatch.translate(node.pattern)).match

@@ -1,4 +1,4 @@
-"""Tags of runs and of the datasets in them, as a repository has them; see `supertask.tags`."""
+"""Tags of runs and of the datasets in them, as a repository has them; see `supertask.tasks.tags`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from supertask.butler.port import AbstractButler, CollectionKind
 from supertask.errors import CollectionError, ConfigError, did_you_mean
-from supertask.tags import check_tags, matches
+from supertask.tasks.tags import check_tags, matches
 
 __all__ = ["dataset_tags", "run_tags", "set_run_tags", "tagged"]
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from supertask.errors import Problems, SuperTaskError, UnitModelError, did_you_mean
 from supertask.units import FieldKind, KeyKind, Relation, RelationKind, Unit, UnitField, UnitModel
-from supertask.yamlnodes import Document, YamlError
+from supertask.yamlfiles.nodes import Document, YamlError
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -62,7 +62,7 @@ def load_unit_model(source: str | Path | UnitModel) -> UnitModel:
     if source in _SHIPPED:
         import importlib.resources
 
-        from supertask.yamltext import load
+        from supertask.yamlfiles.text import load
 
         text = (importlib.resources.files("supertask") / "models" / f"{source}.yaml").read_text("utf-8")
         return _from_document(load(text, f"{source}.yaml"))
@@ -85,7 +85,7 @@ def _from_file(path: Path) -> UnitModel:
     if not path.is_file():
         raise UnitModelError(f"there is no file {path} to read a unit model from")
     if path.suffix in (".yaml", ".yml"):
-        from supertask.yamltext import load_file
+        from supertask.yamlfiles.text import load_file
 
         try:
             return _from_document(load_file(path))

@@ -15,7 +15,7 @@ from executors.journal.report import Report
 from executors.multiprocess import MultiprocessFramework
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.repository import Butler
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 
 __all__ = ["Stage"]
 

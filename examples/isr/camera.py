@@ -11,7 +11,7 @@ from typing import Any
 
 from ccdproc.utils.slices import slice_from_string
 
-from supertask.config import Config, field
+from supertask.configs.config import Config, field
 
 __all__ = ["Amplifier", "Camera", "Detector", "number", "section"]
 

@@ -21,7 +21,7 @@ import attrs
 
 from supertask.datasets import Dataset
 from supertask.errors import ConfigError, DataIdError, Problems, did_you_mean
-from supertask.yamltext import YamlError, load_file
+from supertask.yamlfiles.text import YamlError, load_file
 
 __all__ = ["SDSS_TREE", "Product", "ProductTree", "Template"]
 

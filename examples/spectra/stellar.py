@@ -28,9 +28,9 @@ from supertask import (
     SuperTaskConfig,
     field,
 )
-from supertask.bundles import Bundle
 from supertask.butler.port import DatasetSource
-from supertask.overheads import overhead
+from supertask.tasks.bundles import Bundle
+from supertask.tasks.overheads import overhead
 
 __all__ = [
     "FitLabelsConfig",

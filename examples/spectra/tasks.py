@@ -27,7 +27,7 @@ from examples.spectra.continuum import (
 from examples.spectra.rows import combined, is_combined, mean_spectrum, visits
 from examples.spectra.snr import inverse_variance, signal_to_noise
 from supertask import Config, InputField, NoWork, OutputField, Struct, SuperTask, SuperTaskConfig, Task, field
-from supertask.configurable import ConfigurableField
+from supertask.tasks.configurable import ConfigurableField
 
 __all__ = [
     "ChebyshevConfig",

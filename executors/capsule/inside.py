@@ -16,10 +16,10 @@ from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.jobs.running import run_job
 from supertask.classpath import load_class
+from supertask.configs.sources import source_hash
 from supertask.errors import SuperTaskError
-from supertask.hooks import JobRequest, hooks_of, requested
-from supertask.sources import source_hash
-from supertask.supertask import SuperTask
+from supertask.tasks.hooks import JobRequest, hooks_of, requested
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["SAID", "main"]
 

@@ -31,7 +31,7 @@ from supertask.butler.port import AbstractButler
 from supertask.classpath import load_class
 from supertask.errors import DatasetNotFoundError, ExecutionError, PreflightError, did_you_mean
 from supertask.runtags import dataset_tags
-from supertask.yamltext import dump
+from supertask.yamlfiles.text import dump
 
 __all__ = ["find_quantum", "write_capsule"]
 

@@ -14,7 +14,7 @@ from supertask.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from supertask.butler.port import AbstractButler
-    from supertask.task import Task
+    from supertask.tasks.task import Task
 
 __all__ = ["command"]
 
@@ -30,8 +30,8 @@ def command(*, repo: Path, run: str, what: str | None, given: tuple[str, ...]) -
     A task offers what it decorates with @action.
     """
     see_local_modules()
-    from supertask.actions import act, actions_of
     from supertask.butler.repository import Butler
+    from supertask.tasks.actions import act, actions_of
 
     with Butler(repo, collections=[run]) as butler:
         tasks = _tasks(butler, run)
@@ -64,7 +64,7 @@ def command(*, repo: Path, run: str, what: str | None, given: tuple[str, ...]) -
 def _tasks(butler: AbstractButler, run: str) -> dict[str, Task]:
     """Return the tasks of a run, as it was made with them."""
     from supertask.classpath import load_class
-    from supertask.supertask import SuperTask
+    from supertask.tasks.supertask import SuperTask
 
     told: dict[str, Any] = butler.run_provenance(run).get("tasks", {})
     if not told:

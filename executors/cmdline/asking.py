@@ -11,8 +11,8 @@ import attrs
 import click
 
 from supertask.errors import ConfigError
-from supertask.tags import parse_tag
-from supertask.tokens import parse_tokens
+from supertask.tasks.tags import parse_tag
+from supertask.tasks.tokens import parse_tokens
 
 __all__ = ["Asking", "asking", "tag_option"]
 

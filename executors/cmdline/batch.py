@@ -25,8 +25,8 @@ __all__ = ["command"]
 
 
 def _size(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    from supertask.configs.policy import parse_size
     from supertask.errors import ConfigError
-    from supertask.policy import parse_size
 
     try:
         return None if value is None else parse_size(value)

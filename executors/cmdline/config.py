@@ -12,7 +12,7 @@ from executors.cmdline.options import as_json, overrides, see_local_modules
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
-    from supertask.pipeline import Pipeline, TaskDef
+    from supertask.pipelines.pipeline import Pipeline, TaskDef
 
 __all__ = ["command"]
 
@@ -28,7 +28,7 @@ def command() -> None:
 
 def _load(file: Path, overrides: tuple[str, ...]) -> Pipeline:
     see_local_modules(file.parent)
-    from supertask.pipeline import Pipeline
+    from supertask.pipelines.pipeline import Pipeline
 
     return Pipeline.load(file, overrides)
 
@@ -56,7 +56,7 @@ _label = click.argument("label", required=False)
 @click.option("--changed", is_flag=True, help="Only what differs from the defaults.")
 def show(*, file: Path, label: str | None, overrides: tuple[str, ...], changed: bool) -> None:
     """Show the config of the task LABEL (or of all) in the pipeline FILE."""
-    from supertask.yamltext import dump
+    from supertask.yamlfiles.text import dump
 
     values = {
         task.label: task.config.changes_from() if changed else task.config.to_dict()
@@ -137,7 +137,7 @@ def diff(*, file: Path, other: Path | None, overrides: tuple[str, ...], as_json:
 )
 def set_(*, file: Path, settings: tuple[str, ...], output: Path | None) -> None:
     """Set values in the pipeline FILE: LABEL:FIELD=VALUE, or parameters:NAME=VALUE."""
-    from supertask.pipelinefiles import split_location
+    from supertask.pipelines.files import split_location
 
     whole, part = split_location(file)
     if part and output is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from graphbuilder.preview.markup import for_dot, for_mermaid
 from supertask.datasets import Dataset
-from supertask.pipeline import Pipeline, TaskDef
+from supertask.pipelines.pipeline import Pipeline, TaskDef
 
 __all__ = ["dot", "mermaid", "terminal_graph"]
 

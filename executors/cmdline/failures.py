@@ -112,8 +112,8 @@ def _split(option: str, words: Iterable[str]) -> list[tuple[str, str, str]]:
 
 
 def _retries(label: str, text: str, word: str) -> dict[str, int]:
+    from supertask.configs.policy import Retries
     from supertask.errors import did_you_mean
-    from supertask.policy import Retries
 
     _, colon, kind = label.partition(":")
     kinds = list(Retries.config_fields)
@@ -142,8 +142,8 @@ def parse_seconds(text: str, word: str) -> float:
 
 
 def _share(option: str, word: str, text: str) -> float:
+    from supertask.configs.policy import parse_share
     from supertask.errors import ConfigError
-    from supertask.policy import parse_share
 
     try:
         return parse_share(text)
@@ -152,8 +152,8 @@ def _share(option: str, word: str, text: str) -> float:
 
 
 def _size(word: str, text: str) -> int:
+    from supertask.configs.policy import parse_size
     from supertask.errors import ConfigError
-    from supertask.policy import parse_size
 
     try:
         return parse_size(text)

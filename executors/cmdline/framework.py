@@ -11,7 +11,7 @@ import attrs
 from executors.driving.driver import Driver
 from executors.port import ExecutionFramework
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.reuse import Reuse
+from graphbuilder.reuse.planning import Reuse
 from supertask.butler.port import AbstractButler
 
 __all__ = ["CmdLineFramework", "Planning"]
@@ -79,7 +79,7 @@ class CmdLineFramework(ExecutionFramework):
         """
         # A run of a plan that was made before does without these.
         from graphbuilder.builder import GraphBuilder
-        from supertask.pipeline import Pipeline
+        from supertask.pipelines.pipeline import Pipeline
 
         pipeline = Pipeline.load(planning.pipeline, planning.overrides)
         builder = GraphBuilder(

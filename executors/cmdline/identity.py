@@ -13,8 +13,8 @@ from executors.cmdline.options import as_json, see_local_modules
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
+    from graphbuilder.comparing.identitydiff import Maker, Side
     from graphbuilder.dag.dag import ScienceDag
-    from graphbuilder.identitydiff import Maker, Side
     from supertask.butler.port import AbstractButler
     from supertask.datasets import Dataset
 
@@ -51,7 +51,7 @@ def diff(*, a: str, b: str, repo: Path | None, as_json: bool) -> int:
     Units of which there is one instance only may be left out. Exits with 0 if the identities are equal, with
     1 if not, with 2 if one of the two is not there.
     """  # noqa: D301 - click reads the backspace
-    from graphbuilder.identitydiff import identity_diff
+    from graphbuilder.comparing.identitydiff import identity_diff
 
     places = _Places(repo, [a, b])
     found = identity_diff(*_alike(places.side(a), places.side(b)))
@@ -110,7 +110,7 @@ class _Places:
         return self._dataset(word, name, what) if plan is None else self._quantum(word, plan, what)
 
     def _quantum(self, word: str, plan: ScienceDag, what: str) -> Side:
-        from graphbuilder.identitydiff import Maker, Side
+        from graphbuilder.comparing.identitydiff import Maker, Side
 
         if what.isdecimal():
             plan.task_of(int(what))  # says which numbers there are
@@ -126,7 +126,7 @@ class _Places:
         return Side(word, plan.identities[maker.index].tobytes(), maker, self.find)
 
     def _dataset(self, word: str, run: str, what: str) -> Side:
-        from graphbuilder.identitydiff import Side
+        from graphbuilder.comparing.identitydiff import Side
         from supertask.errors import CollectionError, DatasetNotFoundError, did_you_mean
 
         butler = self._butler
@@ -162,7 +162,7 @@ class _Places:
         """Return the quantum that made a dataset, where a plan of some run is kept that has it."""
         import numpy as np
 
-        from graphbuilder.identitydiff import Maker
+        from graphbuilder.comparing.identitydiff import Maker
 
         for plan in self._all_kept():
             dataset_type = next((t for t in plan.producers if t.name == dataset.name), None)

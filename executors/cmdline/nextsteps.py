@@ -8,7 +8,7 @@ from pathlib import Path
 
 from executors.journal.report import Report
 from executors.outcome import QuantumStatus
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 __all__ = ["next_steps", "run_command"]
 

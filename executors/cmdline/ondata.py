@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from supertask.configbase import leaves
-from supertask.dataoverrides import DataOverride, applied, resolved, say_when
-from supertask.pipeline import Pipeline
+from supertask.configs.base import leaves
+from supertask.pipelines.dataoverrides import DataOverride, applied, resolved, say_when
+from supertask.pipelines.pipeline import Pipeline
 
 __all__ = ["history_rows", "rows", "what"]
 

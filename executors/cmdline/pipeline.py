@@ -13,7 +13,7 @@ from executors.cmdline.options import as_json, drawn_as, overrides, see_local_mo
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
-    from supertask.pipeline import DatasetUse, Pipeline, TaskDef
+    from supertask.pipelines.pipeline import DatasetUse, Pipeline, TaskDef
     from supertask.units import UnitModel
 
 __all__ = ["command"]
@@ -121,7 +121,7 @@ def _show_config(label: str, task: TaskDef) -> None:
 
 def _load(file: Path, overrides: tuple[str, ...]) -> Pipeline:
     see_local_modules(file.parent)
-    from supertask.pipeline import Pipeline
+    from supertask.pipelines.pipeline import Pipeline
 
     return Pipeline.load(file, overrides)
 
@@ -161,7 +161,7 @@ def _check_all(pipeline: Pipeline, model: UnitModel | None) -> None:
     except PipelineError as error:
         problems.take(error)
     if model is not None:
-        from graphbuilder.variants import Overrides
+        from graphbuilder.tasks.variants import Overrides
 
         noted = {problem.partition(": when: ")[0] for problem in problems}
         try:
@@ -257,7 +257,7 @@ def docs(*, file: Path, overrides: tuple[str, ...], output: Path | None) -> None
 @overrides
 def expand(*, file: Path, overrides: tuple[str, ...]) -> None:
     """Show the pipeline in FILE as one file that imports nothing, with every value of every config."""
-    from supertask.yamltext import dump
+    from supertask.yamlfiles.text import dump
 
     terminal.line(dump(_load(file, overrides).to_dict()).rstrip())
 
@@ -267,7 +267,7 @@ def schema() -> None:
     """Show the JSON Schema of pipeline files."""
     import json
 
-    from supertask.yamlschema import load_schema
+    from supertask.pipelines.schema import load_schema
 
     terminal.line(json.dumps(load_schema("pipeline"), indent=2, ensure_ascii=False))
 

@@ -12,7 +12,7 @@ from executors.cmdline.options import as_json
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
-    from graphbuilder.plandiff import PlanDiff
+    from graphbuilder.comparing.plandiff import PlanDiff
 
 __all__ = ["command"]
 
@@ -27,8 +27,8 @@ def command(*, a: Path, b: Path, as_json: bool) -> int:
     Quanta are paired by task and data ID, and compared by identity. Exits with 0 if both have the same
     quanta of the same identities, with 1 if not, with 2 if a file is no plan.
     """
+    from graphbuilder.comparing.plandiff import plan_diff
     from graphbuilder.dag.dag import ScienceDag
-    from graphbuilder.plandiff import plan_diff
 
     found = plan_diff(ScienceDag.load(a), ScienceDag.load(b))
     if as_json:

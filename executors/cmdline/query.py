@@ -98,7 +98,7 @@ def command(
 def _condition(butler: AbstractButler, where: str, binds: Sequence[str]) -> Condition | None:
     if not where:
         return None
-    from graphbuilder.lookups import condition_for
+    from graphbuilder.loading.lookups import condition_for
 
     return condition_for(where, butler, bind=parse_binds(binds))
 

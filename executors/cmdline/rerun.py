@@ -12,8 +12,8 @@ from executors.cmdline.options import command as define
 from executors.cmdline.options import see_local_modules
 from supertask.classpath import load_class
 from supertask.errors import ExecutionError
-from supertask.supertask import SuperTask
-from supertask.tokens import tokens_of
+from supertask.tasks.supertask import SuperTask
+from supertask.tasks.tokens import tokens_of
 
 if TYPE_CHECKING:
     from graphbuilder.dag.dag import ScienceDag

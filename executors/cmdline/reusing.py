@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from executors.journal.runfolder import RunFolder
     from graphbuilder.dag.dag import ScienceDag
     from graphbuilder.dag.reused import Reused
-    from graphbuilder.reuse import Reuse
+    from graphbuilder.reuse.planning import Reuse
     from supertask.butler.port import AbstractButler
 
 __all__ = ["partial", "reuse_of", "reusing", "show_reused"]
@@ -112,7 +112,7 @@ def reuse_of(
                 "them"
             )
         return None
-    from graphbuilder.reuse import Check, Ground, Reuse
+    from graphbuilder.reuse.planning import Check, Ground, Reuse
 
     collections = tuple(runs) or (None if reuse_from is None else tuple(reuse_from))
     check = Check.CONTENT if verify else Check.REGISTRY if trust_registry else Check.FILES

@@ -75,7 +75,7 @@ def preflight_in_shards(planning: Planning, how: Sharding, butler: Butler, outpu
         raise click.UsageError(f"{' and '.join(given)} need the plan in one piece: leave --shards out")
     from graphbuilder.builder import GraphBuilder
     from graphbuilder.sharding import plan_in_shards
-    from supertask.pipeline import Pipeline
+    from supertask.pipelines.pipeline import Pipeline
 
     builder = GraphBuilder(
         Pipeline.load(planning.pipeline, planning.overrides), butler, planning.output_run,

@@ -10,7 +10,7 @@ from executors.cmdline import terminal
 from executors.cmdline.nextsteps import next_steps
 from executors.journal.report import FailureGroup, Report, label_of
 from executors.outcome import QuantumStatus
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 __all__ = ["RUNNING_SHOWN", "show_report", "show_status"]
 

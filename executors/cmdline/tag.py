@@ -9,7 +9,7 @@ import click
 from executors.cmdline import terminal
 from executors.cmdline.options import as_json, repository
 from executors.cmdline.options import command as define
-from supertask.tags import parse_tag
+from supertask.tasks.tags import parse_tag
 
 __all__ = ["command"]
 

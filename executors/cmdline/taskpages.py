@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from executors.cmdline.diagrams import mermaid
 from executors.cmdline.ondata import rows
-from supertask.configbase import ConfigBase
-from supertask.configfields import ConfigField, Configurable
+from supertask.configs.base import ConfigBase
+from supertask.configs.fields import ConfigField, Configurable
+from supertask.configs.policy import FailurePolicy
 from supertask.kinds.base import MISSING
-from supertask.pipeline import Pipeline, TaskDef
-from supertask.policy import FailurePolicy
+from supertask.pipelines.pipeline import Pipeline, TaskDef
 
 __all__ = ["page"]
 

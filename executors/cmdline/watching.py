@@ -162,7 +162,7 @@ def read_profile(path: Path) -> Watching:
     ConfigError
         It cannot be read, or is not valid; names every mistake.
     """
-    from supertask.yamltext import YamlError, load_file
+    from supertask.yamlfiles.text import YamlError, load_file
 
     try:
         value = load_file(path).value

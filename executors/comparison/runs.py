@@ -15,7 +15,7 @@ from executors.lineage.archive import Archive
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError, SuperTaskError, did_you_mean
 from supertask.formats.differences import Tolerance
-from supertask.taskdefs import config_type, overrides_type
+from supertask.pipelines.taskdefs import config_type, overrides_type
 
 __all__ = ["compare_runs"]
 

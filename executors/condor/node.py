@@ -30,8 +30,8 @@ from executors.jobs.running import run_job
 from executors.journal.replay import replay
 from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, QuantumStatus
+from supertask.configs.policy import FailureClass, FailurePolicy
 from supertask.errors import SuperTaskError
-from supertask.policy import FailureClass, FailurePolicy
 
 __all__ = ["main", "try_again"]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from executors.batch import Job
-from supertask.config import Config, field
+from supertask.configs.config import Config, field
 from supertask.errors import ConfigError, Problems
 
 __all__ = ["CondorSite"]

@@ -8,7 +8,7 @@ import attrs
 
 from executors.batch import JobState
 from executors.condor.joblog import Happened, Kind
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 __all__ = ["Standing"]
 

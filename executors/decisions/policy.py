@@ -12,8 +12,8 @@ from hashlib import blake2b
 
 import attrs
 
+from supertask.configs.policy import FailureClass, FailurePolicy
 from supertask.errors import BadInputError, DatasetNotFoundError, TransientError
-from supertask.policy import FailureClass, FailurePolicy
 
 __all__ = ["QuantumTimeout", "Retry", "Tried", "classify", "decide", "failures_allowed", "grown"]
 

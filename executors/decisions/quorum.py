@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from graphbuilder.dag.dag import ScienceDag
+from supertask.configs.policy import FailurePolicy, parse_share
+from supertask.connections.fields import FieldRole, SuperTaskConfig
 from supertask.datasets import Dataset
-from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.policy import FailurePolicy, parse_share
 
 __all__ = ["Quorums", "quorums_of"]
 

@@ -9,12 +9,12 @@ from executors.quanta.surroundings import SurroundingsSpec
 from executors.quanta.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode
-from supertask.caching import cache_folders
-from supertask.fields import SuperTaskConfig
-from supertask.hooks import JobRequest, hooks_of, requested
-from supertask.policy import FailurePolicy
-from supertask.supertask import SuperTask
-from supertask.tags import check_tags, inherited_tags, tags_of
+from supertask.configs.policy import FailurePolicy
+from supertask.connections.fields import SuperTaskConfig
+from supertask.tasks.caching import cache_folders
+from supertask.tasks.hooks import JobRequest, hooks_of, requested
+from supertask.tasks.supertask import SuperTask
+from supertask.tasks.tags import check_tags, inherited_tags, tags_of
 
 __all__ = ["JobRequests", "asked_for", "job_requests", "surroundings_of", "task_tags"]
 

@@ -33,12 +33,12 @@ from graphbuilder.dag.values import TaskNode
 from supertask.butler.content import checksum_file
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler, CollectionKind
+from supertask.configs.identities import canonical, digest
 from supertask.datasets import Dataset
 from supertask.errors import DatasetNotFoundError, ExecutionError
-from supertask.identities import canonical, digest
+from supertask.pipelines.taskdefs import config_type, overrides_type
 from supertask.rows import FileRecord
-from supertask.tags import check_tags
-from supertask.taskdefs import config_type, overrides_type
+from supertask.tasks.tags import check_tags
 
 __all__ = [
     "check_repository",

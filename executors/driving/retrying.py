@@ -18,9 +18,9 @@ from executors.outcome import Attempt
 from executors.quanta.taskset import TaskSet
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import TaskNode
+from supertask.configs.policy import FailureClass, FailurePolicy, parse_share
+from supertask.connections.fields import SuperTaskConfig
 from supertask.errors import ConfigError, ExecutionError, Problems, did_you_mean
-from supertask.fields import SuperTaskConfig
-from supertask.policy import FailureClass, FailurePolicy, parse_share
 
 __all__ = ["ALL", "PolicyChanges", "Retrying", "Verdict", "policies_of"]
 

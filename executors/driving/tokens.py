@@ -22,7 +22,7 @@ from executors.outcome import QuantumStatus
 from executors.quanta.taskset import TaskSet
 from graphbuilder.dag.values import TaskNode
 from supertask.errors import ExecutionError, Problems, did_you_mean
-from supertask.tokens import check_tokens, tokens_of
+from supertask.tasks.tokens import check_tokens, tokens_of
 
 __all__ = ["Counter", "MachineCounter", "Need", "TokenSchedule", "TokenUse", "token_use"]
 

@@ -27,8 +27,8 @@ from executors.jobs.pieces import Piece
 from executors.jobs.settling import folder_for
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
+from supertask.configs.policy import FailureClass
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass
 
 __all__ = ["Call", "FuturesFramework"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from supertask.config import Config, field
+from supertask.configs.config import Config, field
 from supertask.errors import ConfigError, did_you_mean
 
 __all__ = ["DaskSite", "ParslSite", "made_by"]

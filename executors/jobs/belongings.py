@@ -16,7 +16,7 @@ from executors.jobs.folder import JobFolder
 from executors.journal.runfolder import RunFolder
 from executors.quanta.surroundings import SurroundingsSpec, cache_folder, quantum_folder
 from graphbuilder.dag.values import QuantumRecord
-from supertask.caching import is_result
+from supertask.tasks.caching import is_result
 
 __all__ = ["bring_all_home", "bring_quantum_home", "send_along"]
 

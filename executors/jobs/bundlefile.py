@@ -25,8 +25,8 @@ from supertask.classpath import load_class
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
-from supertask.overheads import OverheadNames
 from supertask.quanta import Quantum
+from supertask.tasks.overheads import OverheadNames
 from supertask.unitmodels import unit_model_from_dict
 from supertask.units import UnitModel
 

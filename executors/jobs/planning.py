@@ -30,7 +30,7 @@ from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
 from supertask.butler.port import AbstractButler
 from supertask.errors import ExecutionError
-from supertask.tokens import tokens_of
+from supertask.tasks.tokens import tokens_of
 
 __all__ = ["HandPacker"]
 

@@ -12,7 +12,7 @@ from executors.driving.retrying import Retrying
 from executors.host.limits import Limits
 from executors.jobs.enginejobs import Job
 from graphbuilder.dag.dag import ScienceDag
-from supertask.hooks import JobRequest
+from supertask.tasks.hooks import JobRequest
 
 __all__ = ["Requesting"]
 

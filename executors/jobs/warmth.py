@@ -12,8 +12,8 @@ from executors.overheads.store import OverheadStore
 from executors.quanta.taskset import TaskSet
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
+from supertask.configs.identities import digest
 from supertask.datasets import Dataset
-from supertask.identities import digest
 
 __all__ = ["Warmth"]
 

@@ -15,8 +15,8 @@ from executors.journal.journal import Header
 from executors.journal.replay import Begun, Replay, replay
 from executors.journal.runfolder import RunFolder, is_held
 from executors.outcome import Attempt, QuantumStatus
+from supertask.configs.policy import FailureClass
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass
 
 __all__ = ["FailureGroup", "Report", "Tally", "TaskReport", "status"]
 

@@ -28,12 +28,12 @@ from graphbuilder.dag.values import TaskNode
 from supertask.butler.datastore import Datastore
 from supertask.butler.port import AbstractButler
 from supertask.classpath import load_class
+from supertask.configs.identities import canonical, digest
+from supertask.connections.fields import FieldRole
 from supertask.datasets import Dataset
 from supertask.errors import DatasetNotFoundError
-from supertask.fields import FieldRole
-from supertask.identities import canonical, digest
-from supertask.supertask import SuperTask
-from supertask.taskdefs import config_type, overrides_type
+from supertask.pipelines.taskdefs import config_type, overrides_type
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["clear_replaced"]
 

@@ -27,13 +27,13 @@ from executors.overheads.store import Kept, OverheadStore, freeze, resident, siz
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.port import DatasetSource
 from supertask.classpath import class_path
-from supertask.config import Config
+from supertask.configs.config import Config
+from supertask.configs.identities import canonical, digest
+from supertask.connections.fields import DatasetField, SuperTaskConfig
 from supertask.errors import ExecutionError
-from supertask.fields import DatasetField, SuperTaskConfig
-from supertask.identities import canonical, digest
-from supertask.overheads import OverheadMethod, OverheadNames, declared_overhead
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.overheads import OverheadMethod, OverheadNames, declared_overhead
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["Overheads"]
 

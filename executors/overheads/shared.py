@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supertask.configs.identities import digest
 from supertask.errors import ExecutionError
-from supertask.identities import digest
 
 if TYPE_CHECKING:
     from executors.overheads.layout import Layout

@@ -26,8 +26,8 @@ from executors.journal.lines import read_lines
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.pool import worker
 from graphbuilder.dag.dag import ScienceDag
+from supertask.configs.policy import FailureClass, say_size
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass, say_size
 
 __all__ = ["Crew", "warm_up"]
 

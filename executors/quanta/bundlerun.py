@@ -20,12 +20,12 @@ from executors.outcome import Attempt, Making, QuantumStatus, Stage
 from executors.quanta.runner import QuantumRunner
 from executors.quanta.trial import Trial
 from graphbuilder.dag.values import Outline, QuantumRecord
-from supertask.bundles import Bundle, BundleItem
 from supertask.butler.port import DatasetSource
 from supertask.datasets import Dataset
 from supertask.errors import DatasetNotFoundError, ExecutionError, RepositoryError
-from supertask.overheads import sharing
-from supertask.supertask import SuperTask
+from supertask.tasks.bundles import Bundle, BundleItem
+from supertask.tasks.overheads import sharing
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["BundleRun"]
 

@@ -40,7 +40,7 @@ from supertask.butler.port import AbstractButler
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["Recreated", "recreate"]
 

@@ -34,13 +34,13 @@ from executors.quanta.trial import Trial, failure_of
 from graphbuilder.dag.values import Outline, QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
+from supertask.connections.fields import FieldRole, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, NoWork, SuperTaskError
-from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.metadata import Metadata, collect_metadata
-from supertask.overheads import declared_overhead, sharing
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask, takes_bundles
+from supertask.tasks.metadata import Metadata, collect_metadata
+from supertask.tasks.overheads import declared_overhead, sharing
+from supertask.tasks.supertask import SuperTask, takes_bundles
 
 __all__ = ["QuantumRunner", "failure_of"]
 

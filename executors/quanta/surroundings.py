@@ -15,11 +15,11 @@ import attrs
 from executors.journal.runfolder import RunFolder
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.port import DatasetSource
-from supertask.calls import Call, opened_call
 from supertask.datasets import Dataset
-from supertask.initsteps import Restored, Step, init_steps
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.calls import Call, opened_call
+from supertask.tasks.initsteps import Restored, Step, init_steps
+from supertask.tasks.supertask import SuperTask
 
 __all__ = [
     "ProgressTold",

@@ -8,12 +8,12 @@ from typing import Any
 from graphbuilder.dag.values import TaskNode
 from supertask.butler.port import DatasetSource
 from supertask.classpath import load_class
+from supertask.connections.fields import FieldRole, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, SuperTaskError
-from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.initsource import InitSource
-from supertask.supertask import SuperTask
-from supertask.taskdefs import config_type
+from supertask.pipelines.taskdefs import config_type
+from supertask.tasks.initsource import InitSource
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["TaskSet", "outside_init_inputs"]
 

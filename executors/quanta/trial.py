@@ -18,18 +18,18 @@ from executors.quanta.planview import PlanView
 from graphbuilder.dag.values import QuantumRecord
 from supertask.butler.datastore import Datastore
 from supertask.butler.limited import LimitedButler
+from supertask.configs.identities import digest
+from supertask.configs.policy import FailureClass, say_size
 from supertask.datasets import Dataset
 from supertask.errors import NoWork, PartialOutputs
-from supertask.identities import digest
-from supertask.policy import FailureClass, say_size
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["Trial", "failure_of"]
 
 _SHOWN = 5
 _OURS = frozenset(
-    {"executors.quanta.runner", "executors.quanta.bundlerun", "supertask.bundles", "contextlib"}
+    {"executors.quanta.runner", "executors.quanta.bundlerun", "supertask.tasks.bundles", "contextlib"}
 )
 """Modules whose frames say nothing of a task's error."""
 

@@ -18,9 +18,9 @@ from executors.simulation.workload import Workload, critical_path
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling, TaskNode
 from supertask.classpath import load_class
+from supertask.configs.policy import FailureClass, FailurePolicy
 from supertask.errors import ExecutionError, SuperTaskError
-from supertask.policy import FailureClass, FailurePolicy
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["simulate"]
 

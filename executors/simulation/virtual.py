@@ -21,7 +21,7 @@ from executors.decisions.work import Work
 from executors.outcome import QuantumStatus
 from executors.simulation.latencies import Latencies
 from executors.simulation.workload import Workload
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 __all__ = ["Retry", "Spent", "VirtualRun"]
 

@@ -29,7 +29,7 @@ from executors.slurm.controller import Controller, Known
 from executors.slurm.site import SlurmSite
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 __all__ = ["SlurmFramework", "ranges", "reason_of", "state_of", "submitted_in"]
 

@@ -26,8 +26,8 @@ from executors.slurm.framework import SlurmFramework, reason_of, state_of
 from executors.slurm.site import SlurmSite
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.port import AbstractButler
+from supertask.configs.policy import FailureClass
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass
 
 __all__ = ["SlurmPilotFramework"]
 

@@ -6,7 +6,7 @@ import math
 import re
 
 from executors.batch import Job
-from supertask.config import Config, field
+from supertask.configs.config import Config, field
 from supertask.errors import ConfigError
 
 __all__ = ["SlurmSite"]

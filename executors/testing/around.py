@@ -16,7 +16,7 @@ from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.values import Bundling
 from supertask.butler.repository import Butler
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 
 __all__ = ["SurroundingsContract"]
 

@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-from supertask.caching import cache
-from supertask.config import field
-from supertask.configurable import ConfigurableField
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import TransientError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.hooks import JobRequest, SubmitHook, needs, submit_hook
-from supertask.initsteps import InitStep
-from supertask.pathfields import PathField
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.caching import cache
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.hooks import JobRequest, SubmitHook, needs, submit_hook
+from supertask.tasks.initsteps import InitStep
+from supertask.tasks.pathfields import PathField
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["ApplyTask", "LearnTask"]
 

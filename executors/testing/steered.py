@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from supertask.butler.port import DatasetSource
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import BadInputError, NoWork, PartialOutputs, TransientError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.quanta import Quantum
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["FlattenTask", "GalaxiesTask", "MergeTask", "StarsTask", "SummaryTask"]
 

@@ -22,7 +22,7 @@ from graphbuilder.dag.values import Bundling
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
 from supertask.datasets import Dataset
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.rows import FileRecord
 
 __all__ = ["DRIVE", "RUN", "Survey"]

@@ -19,8 +19,8 @@ from graphbuilder.batching.texts import Span, Texts
 from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import ParameterColumn, parameter_values
 from graphbuilder.dag.values import TaskNode
-from supertask.overheads import OverheadNames
 from supertask.repograph.tables import QuantumTable
+from supertask.tasks.overheads import OverheadNames
 
 __all__ = ["overhead_keys"]
 

@@ -29,11 +29,11 @@ from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import Bundling, DagMeta, LeftOut, TaskNode, Trimmed, Variant
 from supertask.datasets import Dataset
 from supertask.errors import DagFileError, SuperTaskError
-from supertask.overheads import OverheadNames
 from supertask.repograph.columns import Edges
 from supertask.repograph.space import UnitSpace, UnitTable
 from supertask.repograph.tables import DatasetTable, QuantumTable
 from supertask.rows import TextColumn
+from supertask.tasks.overheads import OverheadNames
 from supertask.unitmodels import unit_model_from_dict
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import attrs
 from graphbuilder.dag.columns import StringColumn
 from supertask.classpath import class_path, load_class
 from supertask.errors import PreflightError
-from supertask.quantumparameters import meta_names
+from supertask.tasks.quantumparameters import meta_names
 
 __all__ = ["ParameterColumn", "parameter_values"]
 

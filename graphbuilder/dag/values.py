@@ -9,8 +9,8 @@ import attrs
 
 from graphbuilder.dag.reused import Replaced, Reused
 from supertask.datasets import Dataset
-from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.quanta import Quantum
+from supertask.tasks.overheads import NOTHING_DECLARED, OverheadNames
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,12 @@ from typing import Any
 import attrs
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.lookups import condition_for
+from graphbuilder.loading.lookups import condition_for
 from graphbuilder.reasons.links import linking_relations
 from graphbuilder.reasons.lookup import check_same, pipeline_of
 from graphbuilder.reasons.selection import Selection, select_step_by_step
 from supertask.butler.port import AbstractButler
-from supertask.fields import FieldRole
+from supertask.connections.fields import FieldRole
 
 __all__ = ["PlanExplanation", "explain_plan"]
 

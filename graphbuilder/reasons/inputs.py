@@ -14,17 +14,17 @@ import attrs
 import numpy as np
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.loading import load_repo_graph
-from graphbuilder.needs import Needs
+from graphbuilder.loading.loading import load_repo_graph
+from graphbuilder.loading.needs import Needs
 from graphbuilder.reasons.links import linking_relations
 from graphbuilder.reasons.timely import date, equal_to, span, why_not_in_time
 from supertask.butler.port import AbstractButler, CollectionKind
+from supertask.connections.fields import DatasetField, FieldRole
+from supertask.connections.inputlookups import When
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import DataIdError, PreflightError
-from supertask.fields import DatasetField, FieldRole
-from supertask.inputlookups import When
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.relate import Rows, deciders, match
 from supertask.repograph.tables import RelationTable

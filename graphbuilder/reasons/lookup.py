@@ -12,7 +12,7 @@ from supertask.butler.port import AbstractButler
 from supertask.conditions import Name
 from supertask.dataids import DataId
 from supertask.errors import PreflightError, SuperTaskError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.units import FieldKind, UnitModel
 
 __all__ = ["check_same", "having", "pipeline_of", "values_of"]

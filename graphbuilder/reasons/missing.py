@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.expressions import parse
-from graphbuilder.lookups import asks, condition_for
+from graphbuilder.expressions.language import parse
+from graphbuilder.loading.lookups import asks, condition_for
 from graphbuilder.reasons.inputs import shortfalls
 from graphbuilder.reasons.lookup import having, pipeline_of, values_of
 from graphbuilder.reasons.skyward import how_far, nearest_on_sky

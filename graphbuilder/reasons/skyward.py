@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphbuilder.lookups import on_the_sky
+from graphbuilder.loading.lookups import on_the_sky
 from graphbuilder.reasons.nearest import said
 from supertask.butler.port import AbstractButler
 from supertask.conditions import Condition, Members, Name, Overlaps, Place

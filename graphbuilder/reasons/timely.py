@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from graphbuilder.loading import load_repo_graph
-from graphbuilder.needs import Needs
+from graphbuilder.loading.loading import load_repo_graph
+from graphbuilder.loading.needs import Needs
 from supertask.butler.port import AbstractButler
 from supertask.conditions import And, Compare, Comparison, Condition, Constant, Name
+from supertask.connections.fields import DatasetField
+from supertask.connections.inputlookups import When
 from supertask.dataids import DataId
-from supertask.fields import DatasetField
-from supertask.inputlookups import When
 from supertask.repograph.grouped import rows_of
 from supertask.repograph.timely import alike_units, time_unit, times_of
 from supertask.temporal import NO_TIME

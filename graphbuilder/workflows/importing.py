@@ -24,7 +24,7 @@ from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
 from supertask.datasets import Dataset
 from supertask.errors import PipelineError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.unitmodels import unit_model_from_dict
 
 __all__ = ["Scales", "import_instance"]

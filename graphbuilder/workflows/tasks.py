@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supertask.butler.port import DatasetSource
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import DatasetField, FieldRole, SuperTaskConfig
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
-from supertask.fields import DatasetField, FieldRole, SuperTaskConfig
-from supertask.frozen import FrozenDict
+from supertask.kinds.frozen import FrozenDict
 from supertask.quanta import Quantum
-from supertask.quantumparameters import Parameters, parameter
-from supertask.supertask import SuperTask
+from supertask.tasks.quantumparameters import Parameters, parameter
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["INPUTS", "SimulatedTask", "Work", "WorkConfig", "files_of", "is_control"]
 

@@ -22,7 +22,7 @@ import attrs
 
 from supertask.butler.templates import DEFAULT_TEMPLATE, PathTemplate
 from supertask.errors import Problems, RepositoryError, RepositoryVersionError, did_you_mean
-from supertask.yamlnodes import YamlError
+from supertask.yamlfiles.nodes import YamlError
 
 __all__ = ["LAYOUT_VERSION", "ROOT_FILE", "SQLITE_FILE", "Layout"]
 
@@ -59,7 +59,7 @@ class Layout:
         RepositoryVersionError
             It is of a newer version.
         """
-        from supertask.yamltext import load
+        from supertask.yamlfiles.text import load
 
         path = Path(root) / ROOT_FILE
         try:
@@ -149,7 +149,7 @@ class Layout:
             "registry": self.registry,
             "templates": {name: template.text for name, template in self.templates.items()},
         }
-        from supertask.yamltext import dump
+        from supertask.yamlfiles.text import dump
 
         temporary = path.with_name(f".tmp-{os.getpid()}-{ROOT_FILE}")
         try:

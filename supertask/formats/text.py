@@ -87,13 +87,13 @@ class Yaml(_TextFormat):
 
     def encode(self, value: Any) -> bytes:
         """Return the value as YAML."""
-        from supertask.yamltext import dump
+        from supertask.yamlfiles.text import dump
 
         return dump(_plain(value, "value", self.name)).encode()
 
     def read(self, path: str, parameters: Mapping[str, Any]) -> Any:
         """Read the value."""
-        from supertask.yamltext import YamlError, load
+        from supertask.yamlfiles.text import YamlError, load
 
         try:
             return load(self._text(path), path).value

@@ -40,7 +40,7 @@ from supertask.ingest.frames import Combine, Frame
 from supertask.ingest.rules import BadValueError, Kind, Rule, Scope, fits_any
 from supertask.ingest.yaml_rules import read_rules
 from supertask.units import FieldKind, KeyKind, UnitModel
-from supertask.yamltext import YamlError, load, load_file
+from supertask.yamlfiles.text import YamlError, load, load_file
 
 __all__ = ["DatasetRule", "HeaderTranslator"]
 

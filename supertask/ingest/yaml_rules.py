@@ -11,7 +11,7 @@ import attrs
 from supertask.errors import IngestError, Problems, did_you_mean
 from supertask.ingest.frames import Combine
 from supertask.ingest.rules import MISSING, Kind, Rule, Source
-from supertask.yamltext import Document
+from supertask.yamlfiles.text import Document
 
 __all__ = ["DeclaredDataset", "DeclaredRules", "read_rules"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from supertask.errors import Problems
-from supertask.yamlnodes import Document, Node
+from supertask.yamlfiles.nodes import Document, Node
 
 __all__ = ["INVALID", "MISSING", "At", "Kind", "Origin", "Put", "Step", "say_path"]
 

@@ -7,10 +7,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from supertask.errors import Problems
-from supertask.frozen import FrozenDict, FrozenList
 from supertask.kinds.base import INVALID, MISSING, At, Kind, Origin, Put
+from supertask.kinds.frozen import FrozenDict, FrozenList
 from supertask.kinds.scalars import NoneKind, PathKind, StrKind, parse_text, shown
-from supertask.yamlnodes import Node
+from supertask.yamlfiles.nodes import Node
 
 __all__ = ["DictKind", "ListKind", "PlainKind", "SetKind", "TupleKind", "UnionKind"]
 
@@ -287,7 +287,7 @@ class PlainKind(Kind):
             return FrozenList([self.parse(v, at.inside(i)) for i, v in enumerate(node)])
         if node.quoted:
             return node.text
-        from supertask.yamltext import load
+        from supertask.yamlfiles.text import load
 
         return load(node.text).value
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from supertask.errors import did_you_mean
 from supertask.kinds.base import INVALID, MISSING, At, Kind
-from supertask.yamlnodes import Node, Scalar, YamlError
+from supertask.yamlfiles.nodes import Node, Scalar, YamlError
 
 __all__ = [
     "BoolKind",
@@ -32,7 +32,7 @@ def parse_text(kind: Kind, text: str, at: At, current: Any = MISSING) -> Any:
 
     Text for a string is taken as it stands, unless it is in quotes; for all else it is YAML.
     """
-    from supertask.yamltext import load_untyped
+    from supertask.yamlfiles.text import load_untyped
 
     unquoted = len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]
     if kind.verbatim and unquoted:
@@ -203,7 +203,7 @@ class LiteralKind(Kind):
                 if isinstance(known, str) and known == node.text:
                     return known
             if not node.quoted:
-                from supertask.yamltext import load
+                from supertask.yamlfiles.text import load
 
                 return self.accept(load(node.text).value, at)
         return self.accept(shown(node), at)

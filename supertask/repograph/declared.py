@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from supertask.connections.fields import DatasetField, FieldRole
+from supertask.connections.inputlookups import When
 from supertask.errors import PreflightError
-from supertask.fields import DatasetField, FieldRole
-from supertask.inputlookups import When
 from supertask.repograph.graph import RepoGraph
 from supertask.repograph.grouped import GroupedQuanta
 from supertask.repograph.relate import deciders

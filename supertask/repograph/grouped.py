@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from supertask.connections.inputlookups import Find, When
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
-from supertask.inputlookups import Find, When
 from supertask.quanta import Quantum
 from supertask.repograph.columns import Edges, expand, group, pack
 from supertask.repograph.holdings import Holdings, Select, Step, Validity

@@ -11,7 +11,7 @@ import attrs
 from supertask.errors import Problems, did_you_mean
 from supertask.sky.layouts import Around, Healpix, Layout, Listed, Rings
 from supertask.sky.tracts import SkyMapError, Tract
-from supertask.yamltext import Document, YamlError, dump, load, load_file
+from supertask.yamlfiles.text import Document, YamlError, dump, load, load_file
 
 __all__ = ["Written", "read", "write"]
 

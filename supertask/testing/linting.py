@@ -14,15 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from supertask.classpath import ClassPathError, class_path, load_class
+from supertask.configs.identities import IdentityError, canonical
+from supertask.connections.fields import FieldRole, SuperTaskConfig
 from supertask.errors import ConfigError
-from supertask.fields import FieldRole, SuperTaskConfig
-from supertask.identities import IdentityError, canonical
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 __all__ = ["lint"]
 
 _DEFAULTS = (
-    "import sys; from supertask.classpath import load_class; from supertask.identities import canonical; "
+    "import sys; from supertask.classpath import load_class; "
+    "from supertask.configs.identities import canonical; "
     "print(canonical(load_class(sys.argv[1]).ConfigClass().to_dict()).hex())"
 )
 

@@ -13,15 +13,15 @@ from typing import Any
 
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
+from supertask.connections.fields import DatasetField, FieldRole
 from supertask.dataids import DataId, Key
 from supertask.datasets import Dataset
 from supertask.errors import ConfigError, Problems, StorageError, did_you_mean
-from supertask.fields import DatasetField, FieldRole
 from supertask.formats.find import find_format
-from supertask.metadata import collect_metadata
 from supertask.quanta import Quantum
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.metadata import collect_metadata
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 from supertask.unitmodels import load_unit_model
 from supertask.units import KeyKind, UnitModel
 

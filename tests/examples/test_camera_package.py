@@ -12,7 +12,7 @@ from examples.demo.simulate import simulate
 from examples.demo.stage import Stage
 from executors.cmdline.main import main
 from supertask import Butler, Pipeline, PipelineError
-from supertask.cameraoverrides import camera_overrides
+from supertask.pipelines.cameraoverrides import camera_overrides
 
 PACKAGE = Path(simulated.__file__).parents[1] / "camera_package"
 PIPELINE = PACKAGE / "pipeline.yaml"

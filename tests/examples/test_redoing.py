@@ -16,9 +16,9 @@ from examples.demo import simulated
 from examples.demo.simulate import simulate
 from examples.demo.stage import Stage
 from graphbuilder.builder import GraphBuilder
+from graphbuilder.comparing.plandiff import plan_diff
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.plandiff import plan_diff
-from graphbuilder.reuse import Check, Reuse
+from graphbuilder.reuse.planning import Check, Reuse
 from supertask import Butler, Pipeline
 from supertask.ingest.ingestion import ingest
 
@@ -135,7 +135,7 @@ import json, sys
 import examples
 assert examples.__file__.startswith(sys.argv[1]), examples.__file__
 from graphbuilder.builder import GraphBuilder
-from graphbuilder.reuse import Reuse
+from graphbuilder.reuse.planning import Reuse
 from supertask import Butler, Pipeline
 folder, root, by, plan = sys.argv[1:]
 with Butler(root) as butler:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from supertask.errors import ConfigError, DataIdError
 from supertask.ingest.find import find_translator
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.unitmodels import load_unit_model
 
 specutils = pytest.importorskip("specutils", reason="needs the extra 'examples'")

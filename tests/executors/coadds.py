@@ -7,13 +7,13 @@ from pathlib import Path
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import NoWork
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 RAW = Dataset.subclass("raw", ("exposure", "detector"), "json")
 DETECTORS = (0, 1)

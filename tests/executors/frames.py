@@ -24,15 +24,21 @@ from pathlib import Path
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import (
+    InitInputField,
+    InitOutputField,
+    InputField,
+    OutputField,
+    SuperTaskConfig,
+)
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
 from supertask.errors import BadInputError, NoWork, PartialOutputs
-from supertask.fields import InitInputField, InitOutputField, InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.rows import FileRecord
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 RAW = Dataset.subclass("raw", ("visit", "detector"), "json")
 RUN = "u/test/run"

@@ -23,14 +23,14 @@ from executors.multiprocess import MultiprocessFramework
 from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import NoWork
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import overhead
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.overheads import overhead
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 STAR = Dataset.subclass("star", ("visit",), "json")
 N = 4

@@ -20,7 +20,7 @@ from graphbuilder.builder import GraphBuilder
 from supertask.butler.repository import Butler
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PreflightError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 
 STEPS = """
 from supertask import InputField, OutputField, Struct, SuperTask, SuperTaskConfig, field

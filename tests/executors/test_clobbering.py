@@ -12,9 +12,9 @@ import pytest
 
 from executors.inprocess import InProcessFramework
 from graphbuilder.builder import GraphBuilder
-from graphbuilder.clobber import replaced_datasets
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.reuse import Reuse
+from graphbuilder.reuse.clobber import replaced_datasets
+from graphbuilder.reuse.planning import Reuse
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError, PreflightError
 from tests.executors.coadds import counts, make_repository, pipeline, plan

@@ -8,7 +8,7 @@ import pytest
 
 from executors.comparison.runs import compare_runs
 from executors.inprocess import InProcessFramework
-from graphbuilder.reuse import Check, Reuse
+from graphbuilder.reuse.planning import Check, Reuse
 from supertask.errors import ExecutionError
 from supertask.formats.differences import Tolerance
 from tests.executors import coadds, frames

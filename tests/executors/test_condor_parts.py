@@ -14,8 +14,8 @@ from executors.condor.queue import CondorRefusedError, Queue
 from executors.condor.site import CondorSite, quoted
 from executors.condor.standing import Standing
 from executors.condor.submitting import refuse_odd
+from supertask.configs.policy import FailureClass
 from supertask.errors import ConfigError, ExecutionError
-from supertask.policy import FailureClass
 from tests.executors.frames import make_repository, plan
 
 SUBMITTED = "000 (031.002.000) 2026-11-21 13:11:31 Job submitted from host: <127.0.0.1:9618>\n...\n"

@@ -13,7 +13,7 @@ from executors.lineage.prov import to_prov, write_prov
 from executors.lineage.trace import provenance, run_lineage
 from executors.lineage.values import FileState, Use
 from executors.outcome import QuantumStatus
-from graphbuilder.reuse import Check, Reuse
+from graphbuilder.reuse.planning import Check, Reuse
 from supertask.errors import (
     ConfigError,
     DataIdError,

@@ -31,15 +31,15 @@ from graphbuilder import GraphBuilder, QuantumBatcher, ScienceDag
 from graphbuilder.batching import texts
 from graphbuilder.batching.parts import split
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ConfigError, ExecutionError, PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import declared_overhead, overhead
-from supertask.pipeline import Pipeline
-from supertask.quantumparameters import Parameters, parameter
+from supertask.pipelines.pipeline import Pipeline
 from supertask.spreading import spread
-from supertask.supertask import SuperTask
+from supertask.tasks.overheads import declared_overhead, overhead
+from supertask.tasks.quantumparameters import Parameters, parameter
+from supertask.tasks.supertask import SuperTask
 
 RUN = "u/me/run"
 STAR = Dataset.subclass("star", ("visit",), "json")
@@ -254,7 +254,7 @@ def test_overheads_of_another_version_are_not_taken(butler, plan, tmp_path):
     """What one process keeps between bundles is of one version."""
     from executors.overheads.making import Overheads
     from executors.overheads.store import OverheadStore
-    from supertask.overheads import sharing
+    from supertask.tasks.overheads import sharing
 
     scope = Overheads(OverheadStore())
     for task in (FitTask, FitTask, NewerTask):

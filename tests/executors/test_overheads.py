@@ -19,17 +19,17 @@ from executors.outcome import QuantumStatus
 from executors.overheads.store import Kept, OverheadStore, size_of
 from executors.quanta.recreation import recreate
 from graphbuilder import GraphBuilder, QuantumBatcher
-from supertask.bundles import Bundle
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ConfigError, NoWork
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import OverheadNames, declared_overhead, overhead
-from supertask.pipeline import Pipeline
-from supertask.quantumparameters import Parameters, parameter
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.bundles import Bundle
+from supertask.tasks.overheads import OverheadNames, declared_overhead, overhead
+from supertask.tasks.quantumparameters import Parameters, parameter
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 RUN = "u/me/run"
 UNITS = ("instrument", "visit")

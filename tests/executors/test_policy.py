@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.decisions.policy import QuantumTimeout, Retry, Tried, classify, decide, failures_allowed, grown
+from supertask.configs.policy import FailureClass, FailurePolicy, Retries
 from supertask.errors import BadInputError, DatasetNotFoundError, StorageError, TransientError
-from supertask.policy import FailureClass, FailurePolicy, Retries
 
 GB = 1_000_000_000
 KINDS = list(FailureClass)

@@ -6,7 +6,7 @@ import pytest
 
 from executors.inprocess import InProcessFramework
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.reuse import Check, Reuse
+from graphbuilder.reuse.planning import Check, Reuse
 from supertask.errors import CollectionError
 from tests.executors.coadds import add_exposure, counts, make_repository, plan
 

@@ -29,7 +29,7 @@ from executors.journal.journal import Header, Journal, encode_attempt, encode_re
 from executors.journal.replay import replay
 from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, Failure, QuantumStatus
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 from tests.executors.test_schedule import Bundles, successors
 
 PLANNED, RUNNING, SUCCEEDED, NO_WORK, FAILED, BLOCKED, CANCELLED, LOST = QuantumStatus

@@ -25,14 +25,14 @@ from executors.overheads.layout import Layout, built
 from executors.overheads.shared import SharedObjects
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import overhead
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.overheads import overhead
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no such memory")
 

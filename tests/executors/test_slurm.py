@@ -17,8 +17,8 @@ from executors.slurm.pilots import SlurmPilotFramework
 from executors.slurm.site import SlurmSite
 from executors.testing import slurm
 from executors.testing.frameworks import FrameworkContract
+from supertask.configs.policy import FailureClass
 from supertask.errors import ConfigError, ExecutionError
-from supertask.policy import FailureClass
 from tests.executors.batchruns import BatchRuns, Reaching, bundled
 from tests.executors.frames import make_repository, plan
 from tests.executors.test_crashes import succeeded_in_journal

@@ -11,7 +11,7 @@ from executors.decisions.schedule import Schedule
 from executors.driving.tokens import Counter, MachineCounter, TokenSchedule, TokenUse, token_use
 from executors.outcome import QuantumStatus
 from supertask.errors import ConfigError, ExecutionError
-from supertask.tokens import parse_tokens
+from supertask.tasks.tokens import parse_tokens
 
 
 def edges(n: int, pairs: list[tuple[int, int]]):

@@ -13,14 +13,14 @@ from executors.outcome import QuantumStatus
 from executors.quanta.taskset import TaskSet
 from graphbuilder import GraphBuilder, QuantumBatcher
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, MetadataField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, PipelineError
-from supertask.fields import InputField, MetadataField, OutputField, SuperTaskConfig
-from supertask.overheads import overhead
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.overheads import overhead
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 FRAME = Dataset.subclass("frame", ("visit", "detector"), "json")
 

@@ -11,10 +11,10 @@ from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.topology import Producers
 from graphbuilder.dag.values import DagMeta, TaskNode, Variant
 from supertask.datasets import Dataset
-from supertask.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.repograph.columns import Edges
 from supertask.repograph.space import UnitSpace, UnitTable
 from supertask.repograph.tables import DatasetTable, QuantumTable
+from supertask.tasks.overheads import NOTHING_DECLARED, OverheadNames
 from supertask.unitmodels import load_unit_model, unit_model_to_dict
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from surveys import CoaddConfig, CoaddTask
 
+from supertask.connections.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
-from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 DARK = Dataset.subclass("dark", ("detector",), "json")
 FOCUS = Dataset.subclass("focus", ("exposure",), "json")

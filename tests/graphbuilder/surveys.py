@@ -7,12 +7,12 @@ from typing import Any
 import attrs
 
 from supertask.butler.port import AbstractButler, CollectionKind
+from supertask.connections.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
-from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 RAW = Dataset.subclass("raw", ("exposure", "detector"), "json")
 FLAT = Dataset.subclass("flat", ("detector", "physical_filter"), "json")

@@ -19,15 +19,15 @@ from graphbuilder.dag.dag import ScienceDag
 from graphbuilder.dag.parameters import ParameterColumn
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.overheads import OverheadNames, overhead
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
-from supertask.quantumparameters import Parameters, parameter
 from supertask.spreading import spread
-from supertask.supertask import SuperTask
+from supertask.tasks.overheads import OverheadNames, overhead
+from supertask.tasks.quantumparameters import Parameters, parameter
+from supertask.tasks.supertask import SuperTask
 from supertask.unitmodels import unit_model_from_dict
 
 MODEL = {

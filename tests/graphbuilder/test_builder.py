@@ -14,14 +14,14 @@ from surveys import RAW, TASKS, CalibrateTask, CoaddTask, IsrConfig, IsrTask, Me
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.expressions import parse
+from graphbuilder.expressions.language import parse
 from supertask.butler.port import AbstractButler
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import EmptyPlanError, ExpressionError, PipelineError, PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 Make = Callable[..., ScienceDag]
 

@@ -9,10 +9,10 @@ from surveys import RAW
 
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.port import AbstractButler, CollectionKind
+from supertask.connections.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
-from supertask.fields import CalibrationField, InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.supertask import SuperTask
 
 DARK = Dataset.subclass("dark", ("detector",), "json")
 DAY = 86_400_000_000_000

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphbuilder.contradictions import contradiction
-from graphbuilder.expressions import parse
-from graphbuilder.lookups import condition_for
+from graphbuilder.expressions.contradictions import contradiction
+from graphbuilder.expressions.language import parse
+from graphbuilder.loading.lookups import condition_for
 from supertask.butler.memory import InMemoryButler
 from supertask.conditions import And, evaluate
 from supertask.errors import ExpressionError

@@ -11,7 +11,7 @@ from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphbuilder.expressions import MAX_LENGTH, parse
+from graphbuilder.expressions.language import MAX_LENGTH, parse
 from supertask.conditions import (
     And,
     Arithmetic,
@@ -433,7 +433,7 @@ def test_the_imaging_model_speaks():
 
 def test_reading_an_expression_imports_no_astropy_unless_times_are_named():
     code = (
-        "import sys; from graphbuilder.expressions import parse; from supertask.units import *\n"
+        "import sys; from graphbuilder.expressions.language import parse; from supertask.units import *\n"
         "parse('visit IN (1..3)', UnitModel('m', (Unit('visit'),)))\n"
         "assert not {'astropy', 'sqlalchemy', 'shapely'} & set(sys.modules)"
     )

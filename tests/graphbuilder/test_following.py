@@ -13,7 +13,7 @@ from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 
 BY_AUTHOR = ("coadd", "merge")
 

@@ -6,12 +6,12 @@ import pytest
 
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.repository import Butler
+from supertask.connections.fields import InputField, OutputField
 from supertask.datasets import Dataset
-from supertask.fields import InputField, OutputField
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.relations import load_relation
-from supertask.struct import Struct
-from supertask.supertask import SuperTask, SuperTaskConfig
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask, SuperTaskConfig
 from supertask.unitmodels import unit_model_from_dict
 
 MODEL = {

@@ -10,16 +10,16 @@ import pytest
 
 from executors.inprocess import InProcessFramework
 from graphbuilder.builder import GraphBuilder
-from graphbuilder.reuse import Reuse
+from graphbuilder.reuse.planning import Reuse
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.datasets import Dataset
 from supertask.errors import PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 START = Dataset.subclass("start", ("instrument",), "json")
 

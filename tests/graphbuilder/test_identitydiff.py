@@ -7,9 +7,9 @@ import pytest
 
 from executors.inprocess import InProcessFramework
 from graphbuilder.builder import GraphBuilder
-from graphbuilder.identitydiff import Maker, Side, identity_diff
-from graphbuilder.planchanges import Change
-from graphbuilder.reuse import Reuse
+from graphbuilder.comparing.identitydiff import Maker, Side, identity_diff
+from graphbuilder.comparing.planchanges import Change
+from graphbuilder.reuse.planning import Reuse
 from supertask.quanta import Quantum
 from tests.executors.coadds import RAW, IsrTask, add_exposure, make_repository, pipeline, plan
 

@@ -16,14 +16,14 @@ from graphbuilder.explain import explain
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler, CollectionKind
 from supertask.butler.repository import Butler
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
+from supertask.connections.inputlookups import When
 from supertask.datasets import Dataset
 from supertask.errors import ConfigError, EmptyPlanError, PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.inputlookups import When
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 
 WARP = Dataset.subclass("warp", ("visit", "patch"), "json")
 

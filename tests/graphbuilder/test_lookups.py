@@ -12,7 +12,7 @@ from surveys import fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.explain import Verdict, explain
-from graphbuilder.lookups import condition_for
+from graphbuilder.loading.lookups import condition_for
 from graphbuilder.reasons.selection import select_step_by_step
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler, CollectionKind

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from graphbuilder.expressions import parse
-from graphbuilder.lookups import condition_for
+from graphbuilder.expressions.language import parse
+from graphbuilder.loading.lookups import condition_for
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
 from supertask.errors import ExpressionError

@@ -10,12 +10,12 @@ from shortages import DeepTask
 from surveys import FLAT, RAW, IsrTask, MergeTask, Weights, fill, pipeline
 
 from graphbuilder.builder import GraphBuilder
+from graphbuilder.comparing.plandiff import Cause, PlanDiff, TaskDiff, plan_diff
 from graphbuilder.dag.dag import ScienceDag
-from graphbuilder.plandiff import Cause, PlanDiff, TaskDiff, plan_diff
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import AbstractButler
-from supertask.config import field
-from supertask.pipeline import Pipeline
+from supertask.configs.config import field
+from supertask.pipelines.pipeline import Pipeline
 from supertask.quanta import Quantum
 
 

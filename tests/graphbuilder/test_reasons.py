@@ -21,7 +21,7 @@ from graphbuilder.explain import Verdict, explain, explain_plan
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.port import CollectionKind
 from supertask.errors import DataIdError, EmptyPlanError, PreflightError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 
 WRITTEN = Path(__file__).parent / "reasons.txt"
 CAM = {"instrument": "Cam"}

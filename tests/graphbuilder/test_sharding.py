@@ -17,10 +17,10 @@ from graphbuilder.sharding import plan_in_shards
 from graphbuilder.shards import Shard, check_within
 from supertask.butler.memory import InMemoryButler
 from supertask.butler.repository import Butler
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import EmptyPlanError, ExpressionError, PreflightError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
 from supertask.quanta import Quantum
-from supertask.supertask import SuperTask
+from supertask.tasks.supertask import SuperTask
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from surveys import WarpTask, pipeline
 
-from graphbuilder import trimming
 from graphbuilder.builder import GraphBuilder
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.loading import trimming
 from graphbuilder.preview.cautions import Kind, cautions_of
 from graphbuilder.reasons.course import explain_plan
 

@@ -14,12 +14,12 @@ from graphbuilder.dag.merge import merge
 from graphbuilder.explain import explain
 from graphbuilder.shards import Shard
 from supertask.butler.memory import InMemoryButler
-from supertask.config import field
-from supertask.dataoverrides import combined, drops
+from supertask.configs.config import field
+from supertask.configs.identities import task_key
+from supertask.connections.fields import OutputField
 from supertask.errors import EmptyPlanError, PipelineError
-from supertask.fields import OutputField
-from supertask.identities import task_key
-from supertask.pipeline import Pipeline
+from supertask.pipelines.dataoverrides import combined, drops
+from supertask.pipelines.pipeline import Pipeline
 from tests.graphbuilder import surveys
 
 ISR = "isr"

@@ -13,11 +13,11 @@ import math
 import sys
 from pathlib import Path, PurePosixPath
 
-from supertask.config import Config, field
-from supertask.configurable import ConfigurableField
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.identities import canonical, digest, task_key
-from supertask.task import Task
+from supertask.configs.config import Config, field
+from supertask.configs.identities import canonical, digest, task_key
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.task import Task
 
 NEEDED = ("astropy", "h5py", "lark", "numpy", "ruamel", "shapely", "sqlalchemy")
 

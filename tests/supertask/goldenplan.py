@@ -11,11 +11,11 @@ from astropy import units as u
 from graphbuilder.builder import GraphBuilder
 from supertask.butler.port import CollectionKind
 from supertask.butler.repository import Butler
-from supertask.identities import canonical, digest
-from supertask.pipeline import Pipeline
+from supertask.configs.identities import canonical, digest
+from supertask.pipelines.pipeline import Pipeline
 from supertask.rows import FileRecord
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 from tests.supertask.golden import SkyConfig, StackConfig
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from supertask import Config, Task, cache, field
-from supertask.caching import clear_cache
-from supertask.calls import Call, opened_call
 from supertask.errors import ConfigError, StorageError
+from supertask.tasks.caching import clear_cache
+from supertask.tasks.calls import Call, opened_call
 
 CALLS: list[str] = []
 
@@ -178,7 +178,7 @@ def test_a_result_of_the_wrong_kind_and_a_missing_annotation_are_refused() -> No
 def test_without_a_run_results_lie_where_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from supertask.calls import current_call
+    from supertask.tasks.calls import current_call
 
     monkeypatch.setenv("SUPERTASK_CACHE", str(tmp_path / "mine"))
     with opened_call(Call(current_call().find_folder)):

@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from supertask.classpath import ClassPathError, class_path, load_class
-from supertask.config import Config
-from supertask.fields import SuperTaskConfig
+from supertask.configs.config import Config
+from supertask.connections.fields import SuperTaskConfig
 
 
 def test_a_class_is_found_by_its_path():
-    assert class_path(SuperTaskConfig) == "supertask.fields:SuperTaskConfig"
-    assert load_class("supertask.fields:SuperTaskConfig", Config) is SuperTaskConfig
-    assert load_class("supertask.fields.SuperTaskConfig") is SuperTaskConfig
+    assert class_path(SuperTaskConfig) == "supertask.connections.fields:SuperTaskConfig"
+    assert load_class("supertask.connections.fields:SuperTaskConfig", Config) is SuperTaskConfig
+    assert load_class("supertask.connections.fields.SuperTaskConfig") is SuperTaskConfig
 
 
 @pytest.fixture
@@ -31,11 +31,14 @@ def broken_module(tmp_path, monkeypatch):
         ("needs_missing_of_test:Task", "there is no module 'not_installed_anywhere'"),
         ("broken_module_of_test:Task", "raises ZeroDivisionError: division by zero"),
         (
-            "supertask.fields:SuperTaskConfg",
+            "supertask.connections.fields:SuperTaskConfg",
             r"has no class 'SuperTaskConfg' \(did you mean 'SuperTaskConfig'\?\)",
         ),
-        ("supertask.fields:SuperTaskConfig.Inner", "'supertask.fields.SuperTaskConfig' has no class 'Inner'"),
-        ("supertask.fields:attrs", "is no class but <module 'attrs'"),
+        (
+            "supertask.connections.fields:SuperTaskConfig.Inner",
+            "'supertask.connections.fields.SuperTaskConfig' has no class 'Inner'",
+        ),
+        ("supertask.connections.fields:attrs", "is no class but <module 'attrs'"),
         ("supertask.dataids:DataId", "is no Config: it derives from Mapping"),
         ("Task", "is no path of a class"),
         ("a.b:", "is no path of a class"),

@@ -15,9 +15,9 @@ from astropy.units import Quantity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.config import Config, field
+from supertask.configs.config import Config, field
+from supertask.configs.overrides import Override, parse_override, parse_path
 from supertask.errors import ConfigError
-from supertask.overrides import Override, parse_override, parse_path
 
 
 class Method(enum.Enum):

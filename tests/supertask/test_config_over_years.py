@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from supertask.config import Config, field
-from supertask.configurable import ConfigurableField, Registry
+from supertask.configs.config import Config, field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import ConfigError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.supertask import SuperTask
-from supertask.task import Task
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.configurable import ConfigurableField, Registry
+from supertask.tasks.supertask import SuperTask
+from supertask.tasks.task import Task
 
 fitters = Registry()
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from supertask.config import Config, field
-from supertask.configurable import Configurable, ConfigurableField
+from supertask.configs.config import Config, field
 from supertask.errors import ConfigError
-from supertask.task import Task
+from supertask.tasks.configurable import Configurable, ConfigurableField
+from supertask.tasks.task import Task
 
 
 class DetectConfig(Config):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supertask.config import field
-from supertask.dataoverrides import (
+from supertask.configs.config import field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
+from supertask.errors import ConfigError, PipelineError
+from supertask.pipelines.dataoverrides import (
     RANK_USER,
     applied,
     combined,
@@ -18,10 +20,8 @@ from supertask.dataoverrides import (
     expression,
     make_override,
 )
-from supertask.errors import ConfigError, PipelineError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.supertask import SuperTask
 from supertask.unitmodels import load_unit_model
 
 

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from supertask.config import field
-from supertask.datasets import Dataset
-from supertask.errors import ConfigError
-from supertask.fields import (
+from supertask.configs.config import field
+from supertask.connections.fields import (
     CalibrationField,
     FieldRole,
     InitInputField,
@@ -14,6 +12,8 @@ from supertask.fields import (
     OutputField,
     SuperTaskConfig,
 )
+from supertask.datasets import Dataset
+from supertask.errors import ConfigError
 
 
 class IsrConfig(SuperTaskConfig):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from supertask.frozen import FrozenDict, FrozenList
+from supertask.kinds.frozen import FrozenDict, FrozenList
 
 
 @pytest.mark.parametrize("value", [FrozenList([1, FrozenDict(a=2)]), FrozenDict(a=FrozenList([1]))])

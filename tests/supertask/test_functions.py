@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import pytest
 
+from supertask.connections.fields import InputField, OutputField
 from supertask.errors import ConfigError
-from supertask.fields import InputField, OutputField
-from supertask.functions import supertask_of
-from supertask.pipeline import Pipeline
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.functions import supertask_of
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 from supertask.testing.linting import lint
 from supertask.testing.quanta import runQuantum
 

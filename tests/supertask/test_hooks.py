@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from supertask import Config, ConfigurableField, JobRequest, SubmitHook, Task, field, needs, submit_hook
+from supertask.configs.identities import task_key
 from supertask.errors import ConfigError, ExecutionError
-from supertask.hooks import hooks_of, requested
-from supertask.identities import task_key
+from supertask.tasks.hooks import hooks_of, requested
 
 
 @submit_hook

@@ -16,13 +16,13 @@ from astropy.units import Quantity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.config import Config, field
-from supertask.configurable import ConfigurableField
+from supertask.configs.config import Config, field
+from supertask.configs.identities import IdentityError, canonical, digest, task_key
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import ConfigError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.frozen import FrozenDict, FrozenList
-from supertask.identities import IdentityError, canonical, digest, task_key
-from supertask.task import Task
+from supertask.kinds.frozen import FrozenDict, FrozenList
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.task import Task
 
 
 class Colour(enum.Enum):
@@ -224,7 +224,7 @@ def test_unicode_counts_as_it_is_written(form):
 
 GOLDEN = """
 from pathlib import Path
-from supertask.identities import canonical, digest
+from supertask.configs.identities import canonical, digest
 value = {"a": [1, -2.5, "ü", b"\\0", None, True], "b": {Path("x/y")}, "c": {"q", "r", "s", 1, 2.0}}
 print(digest(canonical(value)).hex())
 """

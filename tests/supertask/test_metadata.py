@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.metadata import Metadata, MetadataError, collect_metadata, current_metadata
+from supertask.tasks.metadata import Metadata, MetadataError, collect_metadata, current_metadata
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 nested = st.recursive(

@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supertask.butler.port import DatasetSource
-from supertask.config import field
-from supertask.configurable import ConfigurableField
-from supertask.datasets import Dataset
-from supertask.errors import ConfigError, DatasetNotFoundError, PipelineError, RepositoryError
-from supertask.fields import (
+from supertask.configs.config import field
+from supertask.connections.fields import (
     CalibrationField,
     InitInputField,
     InitOutputField,
@@ -21,9 +18,12 @@ from supertask.fields import (
     OutputField,
     SuperTaskConfig,
 )
-from supertask.initsource import InitSource
-from supertask.pipeline import Pipeline, TaskDef
-from supertask.supertask import SuperTask
+from supertask.datasets import Dataset
+from supertask.errors import ConfigError, DatasetNotFoundError, PipelineError, RepositoryError
+from supertask.pipelines.pipeline import Pipeline, TaskDef
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.initsource import InitSource
+from supertask.tasks.supertask import SuperTask
 from supertask.unitmodels import load_unit_model
 
 

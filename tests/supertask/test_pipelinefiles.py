@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supertask.config import Config, field
-from supertask.configurable import ConfigurableField
+from supertask.configs.config import Config, field
+from supertask.connections.fields import InputField, OutputField, SuperTaskConfig
 from supertask.errors import ConfigError, ExpressionError, PipelineError
-from supertask.fields import InputField, OutputField, SuperTaskConfig
-from supertask.pipeline import Pipeline
-from supertask.pipelineparts import Step
-from supertask.supertask import SuperTask
-from supertask.task import Task
+from supertask.pipelines.parts import Step
+from supertask.pipelines.pipeline import Pipeline
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.supertask import SuperTask
+from supertask.tasks.task import Task
 from supertask.unitmodels import load_unit_model
 
 

@@ -4,11 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.config import field
-from supertask.errors import ConfigError
-from supertask.fields import InputField, SuperTaskConfig
-from supertask.identities import task_key
-from supertask.policy import (
+from supertask.configs.config import field
+from supertask.configs.identities import task_key
+from supertask.configs.policy import (
     FailureClass,
     FailurePolicy,
     Retries,
@@ -17,6 +15,8 @@ from supertask.policy import (
     say_share,
     say_size,
 )
+from supertask.connections.fields import InputField, SuperTaskConfig
+from supertask.errors import ConfigError
 
 
 @pytest.mark.parametrize(

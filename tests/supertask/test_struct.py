@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from supertask.struct import Struct
+from supertask.tasks.struct import Struct
 
 
 def test_results_are_attributes_and_names():

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 
 from supertask.butler.port import DatasetSource, DeferredDataset
-from supertask.config import Config, field
-from supertask.dataids import DataId
-from supertask.errors import DatasetNotFoundError, ExecutionError, NoWork
-from supertask.fields import (
+from supertask.configs.config import Config, field
+from supertask.connections.fields import (
     CalibrationField,
     InitInputField,
     InitOutputField,
@@ -14,9 +12,11 @@ from supertask.fields import (
     OutputField,
     SuperTaskConfig,
 )
+from supertask.dataids import DataId
+from supertask.errors import DatasetNotFoundError, ExecutionError, NoWork
 from supertask.quanta import Quantum
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 from supertask.unitmodels import load_unit_model
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from supertask import Config, ConfigurableField, Task, field
+from supertask.configs.identities import task_key
 from supertask.errors import ConfigError
-from supertask.identities import task_key
-from supertask.tags import check_tags, inherited_tags, matches, parse_tag, tags_of
+from supertask.tasks.tags import check_tags, inherited_tags, matches, parse_tag, tags_of
 
 
 class FitConfig(Config):

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from supertask.config import Config, field
-from supertask.configurable import ConfigurableField
+from supertask.configs.config import Config, field
 from supertask.errors import ConfigError
-from supertask.metadata import collect_metadata
-from supertask.struct import Struct
-from supertask.task import Task, timed
+from supertask.tasks.configurable import ConfigurableField
+from supertask.tasks.metadata import collect_metadata
+from supertask.tasks.struct import Struct
+from supertask.tasks.task import Task, timed
 
 
 class FitConfig(Config):

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from supertask.config import field
+from supertask.configs.config import field
+from supertask.connections.fields import (
+    CalibrationField,
+    InputField,
+    MetadataField,
+    OutputField,
+    SuperTaskConfig,
+)
 from supertask.dataids import DataId
 from supertask.errors import ConfigError, DataIdError, DatasetNotFoundError, NoWork, StorageError
-from supertask.fields import CalibrationField, InputField, MetadataField, OutputField, SuperTaskConfig
-from supertask.struct import Struct
-from supertask.supertask import SuperTask
+from supertask.tasks.struct import Struct
+from supertask.tasks.supertask import SuperTask
 from supertask.testing import lint, runQuantum
 
 

@@ -11,7 +11,7 @@ from supertask import unitmodels
 from supertask.errors import UnitModelError
 from supertask.unitmodels import known_unit_models, load_unit_model, unit_model_from_dict, unit_model_to_dict
 from supertask.units import FieldKind, KeyKind, Relation, RelationKind, Unit, UnitField, UnitModel
-from supertask.yamltext import dump
+from supertask.yamlfiles.text import dump
 
 MINE = """\
 name: radio

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supertask.yamltext import Place, Scalar, YamlError, dump, load, load_file, load_untyped
+from supertask.yamlfiles.text import Place, Scalar, YamlError, dump, load, load_file, load_untyped
 
 scalars = (
     st.none()

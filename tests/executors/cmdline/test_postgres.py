@@ -15,7 +15,7 @@ from supertask.butler import upkeep
 from supertask.butler.port import CollectionKind
 from supertask.butler.registry.postgres import PostgresBackend
 from supertask.butler.repository import Butler
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.testing import postgres
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("postgres")]

@@ -22,7 +22,7 @@ class ActingTask(frames.ReduceTask):
 @pytest.fixture
 def ran(root, control, tmp_path, monkeypatch):
     from graphbuilder.builder import GraphBuilder
-    from supertask.pipeline import Pipeline
+    from supertask.pipelines.pipeline import Pipeline
 
     with frames.make_repository(root) as butler:
         pipeline = Pipeline("Reduce.")

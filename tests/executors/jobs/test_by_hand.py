@@ -62,7 +62,7 @@ UNUSED = """
 asyncio astropy csv email h5py http importlib.metadata importlib.resources lark logging.config multiprocessing
 numpy psutil random rich shapely sqlalchemy ssl subprocess tempfile yaml zipfile
 executors.cmdline.pack executors.driving.driver executors.overheads.layout graphbuilder.dag.file
-supertask.conditions supertask.formats.differences supertask.rows supertask.yamltext
+supertask.conditions supertask.formats.differences supertask.rows supertask.yamlfiles.text
 """
 SEEN = f"""
 import sys

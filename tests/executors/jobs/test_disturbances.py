@@ -15,7 +15,7 @@ from executors.jobs.running import run_job
 from executors.testing.blind import BlindFramework
 from executors.testing.survey import RUN, Survey
 from supertask.butler.repository import Butler
-from supertask.policy import FailureClass
+from supertask.configs.policy import FailureClass
 
 FAILED, BLOCKED, SUCCEEDED = QuantumStatus.FAILED, QuantumStatus.BLOCKED, QuantumStatus.SUCCEEDED
 

@@ -15,8 +15,8 @@ from executors.simulation.virtual import VirtualRun
 from executors.simulation.workload import Workload, critical_path
 from graphbuilder.dag.topology import successors
 from graphbuilder.dag.values import Bundling
+from supertask.configs.policy import FailureClass
 from supertask.errors import ExecutionError
-from supertask.policy import FailureClass
 
 NOTHING = Latencies(framework="nothing")
 

@@ -16,7 +16,7 @@ from graphbuilder.batching.keys import overhead_keys
 from graphbuilder.batching.texts import Texts
 from graphbuilder.dag.columns import StringColumn
 from graphbuilder.dag.parameters import ParameterColumn
-from supertask.overheads import OverheadNames
+from supertask.tasks.overheads import OverheadNames
 
 CASES = settings(max_examples=300, deadline=None)
 NAMES = ("a", "guess", "threads", "class")

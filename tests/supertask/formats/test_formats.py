@@ -10,7 +10,7 @@ from supertask.errors import StorageError
 from supertask.formats import find
 from supertask.formats.find import find_format, known_formats
 from supertask.formats.port import StorageFormat
-from supertask.struct import Struct
+from supertask.tasks.struct import Struct
 from supertask.testing.formats import FormatContract
 
 

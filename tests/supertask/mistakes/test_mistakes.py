@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supertask.errors import SuperTaskError
-from supertask.pipeline import Pipeline
+from supertask.pipelines.pipeline import Pipeline
 from supertask.unitmodels import load_unit_model
 
 MESSAGES = Path(__file__).parent / "messages.txt"

@@ -1,0 +1,1 @@
+"""YAML, with places: `nodes` are values that know where they were read, `text` reads and writes."""
