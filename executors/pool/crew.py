@@ -337,7 +337,9 @@ class Crew:
             return
         self._looked = now
         for member in list(self._members):
-            if member.running > _ROUND and not is_alive(member.header.pid):
+            # What it began last it may have had no time to tell.
+            quiet = member.current is None or member.running > _ROUND
+            if member.left and quiet and not is_alive(member.header.pid):
                 self._lose(member, QuantumStatus.FAILED)
 
     # -- limits -------------------------------------------------------------------------------

@@ -54,5 +54,6 @@ def test_a_benchmark_prints_one_json_object_per_figure() -> None:
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["name"] for row in rows] == [
         "startup.help_cpu_ms", "startup.import_cpu_ms", "startup.bundle_job_cpu_ms",
+        "startup.job_of_many_cpu_ms",
     ]  # fmt: skip
     assert all(row["value"] > 0 and row["ratio"] == row["value"] / row["reference"] for row in rows)
