@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import attrs
 import click
 
+from executors.cmdline.options import together
 from supertask.errors import ConfigError
 from supertask.tasks.tags import parse_tag
 from supertask.tasks.tokens import parse_tokens
@@ -67,7 +68,4 @@ def asking(function: F) -> F:
         click.option("--job-folders", is_flag=True,
                      help="Keep a folder for each job: script, parameters, status, stdout and stderr."),
     )  # fmt: skip
-    decorated: Any = called
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(called))

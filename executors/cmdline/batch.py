@@ -12,7 +12,7 @@ import numpy as np
 from executors.cmdline import terminal
 from executors.cmdline.costwords import parse_costs
 from executors.cmdline.failures import parse_seconds
-from executors.cmdline.options import as_json, words
+from executors.cmdline.options import as_json, together, words
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -102,14 +102,8 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 )  # fmt: skip
 
 
-def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
 @define("batch", short_help="Merge quanta of a plan into bundles that run together.")
-@_with_options
+@together(*_OPTIONS)
 def command(
     *, plan: Path, name: str, output: Path | None, dry_run: bool, as_json: bool, **given: Any
 ) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from executors.cmdline.options import together
+
 if TYPE_CHECKING:
     from executors.port import ExecutionFramework
 
@@ -97,6 +99,4 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Submit all bundles at once, each to wait for those before it, and go; supertask "
                      "collect takes what they make."),
     ]  # fmt: skip
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped
+    return together(*options)(wrapped)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from executors.cmdline.options import together
+
 __all__ = ["FailureOptions", "failure_options", "parse_failures", "parse_seconds"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,10 +58,7 @@ def failure_options(function: F) -> F:
         click.option("--retry-failed/--no-retry-failed", default=True, show_default=True,
                      help="Try again what failed before, or leave it failed."),
     )  # fmt: skip
-    decorated: Any = called
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(called))
 
 
 def parse_failures(

@@ -26,6 +26,7 @@ __all__ = [
     "repository",
     "retention",
     "see_local_modules",
+    "together",
     "where",
     "words",
 ]
@@ -78,6 +79,17 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         return made
 
     return decorate
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Put options before a command; its help has them in this order."""
+
+    def put(called: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            called = option(called)
+        return called
+
+    return put
 
 
 def repository(function: F) -> F:
@@ -188,10 +200,7 @@ def planning(*, required: bool = True) -> Callable[[F], F]:
             ),
             where, bind, overrides, collections,
         )  # fmt: skip
-        decorated: Any = called
-        for option in reversed(options):
-            decorated = option(decorated)
-        return cast("F", decorated)
+        return cast("F", together(*options)(called))
 
     return decorate
 

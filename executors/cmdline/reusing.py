@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import words
+from executors.cmdline.options import together, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,10 +45,7 @@ def reusing(function: F) -> F:
         click.option("--unfinished", metavar="RUN", default=None,
                      help="Plan only what did not succeed in this run: failed, blocked or never begun."),
     )  # fmt: skip
-    decorated: Any = function
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(function))
 
 
 def partial(function: F) -> F:
@@ -80,10 +77,7 @@ def partial(function: F) -> F:
                      help="Replace what the output run holds already of what is planned, when the plan is "
                      "run."),
     )  # fmt: skip
-    decorated: Any = called
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(called))
 
 
 def reuse_of(

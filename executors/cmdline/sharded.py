@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 import click
 
+from executors.cmdline.options import together
+
 if TYPE_CHECKING:
     from executors.cmdline.framework import Planning
     from graphbuilder.dag.dag import ScienceDag
@@ -53,10 +55,7 @@ def sharding(function: F) -> F:
                      help="With --shards: divide in so many; more need less memory. As many as processes, "
                      "unless given."),
     )  # fmt: skip
-    decorated: Any = called
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(called))
 
 
 def preflight_in_shards(planning: Planning, how: Sharding, butler: Butler, output: Path) -> ScienceDag:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, words
+from executors.cmdline.options import as_json, together, words
 from executors.cmdline.options import command as define
 from executors.cmdline.workloads import Asked, Assumption, workload_of
 
@@ -83,14 +83,8 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 )  # fmt: skip
 
 
-def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
 @define("simulate", short_help="Say what a plan would take somewhere, without running it.")
-@_with_options
+@together(*_OPTIONS)
 def command(
     *,
     plan: Path,

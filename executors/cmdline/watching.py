@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 import click
 
-from executors.cmdline.options import retention
+from executors.cmdline.options import retention, together
 from supertask.errors import ConfigError, Problems, did_you_mean
 
 if TYPE_CHECKING:
@@ -121,10 +121,7 @@ def watching(function: F) -> F:
         click.option("--profile", type=click.Path(path_type=Path), default=None, metavar="FILE",
                      help="YAML file with such options: metrics, notify, retain, scratch, scratch_size."),
     )  # fmt: skip
-    decorated: Any = called
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("F", decorated)
+    return cast("F", together(*options)(called))
 
 
 def _commands(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> list[tuple[str, ...]]:
