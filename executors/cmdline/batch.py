@@ -12,6 +12,7 @@ import numpy as np
 from executors.cmdline import terminal
 from executors.cmdline.costwords import parse_costs
 from executors.cmdline.failures import parse_seconds
+from executors.cmdline.finding import PUT_BACK, home_of
 from executors.cmdline.options import as_json, together, words
 from executors.cmdline.options import command as define
 
@@ -148,7 +149,7 @@ def _batched(dag: ScienceDag, given: dict[str, Any], name: str) -> tuple[Bundlin
     if given["missing"]:
         from executors.cmdline.measured import finished_of
 
-        finished = finished_of(dag, dag.meta.butler_root)
+        finished = finished_of(dag, home_of(dag, PUT_BACK))
     if given["auto"]:
         return _sized(dag, given, name, finished)
     if given["measured"] and given["max_time"] is None:
@@ -216,7 +217,7 @@ def _measured(dag: ScienceDag, given: dict[str, Any]) -> dict[str, Measured]:
     from executors.cmdline.measured import measured_by
     from supertask.butler.repository import Butler
 
-    with Butler(dag.meta.butler_root, writeable=False) as butler:
+    with Butler(home_of(dag, PUT_BACK), writeable=False) as butler:
         return measured_by(butler, [node.label for node in dag.tasks], given["measured"])
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, see_local_modules
+from executors.cmdline.finding import home_of
+from executors.cmdline.options import as_json, moved, see_local_modules
 from executors.cmdline.options import command as define
 
 __all__ = ["command"]
@@ -23,9 +24,17 @@ __all__ = ["command"]
               help="Time between two looks.")  # fmt: skip
 @click.option("--late", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
               help="How long to wait for outputs that a shared file system shows late.")  # fmt: skip
+@moved
 @as_json
 def command(
-    *, plan: Path, homes: tuple[Path, ...], follow: bool, every: float, late: float, as_json: bool
+    *,
+    plan: Path,
+    homes: tuple[Path, ...],
+    follow: bool,
+    every: float,
+    late: float,
+    repo: Path | None,
+    as_json: bool,
 ) -> int:
     """Merge what the jobs of PLAN wrote in the journal of its run, and register what they made.
 
@@ -41,7 +50,8 @@ def command(
     from supertask.butler.repository import Butler
 
     dag = ScienceDag.load(plan)
-    with Butler(dag.meta.butler_root) as butler:
+    root = str(repo or home_of(dag))
+    with Butler(root) as butler:
         where = [h.absolute() for h in homes] or [folder_for(dag, butler)]
         found = collect(
             dag,
@@ -53,7 +63,7 @@ def command(
             late=late,
             lives=lambda names: any(lives(home, names) for home in where),
         )
-    report = status(dag.meta.butler_root, dag.meta.output_run)
+    report = status(root, dag.meta.output_run)
     for problem in found.settled.problems:
         terminal.note(f"warning: {problem}")
     registered = found.report.registered

@@ -9,6 +9,7 @@ import click
 
 from executors.cmdline import terminal
 from executors.cmdline.failures import FailureOptions, failure_options
+from executors.cmdline.finding import PUT_BACK, home_of
 from executors.cmdline.options import command as define
 from executors.cmdline.options import see_local_modules
 
@@ -58,8 +59,10 @@ def command(
         detached=True,
         submits=submit or follow,
     )
-    meta = ScienceDag.open(plan).meta
-    with Butler(meta.butler_root) as butler:
+    dag = ScienceDag.open(plan)
+    meta = dag.meta
+    # Its nodes look for it there, too.
+    with Butler(home_of(dag, PUT_BACK)) as butler:
         framework.execute(
             plan,
             butler,

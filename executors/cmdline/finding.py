@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from supertask.butler.repository import Butler
     from supertask.units import UnitModel
 
-__all__ = ["find_root", "find_run", "home_of", "in_repository", "unit_values"]
+__all__ = ["PUT_BACK", "find_root", "find_run", "home_of", "in_repository", "unit_values"]
 
 _ROOT_FILE = "supertask.yaml"
 
@@ -38,6 +38,10 @@ def find_root(repo: Path | None) -> Path:
         if (folder / _ROOT_FILE).is_file():
             return folder
     raise click.UsageError(f"{here} is in no repository (it has no {_ROOT_FILE}): say which with --repo REPO")
+
+
+PUT_BACK = "put it back, or a link in its place"
+"""What to do with a repository that was moved, where others look for it too."""
 
 
 def home_of(dag: ScienceDag, way: str = "say where it is with --repo REPO") -> str:

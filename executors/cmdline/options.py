@@ -20,6 +20,7 @@ __all__ = [
     "collections",
     "command",
     "drawn_as",
+    "moved",
     "overrides",
     "parse_binds",
     "planning",
@@ -95,6 +96,17 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], C
 def repository(function: F) -> F:
     """Add the argument REPO."""
     return click.argument("repo", type=click.Path(path_type=Path))(function)
+
+
+def moved(function: F) -> F:
+    """Take the place of a plan's repository that was moved."""
+    return click.option(
+        "--repo",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar="REPO",
+        help="Where the plan's repository is now, if it was moved.",
+    )(function)
 
 
 def as_json(function: F) -> F:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from executors.cmdline import terminal
-from executors.cmdline.options import as_json, see_local_modules
+from executors.cmdline.finding import PUT_BACK, home_of
+from executors.cmdline.options import as_json, moved, see_local_modules
 from executors.cmdline.options import command as define
 
 __all__ = ["command", "pack_one"]
@@ -27,6 +28,7 @@ __all__ = ["command", "pack_one"]
 @click.option(
     "--bundling", default=None, metavar="NAME", help="Which of the plan's bundlings; the last one made."
 )
+@moved
 @as_json
 def command(
     *,
@@ -36,6 +38,7 @@ def command(
     staged: bool,
     attempt: int,
     bundling: str | None,
+    repo: Path | None,
     as_json: bool,
 ) -> int:
     """Pack bundles of PLAN whose inputs are made into folders, one for each.
@@ -48,7 +51,7 @@ def command(
     from supertask.butler.repository import Butler
 
     dag = ScienceDag.load(plan)
-    with Butler(dag.meta.butler_root) as butler:
+    with Butler(repo or home_of(dag)) as butler:
         packer = HandPacker(dag, butler, plan, bundling=bundling, staged=staged)
         packed = list(packer.pack(home or packer.home, set(bundles) or None, attempt))
     left = set(bundles) - {bundle for bundle, _ in packed}
@@ -82,7 +85,7 @@ def pack_one(plan: Path, bundle: int, attempt: int | None) -> Path | str | None:
     from supertask.butler.repository import Butler
 
     dag = ScienceDag.load(plan)
-    with Butler(dag.meta.butler_root) as butler:
+    with Butler(home_of(dag, PUT_BACK)) as butler:
         packer = HandPacker(dag, butler, plan, bundle=bundle)
         if attempt is None:
             before = attempts_at(packer.home, bundle)

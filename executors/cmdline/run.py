@@ -15,7 +15,7 @@ from executors.cmdline.asking import Asking, asking
 from executors.cmdline.batchoptions import BatchOptions, batch_options
 from executors.cmdline.failures import FailureOptions, failure_options
 from executors.cmdline.finding import home_of
-from executors.cmdline.options import as_json, planning, see_local_modules
+from executors.cmdline.options import as_json, moved, planning, see_local_modules
 from executors.cmdline.options import command as define
 from executors.cmdline.watching import Watching, watching
 
@@ -56,13 +56,7 @@ _INTERRUPTED = 130
 @click.option(
     "--bundling", default=None, metavar="NAME", help="Which of the plan's bundlings; the last one made."
 )
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=None,
-    metavar="REPO",
-    help="Where the plan's repository is now, if it was moved.",
-)
+@moved
 @as_json
 def command(
     *,

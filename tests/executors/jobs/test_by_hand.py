@@ -297,6 +297,24 @@ def test_bundles_that_are_packed_by_hand_have_what_hooks_say_and_nobody_counts_t
     assert len(list((survey.root / ".supertask/runs" / RUN / "quanta/apply").rglob("run.txt"))) == 4
 
 
+def test_a_repository_that_was_moved_is_said_where_it_is_or_put_back(survey, plan, tmp_path, capsys):
+    now = survey.root.rename(tmp_path / "now")
+    for words, way in (
+        (["pack", plan], "say where it is with --repo"),
+        (["collect", plan], "say where it is with --repo"),
+        (["run-bundle", plan, "--bundle", "0"], "put it back"),
+        (["batch", plan, "--missing"], "put it back"),
+    ):
+        assert main(words) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "is not there; if it was moved, " + way in said
+    jobs = packed(plan, tmp_path / "sent", "--repo", str(now))
+    assert [run(job) for job in jobs] == [0, 0]
+    assert main(["collect", plan, "--from", str(tmp_path / "sent"), "--repo", str(now)]) == 1
+    with Butler(now) as butler:
+        assert len(butler.query("merged", collections=[RUN])) == 2
+
+
 def test_a_plan_without_bundles_says_how_to_make_some(survey, tmp_path, capsys):
     with Butler(survey.root) as butler:
         survey.plan(butler).save(tmp_path / "bare.h5")
