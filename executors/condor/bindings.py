@@ -77,5 +77,6 @@ class BoundQueue(Queue):
                     raise CondorRefusedError(f"HTCondor refuses: {said}") from error
                 if time.monotonic() + pause > until:
                     raise self._silent(said) from error
+                importlib.import_module(_MODULE).reload_config()  # the pool may have moved since it was read
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +40,7 @@ class Reaching:
 class BatchRuns(Reaching):
     """Runs on a batch system."""
 
-    framework: ClassVar[type[BatchFramework]]
+    framework: ClassVar[Callable[..., BatchFramework]]
     name: ClassVar[str]
     """What ``--engine`` calls it."""
     site: ClassVar[str]

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from executors import InProcessFramework
 from executors.condor.framework import CondorFramework
+from executors.condor.queue import Queue
 from executors.condor.site import CondorSite
 from executors.testing import condor
 from executors.testing.frameworks import FrameworkContract
@@ -44,12 +46,13 @@ class TestContract(Reaching, FrameworkContract):
     patience = 120.0
 
     def make(self, tmp_path: Path) -> CondorFramework:
-        return CondorFramework(late=5.0, site=SITE)
+        return CondorFramework(late=5.0, site=SITE, queue=Queue())
 
 
 class TestCondor(BatchRuns):
     pytestmark = with_condor
-    framework = CondorFramework
+    # Bindings read the configuration of one pool, and this process has several one after another.
+    framework = partial(CondorFramework, queue=Queue())
     name = "condor"
     site = "memory: 300\ntransfer: true\n"
 
@@ -83,7 +86,7 @@ class TestCondor(BatchRuns):
         with make_repository(tmp_path / "repo", 1, 1) as butler:
             dag = bundled(butler, control=str(control))
             with pytest.raises(ExecutionError, match="held 4 jobs in a row.*the archive is closed"):
-                CondorFramework(site=site).execute(dag, butler)
+                self.framework(site=site).execute(dag, butler)
             (control / "reduce-0-0").unlink()
             assert InProcessFramework().execute(dag, butler).exit_code == 0
         assert "archive" not in engine.ask("condor_q", "-hold"), "none of them is left in the queue"
@@ -104,16 +107,24 @@ class TestCondor(BatchRuns):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout == "BoundQueue 0 HTCondor refuses True\n"
+        assert done.stdout == "away\nBoundQueue 0 HTCondor refuses True\n"
 
 
 BOUND = """
-import sys
+import os, sys
 from pathlib import Path
-from executors.condor.bindings import queue_of_host
+from executors.condor.bindings import BoundQueue, queue_of_host
 from executors.condor.framework import CondorFramework
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
+there, nowhere = os.environ["CONDOR_CONFIG"], sys.argv[2] + ".config"
+Path(nowhere).write_text("COLLECTOR_HOST = 127.0.0.1:1\\n")
+os.environ["CONDOR_CONFIG"] = nowhere
+try:
+    BoundQueue(patience=0.3).machines()
+except ExecutionError as error:
+    print("away" if "cannot be reached" in str(error) else error)
+os.environ["CONDOR_CONFIG"] = there
 queue = queue_of_host()
 with Butler(sys.argv[1]) as butler:
     report = CondorFramework(check=0.5).execute(sys.argv[2], butler)

@@ -16,6 +16,7 @@ import pytest
 
 from executors import InProcessFramework, MultiprocessFramework, SlurmFramework
 from executors.condor.framework import CondorFramework
+from executors.condor.queue import Queue
 from executors.condor.site import CondorSite
 from executors.futures.dask import DaskFramework
 from executors.futures.parsl import ParslFramework
@@ -41,7 +42,8 @@ ENGINES: dict[str, Callable[[], ExecutionFramework]] = {
     "slurm": lambda: SlurmFramework(late=5.0, grace=3.0),
     # Pilots of a driver that was killed hold their processors until they were idle for long.
     "slurm-pilot": lambda: SlurmPilotFramework(late=5.0, grace=3.0, site=SlurmSite(pilot_idle=10.0)),
-    "condor": lambda: CondorFramework(late=5.0, site=CondorSite(vacate=3)),
+    # Not through bindings: they keep to the pool of an earlier test.
+    "condor": lambda: CondorFramework(late=5.0, site=CondorSite(vacate=3), queue=Queue()),
     "dask": lambda: DaskFramework(os.environ["SUPERTASK_TEST_DASK"], late=5.0),
     "parsl": lambda: ParslFramework(KERNELS.get("parsl"), processes=2, late=5.0),
 }
