@@ -447,7 +447,7 @@ def _within(value: Column, ranges: Sequence[Range]) -> Any:
     for r in ranges:
         if r.step != 1:
             true |= (value >= r.first) & (value <= r.last) & ((value - r.first) % r.step == 0)
-    return true
+    return true & (value % 1 == 0) if value.dtype.kind == "f" else true
 
 
 def _truth(node: Condition, resolve: Resolve) -> tuple[Any, Any]:

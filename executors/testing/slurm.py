@@ -21,6 +21,7 @@ from pathlib import Path
 
 import attrs
 
+from executors.host.processes import is_alive
 from supertask.testing.ports import free_port
 
 __all__ = ["Cluster", "cluster", "why_not"]
@@ -234,9 +235,7 @@ def _end(pid_file: Path, how: signal.Signals) -> None:
         os.kill(pid, how)
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not is_alive(pid):  # a dead one may stay listed, where nobody reads how it ended
             break
         time.sleep(0.02)
     pid_file.unlink(missing_ok=True)

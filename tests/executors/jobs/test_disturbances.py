@@ -69,16 +69,17 @@ def test_a_host_whose_clock_is_wrong_makes_what_others_make(survey, tmp_path, mo
 class Stopping(BlindFramework):
     """An engine that asks each job to end that runs a quantum without end."""
 
-    def __init__(self, jobs, said):
+    def __init__(self, jobs, said, endless):
         super().__init__(jobs, late=1.0)
         self.grace = 0.5
         self.said = said
+        self.endless = endless
 
     def why_gone(self, name):
         return self.said
 
     def hear(self, event):
-        if type(event).__name__ == "QuantumStarted" and event.label == "stars":
+        if type(event).__name__ == "QuantumStarted" and event.index == self.endless:
             self.cancel([n for n in self._processes if n.startswith("b1-")])
 
 
@@ -92,9 +93,11 @@ class Stopping(BlindFramework):
 def test_what_never_ends_within_its_job_fails_some_time(survey, tmp_path, monkeypatch, said, stops, told):
     monkeypatch.setattr(executors.batch, "_STOPS", stops)
     survey.order("stars-1-0", "hang")
-    engine = Stopping(tmp_path / "jobs", said)
     with Butler(survey.root) as butler:
+        plan = survey.bundled(butler)
+        endless = plan.find_quantum("stars", instrument="Cam", visit=1, detector=0)
+        engine = Stopping(tmp_path / "jobs", said, endless)
         policies = {"*": {"retries.timeout": 0, "retries.transient": 0}}
-        report = engine.execute(survey.bundled(butler), butler, listeners=[engine.hear], policies=policies)
+        report = engine.execute(plan, butler, listeners=[engine.hear], policies=policies)
     assert report.counts[FAILED] == 1
     assert told in str(report.failures)
