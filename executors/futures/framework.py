@@ -291,4 +291,4 @@ def _modules(driver: Driver) -> list[str]:
     """Return modules of the tasks; none where variables are asked for, which these must see when imported."""
     if driver.surroundings.environ:
         return []
-    return sorted({node.class_path.partition(":")[0] for node in driver.plan.tasks})
+    return driver.plan.task_modules()

@@ -96,6 +96,10 @@ class PlanColumns:
         self._texts: dict[tuple[str, str], _Texts] = {}
         self._firsts = np.array([t.first for t in plan.tasks], np.int64)
 
+    def tasks_of(self, quanta: Ints) -> Ints:
+        """Return of which of the plan's tasks quanta are."""
+        return np.searchsorted(self._firsts, quanta, side="right") - 1
+
     def add(
         self, quanta: Ints, bundles: Ints, outside: npt.NDArray[np.bool_], n: int
     ) -> tuple[list[Any], list[Any], list[list[Any]]]:
@@ -122,7 +126,7 @@ class PlanColumns:
         layout: list[Any] = []
         groups: list[Any] = [[] for _ in range(n)]
         parts = _Parts([[] for _ in range(n)])
-        tasks = np.searchsorted(self._firsts, quanta, side="right") - 1
+        tasks = self.tasks_of(quanta)
         for t in np.unique(tasks).tolist():
             for elsewhere in (False, True):
                 chosen = np.flatnonzero((tasks == t) & (outside == elsewhere))

@@ -132,7 +132,7 @@ class Stack:
         outside = np.repeat(np.tile([False, True], len(stacked)), np.ravel(sizes))
         bundles = np.repeat(np.arange(len(stacked)), np.sum(sizes, axis=1))
         layout, groups, columns = self._columns.add(quanta, bundles, outside, len(stacked))
-        last = max(int(np.searchsorted([t.first for t in plan.tasks], quanta.max(), side="right")) - 1, 0)
+        last = int(self._columns.tasks_of(quanta.max()))
         names = {side["type"] for group in layout for part in ("inputs", "outputs") for side in group[part]}
         types: list[type[Dataset]] = [t for t in plan.datasets if t.name in names]
         successors = self._successors(quanta[~outside], bundles[~outside], len(stacked))

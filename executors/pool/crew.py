@@ -453,8 +453,7 @@ class Crew:
 
 def warm_up(plan: ScienceDag, threads: int) -> None:
     """Have what workers of a plan import imported once for all of them, beside what this process does."""
-    modules = {node.class_path.partition(":")[0] for node in plan.tasks}
-    start_fork_server(["executors.pool.worker", "graphbuilder.dag.file", *sorted(modules)], threads)
+    start_fork_server(["executors.pool.worker", "graphbuilder.dag.file", *plan.task_modules()], threads)
 
 
 def _first_line(path: Path) -> int:

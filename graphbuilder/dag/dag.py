@@ -182,6 +182,10 @@ class ScienceDag:
             raise PreflightError(f"there is no quantum {i}: the plan has 0 to {self.n_quanta - 1}")
         return bisect.bisect_right(self._firsts, i) - 1
 
+    def task_modules(self) -> list[str]:
+        """Return the modules that the classes of its tasks are in, sorted."""
+        return sorted({node.class_path.partition(":")[0] for node in self.tasks})
+
     def dataset_type(self, name: str) -> type[Dataset]:
         """Return a dataset type of the plan by its name.
 
