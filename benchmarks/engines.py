@@ -33,7 +33,6 @@ FUTURES = ("dask", "parsl")
 BUNDLES = (1_000, 4_000)
 """Of one quantum each, for the driver's memory."""
 MANY = 100_000
-_COUNTER = itertools.count()
 
 
 def parts(root: str, plan_file: str) -> dict[str, float]:
@@ -236,24 +235,19 @@ def submit(folder: str, bundles: int) -> dict[str, float]:
 
 def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     """Yield what is ours, and what it comes to on a real Slurm."""
-    from benchmarks.execution import build_idle
+    from benchmarks.execution import build_idle, copies
     from benchmarks.workload import DETECTORS, make_repository
 
     with tempfile.TemporaryDirectory(prefix="engines-") as folder, ExitStack() as stack:
         fresh, plan = (str(Path(folder) / name) for name in ("fresh", "plan.h5"))
         make_repository(fresh, max(1, size // DETECTORS)).close()
         quanta = int(harness.fresh(build_idle, fresh, plan).value)
+        roots = copies(fresh)
 
         def each_time(function: Any, *more: Any) -> list[Any]:
-            import shutil
-
-            found = []
-            for _ in range(repeat):
-                root = str(Path(folder) / f"repo{next(_COUNTER)}")
-                shutil.copytree(fresh, root)
-                found.append(harness.fresh(function, root, plan, *more).value)
-                shutil.rmtree(root)
-            return found
+            return [
+                harness.fresh(function, root, plan, *more).value for root in itertools.islice(roots, repeat)
+            ]
 
         found = each_time(parts)
         ours = {name: statistics.median(f[name] for f in found) / quanta * 1e6 for name in found[0]}
