@@ -86,7 +86,8 @@ class ExecutionFramework(abc.ABC):
             Name of the plan's bundling to use; the last one made unless given.
         retain : Mapping, optional
             Name of a dataset type, or a pattern such as ``*_image`` → how long such datasets stay: ``keep``
-            (for good), ``until-used`` or ``on-failure``; see `executors.keeping.retention`.
+            (for good), ``until-used`` or ``on-failure``; stands over what the pipeline says. See
+            `executors.keeping.retention`.
         scratch : path, optional
             Folder on a local disk: quanta read copies of their inputs there, and write outputs there first.
         scratch_size : int, optional

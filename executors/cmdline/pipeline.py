@@ -73,6 +73,12 @@ def show(*, file: Path, overrides: tuple[str, ...], form: str | None, values: bo
         terminal.table(
             list(listed[0]), [list(row.values()) for row in listed], title="What is otherwise for some data"
         )
+    if pipeline.retention:
+        terminal.table(
+            ["dataset type", "stays"],
+            [[name, policy.value] for name, policy in pipeline.retention.items()],
+            title="How long datasets stay; others for good",
+        )
     if values:
         for label, task in pipeline.items():
             _show_config(label, task)
@@ -211,6 +217,8 @@ def diff(*, file: Path, other: Path, as_json: bool) -> None:
 
 def differences(here: Pipeline, there: Pipeline) -> Iterator[tuple[str, str, str, str]]:
     """Yield label, field (empty for the task itself) and both values of all that differs."""
+    from supertask.pipelines.retention import Retention, rule_for
+
     mine, theirs = (_on_data(p) for p in (here, there))
     for key in dict.fromkeys([*mine, *theirs]):
         if mine.get(key) != theirs.get(key):
@@ -223,6 +231,10 @@ def differences(here: Pipeline, there: Pipeline) -> Iterator[tuple[str, str, str
             continue
         for path, values in a.config.diff(b.config).items():
             yield label, path, *(str(getattr(v, "name", v)) for v in values)
+    for name in dict.fromkeys([*here.retention, *there.retention]):
+        policies = [rule_for(name, side.retention) or Retention.KEEP for side in (here, there)]
+        if policies[0] is not policies[1]:
+            yield "", f"retention of {name}", policies[0].value, policies[1].value
 
 
 def _on_data(pipeline: Pipeline) -> dict[tuple[str, str], str]:

@@ -47,6 +47,11 @@ def page(pipeline: Pipeline, title: str) -> Iterator[str]:
         for contract in pipeline.contracts:
             yield f"- `{contract.expression}`{f': {contract.message}' if contract.message else ''}"
         yield ""
+    if pipeline.retention:
+        yield from ("## How long datasets stay", "", "| dataset type | stays |", "|---|---|")
+        for name, policy in pipeline.retention.items():
+            yield f"| {_cell(f'`{name}`')} | {policy.value} |"
+        yield ""
     yield from (
         "## When quanta fail",
         "",

@@ -62,7 +62,8 @@ from executors.keeping import clobbering
 from executors.keeping.collect import Collector
 from executors.keeping.deletion import Deleter, without
 from executors.keeping.leftovers import sweep
-from executors.keeping.retention import Keeper, Retention, policies_for
+from executors.keeping.retention import Keeper, elidable
+from executors.keeping.wishes import policies_in
 from executors.outcome import Attempt, QuantumStatus
 from executors.quanta.taskset import TaskSet, outside_init_inputs
 from executors.workplaces.workplace import sweep_left_over
@@ -153,9 +154,8 @@ class Driver:
 
     def _open(self, options: Options, framework: str) -> None:
         plan, run = self.plan, self.plan.meta.output_run
-        policies = policies_for(plan, options.retention)
-        elide = sorted(t.name for t, policy in policies.items() if policy is Retention.UNTIL_USED)
-        self.workplace = attrs.evolve(options.workplace, elide=tuple(elide))
+        policies = policies_in(self.folder, plan, options.retention)
+        self.workplace = attrs.evolve(options.workplace, elide=elidable(policies))
         sweep_left_over(self.workplace)
         opening.wait_for_workers(self.folder)
         clobbering.clear_replaced(plan, self._butler, self.datastore, self.folder)

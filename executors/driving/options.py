@@ -30,8 +30,9 @@ class Options:
     """Name of the plan's bundling to use; the last one made unless given."""
     bundles: bool = True
     """Whether to use one at all."""
-    retention: Mapping[str, str] = attrs.field(factory=dict)
-    """Name of a dataset type, or a pattern → how long such stay; see `keeping.retention.policies_for`."""
+    retention: Mapping[str, str] | None = attrs.field(factory=dict)
+    """Name of a dataset type, or a pattern → how long such stay; see `keeping.retention.policies_for`. None
+    for what the run's last session said. The pipeline's own word holds for the rest."""
     workplace: WorkplaceSpec = attrs.field(factory=WorkplaceSpec)
     """Where quanta work. What may be elided follows from `retention`."""
     tags: Mapping[str, Any] = attrs.field(factory=dict)

@@ -85,7 +85,7 @@ def collect(
         problems += [p for p in settled.problems if p not in problems]
         if report is None or settled.attempts:
             # What is in the journal and not registered, the driver registers when it opens the run.
-            options = Options(retry_failed=False, bundles=False, tokens=None)
+            options = Options(retry_failed=False, bundles=False, tokens=None, retention=None)
             with Driver(plan, butler, plan_file=plan_file, options=options, framework="collect") as driver:
                 report = driver.end()
             registered += report.registered

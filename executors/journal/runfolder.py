@@ -7,6 +7,7 @@
         plan.h5             a plan that was handed over in memory, for worker processes to read
         plans/              every plan that was run, by its identity, to know later what made what
         journal/            one file for each process that ran quanta or drove the run, see `journal`
+        retention.json      how long datasets stay, where that was said when the plan was run, see `wishes`
         journal.index       where each quantum stands in these, see `journalindex`
 
 Locks are the kernel's (``flock``): they end with the process that holds them, however it ends, so that there

@@ -1,8 +1,8 @@
 """What of a run's datasets may go, and when: decisions over the plan's columns, without I/O.
 
-A dataset type is kept unless it is said otherwise. Only what the plan both makes and reads can go: what comes
-from outside (raw frames, what was ingested or made by other runs) cannot be remade by it, and what nothing
-reads is what the run is for.
+A dataset type is kept unless the pipeline or whoever runs its plan says otherwise. Only what the plan both
+makes and reads can go: what comes from outside (raw frames, what was ingested or made by other runs) cannot
+be remade by it, and what nothing reads is what the run is for.
 
 What is gone is remade when it is needed again, that is when a quantum that reads it must run: its own output
 was lost, it failed before, or a further plan added it. `remake` says which quanta these are; they run again
@@ -11,9 +11,7 @@ from a clean slate, all their outputs. What nobody needs again stays gone, and i
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
@@ -25,23 +23,12 @@ from executors.outcome import QuantumStatus
 from graphbuilder.dag.dag import ScienceDag
 from supertask.datasets import Dataset
 from supertask.errors import ExecutionError, Problems, did_you_mean
+from supertask.pipelines.retention import Retention, is_pattern, rule_for
 
-__all__ = ["Doomed", "Keeper", "Retention", "consumers_of", "policies_for", "remake"]
+__all__ = ["Doomed", "Keeper", "consumers_of", "elidable", "policies_for", "remake"]
 
 _FINISHED = [s.code for s in QuantumStatus if s.finished]
 _SUCCEEDED = QuantumStatus.SUCCEEDED.code
-_PATTERN = frozenset("*?[")
-
-
-class Retention(enum.Enum):
-    """How long datasets of a type stay."""
-
-    KEEP = "keep"
-    """For good."""
-    UNTIL_USED = "until-used"
-    """Until every quantum of the plan that reads it has succeeded or found no work."""
-    ON_FAILURE = "on-failure"
-    """Until the run ends; then what led to something that failed, was blocked or did not run stays."""
 
 
 @attrs.frozen
@@ -53,7 +40,9 @@ class Doomed:
     """Those that made them."""
 
 
-def policies_for(plan: ScienceDag, given: Mapping[str, str]) -> dict[type[Dataset], Retention]:
+def policies_for(
+    plan: ScienceDag, given: Mapping[str, str], *otherwise: Mapping[str, str]
+) -> dict[type[Dataset], Retention]:
     """Return how long types of a plan stay, those alone that do not stay for good.
 
     Parameters
@@ -63,6 +52,9 @@ def policies_for(plan: ScienceDag, given: Mapping[str, str]) -> dict[type[Datase
     given : Mapping
         Name of a dataset type, or a pattern such as ``*_image`` → value of a `Retention`. Of several
         that fit a name itself comes first, then the last pattern. Patterns speak of intermediates alone.
+    *otherwise : Mapping
+        The same, each for types of which those before say nothing, such as what the plan's pipeline says.
+        They may name types that are no intermediates of this plan, which then stay.
 
     Raises
     ------
@@ -70,28 +62,34 @@ def policies_for(plan: ScienceDag, given: Mapping[str, str]) -> dict[type[Datase
         A name or value is not known, or it is a type that the plan does not both make and read; names all.
     """
     problems = Problems("retention")
-    chosen: dict[type[Dataset], Retention] = {}
     made = {t.name: t for t in plan.producers}
     read = {t.name for table in plan.quantum_tables for t in table.inputs}
     known = {t.name for t in plan.datasets}
     values = [r.value for r in Retention]
-    # Names after patterns, so that they have the last word.
-    for name, word in sorted(given.items(), key=lambda item: not _PATTERN & set(item[0])):
+    layers = (given, *otherwise)
+    for name, word in (item for layer in layers for item in layer.items()):
         if word not in values:
             problems.add(f"{name}: {word!r} is not one of {', '.join(values)}{did_you_mean(word, values)}")
+    for name, word in given.items():
+        if is_pattern(name) or word not in values:
             continue
-        policy = Retention(word)
-        if _PATTERN & set(name):
-            chosen |= {t: policy for n, t in made.items() if n in read and fnmatchcase(n, name)}
-        elif name not in known:
+        if name not in known:
             problems.add(f"the plan has no dataset type {name!r}{did_you_mean(name, known)}")
-        elif name in made and (name in read or policy is Retention.KEEP):
-            chosen[made[name]] = policy
-        elif policy is not Retention.KEEP:
+        elif word != Retention.KEEP.value and not (name in made and name in read):
             why = "nothing in the plan reads it" if name in made else "the plan does not make it"
             problems.add(f"{name} cannot be {word}: {why}, so it is never deleted")
     problems.raise_if_any(ExecutionError)
-    return {t: policy for t, policy in chosen.items() if policy is not Retention.KEEP}
+    chosen = {}
+    for name in sorted(made.keys() & read):
+        word = next(filter(None, (rule_for(name, layer) for layer in layers)), Retention.KEEP.value)
+        if word != Retention.KEEP.value:
+            chosen[made[name]] = Retention(word)
+    return chosen
+
+
+def elidable(policies: Mapping[type[Dataset], Retention]) -> tuple[str, ...]:
+    """Return the names of the types that need not be written where all that reads them runs beside."""
+    return tuple(sorted(t.name for t, policy in policies.items() if policy is Retention.UNTIL_USED))
 
 
 def consumers_of(plan: ScienceDag, dataset_type: type[Dataset]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -175,6 +175,12 @@ class DagMeta:
     replaces: Replaced | None = None
     """What it replaces in its output run; None where it may not."""
 
+    @property
+    def retention(self) -> Mapping[str, str]:
+        """Dataset type or pattern → how long such stay, as the pipeline says."""
+        said: Mapping[str, str] = self.pipeline.get("retention", {})
+        return said
+
 
 @attrs.frozen(eq=False)
 class LeftOut:

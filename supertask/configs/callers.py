@@ -17,6 +17,7 @@ _MAKERS = frozenset(
         "connections.fields",
         "pipelines.parts",
         "pipelines.pipeline",
+        "pipelines.sections",
         "pipelines.taskdefs",
     )
 )

@@ -12,6 +12,7 @@ from supertask.errors import PipelineError, Problems, did_you_mean
 from supertask.pipelines.contracts import broken
 from supertask.pipelines.overridechecks import check_overrides
 from supertask.pipelines.parts import Content
+from supertask.pipelines.retention import check_retention
 from supertask.pipelines.taskdefs import TaskDef
 from supertask.units import FieldKind, KeyKind, UnitModel
 
@@ -119,7 +120,7 @@ def check_content(content: Content, model: UnitModel | None = None) -> None:
     ------
     PipelineError
         Names all that `check_tasks` names, every step out of order, every override that does not fit its
-        task, and every broken contract.
+        task, every broken contract, and what `retention` names that cannot go.
     """
     problems = Problems("pipeline")
     try:
@@ -128,6 +129,7 @@ def check_content(content: Content, model: UnitModel | None = None) -> None:
         problems.take(error)
     _check_steps(content, model, problems)
     check_overrides(content, model, problems)
+    check_retention(content.tasks, content.retention, problems)
     configs = {task.label: task.config for task in content.tasks}
     for contract in content.contracts:
         if problem := broken(contract, configs, content.parameters):

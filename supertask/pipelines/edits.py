@@ -86,7 +86,7 @@ def _set(node: Any, key: str, value: Any, old: Any) -> None:
 def _sections(tree: Any, old: Content, new: Content, imported: Content) -> None:
     """Set what is not a task: whole entries, where they changed."""
     before, after, below = (_beside_tasks(c) for c in (old, new, imported))
-    for name in ("parameters", "subsets"):
+    for name in ("parameters", "subsets", "retention"):
         was, now = before.get(name, {}), after.get(name, {})
         if was == now:
             continue

@@ -25,6 +25,9 @@
     contracts:
       - contract: isr.image == calibrate.image
         message: both must speak of one image
+    retention:                      # how long datasets stay: keep (unless said), until-used, on-failure
+      postisr: until-used
+      "*_mask": on-failure
 
 Parameters, subsets and tasks of the file stand over those of its imports. Every mistake is named at once,
 each with file, line and column. The shape is published as a JSON Schema, `models/pipeline.schema.json`.
@@ -38,6 +41,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from supertask.classpath import ClassPathError, load_class
 from supertask.errors import ConfigError, ExpressionError, PipelineError, Problems, did_you_mean
 from supertask.kinds.base import INVALID, MISSING
@@ -46,6 +51,7 @@ from supertask.pipelines.contracts import make_contract
 from supertask.pipelines.dataoverrides import DataOverride, anchored, applied
 from supertask.pipelines.parameters import Given, Parameter, has_references, make_parameter, resolve
 from supertask.pipelines.parts import Content, Step, Subset, merged, selected, taken_in
+from supertask.pipelines.retention import Retained, laid_over, make_retained
 from supertask.pipelines.schema import load_schema, numbered, shown, well_formed
 from supertask.pipelines.taskdefs import TaskDef, check_label
 from supertask.tasks.supertask import SuperTask
@@ -134,8 +140,10 @@ def imported(document: Document, folder: Path, given: Mapping[str, Given], above
             for problem in error.problems or (str(error),):
                 problems.add(problem if _PLACED.match(problem) else f"{at}: {problem}")
             continue
+        # What the file says itself settles what imports disagree on.
+        theirs = {n: r for n, r in other.retention.items() if n not in shape.get("retention", {})}
         try:
-            content = merged(content, taken_in(other, **fields))
+            content = merged(content, taken_in(attrs.evolve(other, retention=theirs), **fields))
         except PipelineError as error:
             problems.take(error, f"{at}: import of {file}: ")
     problems.raise_if_any(PipelineError)
@@ -205,6 +213,7 @@ def read(
     cameras = [c for c in shape.get("cameras", ()) if c not in base.cameras]
     overrides = reading.overrides(shape.get("tasks", {}), base, tasks, parameters)
     overrides += reading.of_cameras(cameras, tasks, parameters)
+    retention = reading.retention(shape.get("retention", {}))
     problems.raise_if_any(PipelineError)
     return Content(
         shape.get("description", ""),
@@ -216,6 +225,7 @@ def read(
         references,
         tuple(overrides),
         (*base.cameras, *cameras),
+        laid_over(base.retention, retention),
     )
 
 
@@ -452,4 +462,15 @@ class _Reading:
                 found.append(make_contract(fields["contract"], fields.get("message", ""), at))
             except ExpressionError as error:
                 self.problems.add(f"{at}: {error}")
+        return found
+
+    def retention(self, section: Mapping[str, str]) -> dict[str, Retained]:
+        """Return what the file itself says of how long datasets stay."""
+        found = {}
+        for name, policy in section.items():
+            at = self.document.at("retention", name)
+            try:
+                found[name] = make_retained(name, policy, at)
+            except PipelineError as error:
+                self.problems.take(error, f"{at}: ")
         return found

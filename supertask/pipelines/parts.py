@@ -12,6 +12,7 @@ from supertask.kinds.base import INVALID
 from supertask.pipelines.contracts import Contract, labels_of, relabelled
 from supertask.pipelines.dataoverrides import DataOverride, imported_override, resolved
 from supertask.pipelines.parameters import Parameter, has_references, resolve
+from supertask.pipelines.retention import Retained, still_said
 from supertask.pipelines.taskdefs import TaskDef, check_label, make_task_def
 from supertask.tasks.supertask import SuperTask
 
@@ -51,6 +52,8 @@ class Content:
     """What is otherwise for some data, those of cameras among them."""
     cameras: tuple[str, ...] = ()
     """Instruments whose packages' overrides are taken in."""
+    retention: dict[str, Retained] = attrs.field(factory=dict)
+    """Dataset type or pattern → how long such stay."""
 
     def values(self) -> Content:
         """Return the same without what is only a way of writing: references, and who ships an override."""
@@ -95,7 +98,7 @@ def selected(
 ) -> Content:
     """Return the part of a pipeline that some labels and subsets name.
 
-    Subsets and steps shrink with it; contracts stay whose tasks do.
+    Subsets and steps shrink with it; contracts stay whose tasks do; what tasks left out would read is kept.
 
     Parameters
     ----------
@@ -151,14 +154,16 @@ def selected(
         for name, s in content.subsets.items()
         if any(x in kept for x in s.labels) or not s.labels
     }
+    tasks = tuple(attrs.evolve(t, label=named(t.label)) for t in content.tasks if t.label in kept)
     return attrs.evolve(
         content,
-        tasks=tuple(attrs.evolve(t, label=named(t.label)) for t in content.tasks if t.label in kept),
+        tasks=tasks,
         subsets=subsets,
         steps=tuple(s for s in content.steps if s.subset in subsets),
         contracts=tuple(relabelled(c, rename) for c in content.contracts if labels_of(c) <= kept),
         references={named(label): dict(r) for label, r in content.references.items() if label in kept},
         overrides=tuple(attrs.evolve(o, label=named(o.label)) for o in content.overrides if o.label in kept),
+        retention=still_said(content.retention, content.tasks, tasks),
     )
 
 
@@ -174,7 +179,7 @@ def merged(first: Content, second: Content) -> Content:
     Raises
     ------
     PipelineError
-        Names each task, parameter and subset that both have and that differ.
+        Names each task, parameter, subset and retention that both have and that differ.
     """
     problems = Problems("pipelines")
     tasks = {t.label: t for t in first.tasks}
@@ -193,6 +198,14 @@ def merged(first: Content, second: Content) -> Content:
     for name, subset in second.subsets.items():
         if subsets.setdefault(name, subset) != subset:
             problems.add(f"both have a subset {name!r}, and they differ: say here which it is")
+    retention = dict(first.retention)
+    for name, said in second.retention.items():
+        other_said = retention.setdefault(name, said)
+        if other_said != said:
+            problems.add(
+                f"both say how long {name} stays, {other_said.policy.value} and {said.policy.value}: "
+                "say here which it is"
+            )
     problems.raise_if_any(PipelineError)
     return Content(
         first.description,
@@ -204,4 +217,5 @@ def merged(first: Content, second: Content) -> Content:
         {**second.references, **first.references},
         (*first.overrides, *(o for o in second.overrides if o not in first.overrides)),
         tuple(dict.fromkeys([*first.cameras, *second.cameras])),
+        retention,
     )

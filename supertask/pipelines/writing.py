@@ -65,6 +65,8 @@ def write(content: Content, *, everything: bool) -> dict[str, Any]:
             {"contract": c.expression, "message": c.message} if c.message else c.expression
             for c in content.contracts
         ]
+    if content.retention:
+        said["retention"] = {name: r.policy.value for name, r in content.retention.items()}
     return said
 
 

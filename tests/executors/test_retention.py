@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from executors import InProcessFramework, QuantumStatus
+from executors.jobs.collecting import collect
 from executors.journal.runfolder import RunFolder
 from executors.keeping.deletion import Deleter
+from executors.keeping.wishes import policies_in
+from graphbuilder import GraphBuilder
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError, RepositoryError
+from supertask.pipelines.pipeline import Pipeline
 from tests.executors.frames import RUN, outputs, plan, ran
 
 FAILED, BLOCKED = QuantumStatus.FAILED, QuantumStatus.BLOCKED
@@ -167,6 +172,50 @@ def test_no_work_and_left_out_outputs_count_as_used(framework, butler, control):
     (control / "reduce-3-@").write_text("nothing")
     framework.execute(plan(butler, control), butler, retain={"*": "until-used"})
     assert there(butler, "image", "mask", "report") == {"image": 0, "mask": 0, "report": 1}
+
+
+def as_said(butler, retention, control=""):
+    """The plan of a pipeline that says how long datasets stay."""
+    dag = plan(butler, control)
+    pipeline = Pipeline.from_dict(dag.meta.pipeline).set_retention(retention)
+    return GraphBuilder(pipeline, butler, RUN, collections=["raw"]).makeGraph()
+
+
+def test_a_plan_says_in_its_file_how_long_datasets_stay(framework, butler, tmp_path):
+    as_said(butler, {"image": "until-used", "mask": "on-failure"}).save(tmp_path / "plan.h5")
+    assert framework.execute(tmp_path / "plan.h5", butler).exit_code == 0
+    assert there(butler, "image", "mask", "stack") == {"image": 0, "mask": 0, "stack": 4}
+
+
+def test_who_runs_a_plan_has_the_last_word(here, butler):
+    dag = as_said(butler, {"image": "until-used", "mask": "until-used"})
+    here.execute(dag, butler, retain={"im*": "keep"})
+    assert there(butler, "image", "mask") == {"image": 12, "mask": 0}
+
+
+def test_retention_is_no_part_of_identity(butler):
+    dag, other = plan(butler), as_said(butler, {"image": "until-used"})
+    assert np.array_equal(dag.identities, other.identities)
+
+
+@pytest.mark.parametrize(("wished", "left"), [({}, 0), ({"image": "keep"}, 12)])
+def test_who_settles_a_run_later_heeds_what_was_wished(here, butler, root, wished, left):
+    dag = as_said(butler, {"image": "until-used"})
+    here.execute(dag, butler, retain={"*": "keep"})
+    policies_in(RunFolder(str(root), RUN), dag, wished)  # as the driver does that submits jobs and leaves
+    collect(dag, butler)
+    assert there(butler, "image", "stack") == {"image": left, "stack": 4}
+
+
+def test_wishes_that_cannot_be_read_are_named(here, butler, root):
+    dag = plan(butler)
+    here.execute(dag, butler, retain={"image": "until-used"})
+    path = RunFolder(str(root), RUN).path / "retention.json"
+    path.write_text("{")
+    with pytest.raises(ExecutionError, match="retention.json"):
+        collect(dag, butler)
+    here.execute(dag, butler)
+    assert not path.exists(), "what is said anew stands in its place"
 
 
 def test_what_cannot_be_remade_is_never_deleted_and_all_mistakes_are_said(here, butler, root):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import attrs
 import pytest
 
 from executors import InProcessFramework, QuantumStatus, status
@@ -19,7 +20,7 @@ from executors.jobs.folder import ExitCode, JobFolder
 from executors.testing.around import _by_visit
 from executors.testing.calling import ApplyTask, LearnTask
 from executors.testing.survey import RUN, Survey
-from graphbuilder import GraphBuilder
+from graphbuilder import GraphBuilder, ScienceDag
 from supertask import Pipeline
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
@@ -133,6 +134,18 @@ def test_what_was_run_by_hand_a_driver_goes_on_with(survey, plan, undisturbed):
         assert InProcessFramework().execute(plan, butler).exit_code == 0
     assert len(survey.calls()) == survey.n_quanta
     assert survey.outputs() == undisturbed
+
+
+def test_what_the_pipeline_says_of_retention_is_heeded_without_a_driver(survey, plan):
+    dag = ScienceDag.load(plan)
+    said = {**dag.meta.pipeline, "retention": {"flat": "until-used"}}
+    dag.meta = attrs.evolve(dag.meta, pipeline=said)
+    dag.save(plan)
+    for bundle in "012":
+        assert main(["run-bundle", plan, "--bundle", bundle]) == 0
+    assert [path for path in survey.outputs() if "flat" in path]
+    assert main(["collect", plan]) == 0
+    assert not [path for path in survey.outputs() if "flat" in path]
 
 
 def test_the_exit_code_says_that_some_failed_and_the_rest_counts(survey, plan, tmp_path):
