@@ -22,7 +22,7 @@ __all__ = ["command", "data_ids_running", "find_command", "find_report"]
 @click.argument("where", metavar="PLAN | REPO RUN", nargs=-1, required=True)
 @click.option("--jobs", "home", metavar="FOLDER",
               type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="Where the run's jobs are, if it was told so: Slurm is asked.")  # fmt: skip
+              help="Where the run's jobs are, if it was told so; their engine is asked.")  # fmt: skip
 @as_json
 def command(*, where: tuple[str, ...], home: Path | None, as_json: bool) -> int:
     """Show how a run stands: the one of the plan in the file PLAN, or RUN of the repository REPO.
@@ -32,7 +32,7 @@ def command(*, where: tuple[str, ...], home: Path | None, as_json: bool) -> int:
     report = find_report(where)
     jobs = _jobs_of(where, report, home)
     if home is not None and jobs is None:
-        terminal.note(f"{home} holds no jobs that Slurm was given")
+        terminal.note(f"{home} holds no jobs that Slurm or HTCondor was given")
     if as_json:
         import attrs
 
@@ -42,7 +42,8 @@ def command(*, where: tuple[str, ...], home: Path | None, as_json: bool) -> int:
 
         show_status(report, find_command(where), data_ids_running(report, _root_of(where)))
         if jobs is not None:
-            terminal.line(str(jobs))
+            for line in str(jobs).splitlines():
+                terminal.line(line)
     from executors.outcome import QuantumStatus
 
     bad = report.unregistered or any(

@@ -24,9 +24,16 @@ T = TypeVar("T")
 _MODULE = "htcondor2"
 
 
-def queue_of_host() -> Queue:
-    """Return the queue of this host: through bindings where there are any, by command line else."""
-    return BoundQueue() if importlib.util.find_spec(_MODULE) is not None else Queue()
+def queue_of_host(patience: float = 60.0) -> Queue:
+    """Return the queue of this host: through bindings where there are any, by command line else.
+
+    Parameters
+    ----------
+    patience : float, optional
+        Seconds to wait for a queue that does not answer.
+    """
+    kind = BoundQueue if importlib.util.find_spec(_MODULE) is not None else Queue
+    return kind(patience=patience)
 
 
 @attrs.frozen

@@ -22,8 +22,9 @@ import attrs
 from executors.batch import BatchFramework, Chained, Job, JobState
 from executors.condor.bindings import queue_of_host
 from executors.condor.dag import DAGS, WrittenDag, dagman_of, submit_dag, write_dag
+from executors.condor.dagnodes import standings_in
 from executors.condor.joblog import JobLog, Kind
-from executors.condor.queue import CondorRefusedError, Queue
+from executors.condor.queue import HELD, CondorRefusedError, Queue
 from executors.condor.site import CondorSite
 from executors.condor.standing import Standing
 from executors.condor.submitting import ARRAY, describe, refuse_odd, write_script
@@ -134,6 +135,8 @@ class CondorFramework(BatchFramework):
         """How many were held since one came to its own end."""
         self._checked = time.monotonic()
         self._machines: list[tuple[int, int]] | None = None
+        self._looks = False
+        """Whether it only looks: nothing is taken out of the queue then."""
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Self:
@@ -267,7 +270,7 @@ class CondorFramework(BatchFramework):
                 del self._arrays[array.name]
         if time.monotonic() - self._checked > self.check:
             self._look_again()
-        if self._held:
+        if self._held and not self._looks:
             # They would wait for an administrator; what they were to do goes into others.
             held, self._held = self._held, []
             self.queue.remove([standing.id for standing in held])
@@ -327,6 +330,24 @@ class CondorFramework(BatchFramework):
             return super().why_gone(name)
         return f"{standing.ours} (HTCondor's job {standing.id}: {standing.why})", standing.kind
 
+    def open(self, home: Path) -> None:
+        """Find the jobs that an earlier driver submitted for a folder, as DAGs or not, to look at them.
+
+        Raises
+        ------
+        ExecutionError
+            HTCondor is not installed here, or cannot be reached.
+        """
+        self._looks = True
+        for file in sorted((home / DAGS).glob("*/plan.dag")):
+            self._standings |= standings_in(file, self.queue)
+        self._find(home)
+
+    def held(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Say which of some jobs are held, by HTCondor or by whom they belong to, and why."""
+        found = ((name, self._standings.get(name)) for name in names)
+        return {name: each.why for name, each in found if each is not None and each.is_held}
+
     def _find(self, home: Path) -> None:
         """Find the jobs that an earlier driver submitted, in the folder of the jobs."""
         found = []
@@ -350,3 +371,5 @@ class CondorFramework(BatchFramework):
                 standing.id = standing.id or f"{array.cluster}.{i}"
                 if standing.state is not JobState.GONE and standing.id not in there:
                     standing.lost()
+                elif there.get(standing.id) == HELD and not standing.is_held:
+                    standing.hold_by_user()  # the log will say why

@@ -12,13 +12,15 @@ import attrs
 from executors.jobs.enginecommands import EngineCommands
 from supertask.errors import ExecutionError
 
-__all__ = ["CondorRefusedError", "Queue", "is_unreachable"]
+__all__ = ["HELD", "CondorRefusedError", "Queue", "is_unreachable"]
 
 _UNREACHABLE = (
     "Failed to connect", "Can't find address", "communication error", "Failed to fetch ads",
     "unable to connect", "Unable to locate", "Unable to find", "Can't connect", "Unable to connect",
     "Failed to end classad message", "Failed communication", "timed out",
 )  # fmt: skip
+HELD = 5
+"""HTCondor's number of the state of a job that does not run until it is released."""
 _CLUSTER = re.compile(r"(\d+)\.\d+ - (\d+)\.\d+")
 _SUBMITTED_DAG = re.compile(r"submitted to cluster (\d+)")
 _MOST = 500

@@ -36,11 +36,20 @@ class Standing:
     """As HTCondor's programs take it, ``cluster.process``; empty until it is known."""
     held: bool = False
     """Whether it is held by HTCondor; it never runs again by itself, and is given up."""
+    removed: bool = False
+    """Whether it was taken out of the queue."""
+    by_user: bool = False
+    """Whether it is held by who owns it."""
     why: str = ""
     """In HTCondor's words, what happened last."""
     kind: FailureClass = FailureClass.KILLED
     ours: str = ""
     """In ours."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is in the queue and does not run until it is released."""
+        return self.by_user or (self.held and not self.removed)
 
     def take(self, event: Happened) -> None:
         """Take note of an event."""
@@ -51,14 +60,14 @@ class Standing:
             case Kind.BEGUN:
                 self.state = JobState.RUNNING
             case Kind.EVICTED | Kind.SHADOW | Kind.RELEASED:
-                self.state, self.held = JobState.WAITING, False
+                self.state, self.held, self.by_user = JobState.WAITING, False, False
                 self.why = _said(event) or first
             case Kind.ENDED:
                 self.state = JobState.GONE
                 self._ended(event.text)
             case Kind.REMOVED:
                 # What it was held for says more than that it was removed then.
-                self.state = JobState.GONE
+                self.state, self.by_user, self.removed = JobState.GONE, False, True
                 if not self.held:
                     self.ours, self.kind = _KILLED
                     self.why = f"{first.rstrip('.')}: {_said(event)}".rstrip(": ")
@@ -77,7 +86,7 @@ class Standing:
         code = int(found[1]) if found is not None else 0
         self.why = f"held: {_said(event)}"
         if code in _BY_USER:
-            self.state = JobState.WAITING
+            self.hold_by_user(self.why)
             return
         self.held, self.state = True, JobState.GONE
         self.ours, self.kind = _HOLDS.get(code, ("its job was held", FailureClass.TRANSIENT))
@@ -85,8 +94,13 @@ class Standing:
             # By an expression of the site's own, or of the job's.
             self.ours, self.kind = _HOLDS[34]
 
+    def hold_by_user(self, why: str = "held") -> None:
+        """Take note that it waits for a human."""
+        self.state, self.by_user, self.why = JobState.WAITING, True, why
+
     def lost(self) -> None:
         """Take note that the queue does not have it any more."""
+        self.by_user, self.removed = False, True
         if self.state is not JobState.GONE:
             self.state = JobState.GONE
             self.ours, self.kind, self.why = *_KILLED, "it is not in the queue any more"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 
-__all__ = ["Chained", "Job", "JobState"]
+__all__ = ["Chained", "EngineView", "Job", "JobState"]
 
 
 class JobState(enum.Enum):
@@ -49,3 +51,22 @@ class Chained:
     job: Job
     after: tuple[str, ...] = ()
     """Names of jobs that must have ended, well or not; these come before it."""
+
+
+class EngineView(Protocol):
+    """An engine as it is seen by who looks at a run, and neither drives it nor does anything about it."""
+
+    def open(self, home: Path) -> None:
+        """Find what an earlier driver submitted for the jobs in a folder.
+
+        Raises
+        ------
+        ExecutionError
+            The engine is not installed on this host, or cannot be reached.
+        """
+
+    def states(self, names: Sequence[str]) -> Mapping[str, JobState]:
+        """Say where jobs stand; those left out are gone."""
+
+    def held(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Say which of some jobs do not run until somebody lets them go, and why; asked after `states`."""

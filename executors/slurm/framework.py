@@ -44,6 +44,7 @@ _WHY = {
     "PREEMPTED": ("its job was preempted", FailureClass.TRANSIENT),
 }
 _HELD = {"launch failed requeued held", "job requeued in held state", "DependencyNeverSatisfied"}
+_KEPT = {"launch failed requeued held", "job requeued in held state", "JobHeldUser", "JobHeldAdmin"}
 _FOLDER = ".slurm"
 _LOOK = 0.1
 """Seconds between two looks at least."""
@@ -294,6 +295,15 @@ class SlurmFramework(BatchFramework):
         """Work in a folder of jobs; find those that an earlier driver submitted."""
         self._place = home / _FOLDER
         self._places |= {Path(folder).name: _Place(array, i) for array, i, folder in submitted_in(home)}
+
+    def held(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Say which of some jobs wait until they are released, and Slurm's reason."""
+        known = {name: self._known.get(self._places[name]) for name in names if name in self._places}
+        return {
+            n: k.reason
+            for n, k in known.items()
+            if k is not None and k.state in _WAITING and k.reason in _KEPT
+        }
 
 
 def submitted_in(home: Path) -> Iterator[tuple[str, int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -182,6 +183,82 @@ class TestOnAPool:
         with Butler(root) as butler:
             assert InProcessFramework().execute(file, butler).exit_code == 0
 
+    def test_status_tells_what_dagman_has_of_it(
+        self, pool: condor.Pool, tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in pool.env.items():
+            monkeypatch.setenv(name, value)
+        root, file = tmp_path / "there", tmp_path / "plan.h5"
+        (control / "reduce-0-0").write_text("until:2:sleep:60")
+        saved(root, file, control)
+        dag = written(pool, root, file, site=CondorSite(vacate=3), submits=False)
+        jobs = sum(line.startswith("JOB ") for line in dag.path.read_text().splitlines())
+        assert standing(tmp_path)["lost"] == jobs, "written, and not submitted"
+        submit_dag(dag, Queue(pool.env))
+        self._wait_for(control, "reduce-0-0")
+        said = standing(tmp_path)
+        assert (said["engine"], said["running"], said["lost"]) == ("HTCondor", 1, 0)
+        assert said["waiting"] + said["running"] + said["gone"] == jobs
+        assert said["waiting"] >= 1, "what gathers waits, although HTCondor does not have it yet"
+        pool.ask("condor_rm", str(dagman_of(dag.log)))
+        self._wait_for_end(dag)
+        said = standing(tmp_path)
+        assert said["waiting"] + said["running"] == 0
+        assert said["lost"] >= 1
+        shown = supertask(tmp_path, "status", "plan.h5").stdout
+        assert "HTCondor: 0 jobs wait, 0 run" in shown
+        assert "whoever goes on with the run does what they did not" in shown
+        (control / "reduce-0-0").unlink()
+        with Butler(root) as butler:
+            assert InProcessFramework().execute(file, butler).exit_code == 0
+        assert set(succeeded_in_journal(root).values()) == {1}
+        assert "jobs" not in json.loads(supertask(tmp_path, "status", "plan.h5", "--json").stdout)
+
+    def test_status_tells_what_htcondor_has_of_a_run_whose_driver_was_killed(
+        self, pool: condor.Pool, tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in pool.env.items():
+            monkeypatch.setenv(name, value)
+        root, file = tmp_path / "there", tmp_path / "plan.h5"
+        (control / "reduce-*").write_text("sleep:60")
+        saved(root, file, control, 4, 3)
+        (tmp_path / "site.yaml").write_text("memory: 300\nvacate: 3\n")
+        words = ["run", "plan.h5", "--engine", "condor", "--site", "site.yaml"]
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "executors.cmdline", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            until = time.monotonic() + PATIENCE
+            while len(pool.ask("condor_q", "-constraint", "JobStatus == 2", "-af:j", "Cmd").split("\n")) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.2)
+        finally:
+            driver.kill()
+            driver.wait()
+        said = standing(tmp_path)
+        assert said["running"] >= 1
+        assert said["running"] + said["waiting"] == len(ids(pool))
+        pool.ask("condor_hold", *ids(pool))
+        said = standing(tmp_path)
+        assert (said["running"], said["held"]) == (0, len(ids(pool)))
+        while "condor_hold" not in standing(tmp_path)["why_held"]:
+            assert time.monotonic() < until, "the log has not come to say so"
+        assert "are held: held: via condor_hold" in supertask(tmp_path, "status", "plan.h5").stdout
+        held = len(ids(pool))
+        pool.ask("condor_rm", *ids(pool))
+        until = time.monotonic() + PATIENCE
+        while ids(pool):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert standing(tmp_path)["lost"] == held
+        (control / "reduce-*").unlink()
+        with Butler(root) as butler:
+            assert InProcessFramework().execute(file, butler).exit_code == 0
+        assert set(succeeded_in_journal(root).values()) == {1}
+
     def test_on_the_command_line(
         self, pool: condor.Pool, tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -208,6 +285,17 @@ class TestOnAPool:
         while dagman_of(dag.log) is not None:
             assert time.monotonic() < until, "the DAG has not ended"
             time.sleep(0.2)
+
+
+def ids(pool: condor.Pool) -> list[str]:
+    """Return which jobs are in the queue, but for DAGMan."""
+    return pool.ask("condor_q", "-constraint", "JobUniverse == 5", "-af:j", "JobStatus").split()[::2]
+
+
+def standing(folder: Path) -> dict[str, Any]:
+    """Return what `supertask status` says of jobs."""
+    said: dict[str, Any] = json.loads(supertask(folder, "status", "plan.h5", "--json").stdout)["jobs"]
+    return said
 
 
 def supertask(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

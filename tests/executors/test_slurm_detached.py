@@ -70,7 +70,7 @@ def test_jobs_that_were_put_elsewhere_are_asked_for(tmp_path, monkeypatch, capsy
         assert InProcessFramework().execute(plan, butler).exit_code == 0
     home.mkdir()
     assert main(["status", plan, "--jobs", str(home)]) == 0
-    assert "holds no jobs that Slurm was given" in capsys.readouterr().err
+    assert "holds no jobs that Slurm or HTCondor was given" in capsys.readouterr().err
     (home / "b0-1").mkdir()
     (home / "b0-1" / "bundle.json").touch()
     (home / ".slurm").mkdir()
