@@ -416,7 +416,7 @@ class _Round:
         self._deaths = 0
         del active.left[each.index]
         driver.ended(each)
-        if each.status is not QuantumStatus.SUCCEEDED:
+        if each.status is QuantumStatus.FAILED:
             self._drop_left_out(active)
 
     def _drop_left_out(self, active: _Active) -> None:

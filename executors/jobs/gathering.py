@@ -20,7 +20,7 @@ import numpy as np
 from executors.jobs.belongings import bring_all_home, bring_quantum_home
 from executors.jobs.folder import JobFolder
 from executors.jobs.pieces import Line, Piece
-from executors.journal.journal import Journal, decode_attempt, encode_attempt, read_log
+from executors.journal.journal import Journal, decode_attempt, encode_attempt, read_log, seal
 from executors.outcome import Attempt, Failure, QuantumStatus
 from graphbuilder.dag.dag import ScienceDag
 from supertask.butler.content import checksum_file
@@ -133,23 +133,33 @@ class Gatherer:
         piece.look_for_folders()
         for begin in range(0, len(lines), _TOGETHER):
             found: list[Begun | Progressed | Attempt] = []
+            ends: list[bytes] = []
             try:
-                at = self._read(piece, lines[begin : begin + _TOGETHER], since, found)
+                at = self._read(piece, lines[begin : begin + _TOGETHER], since, found, ends)
             finally:
                 # What was brought home before something went wrong counts.
-                ended = [each for each in found if isinstance(each, Attempt)]
-                if ended:
-                    self._journal.write(*(encode_attempt(each, self._journal.header) for each in ended))
-                    self._taken.update((each.index, each.number) for each in ended)
+                if ends:
+                    self._journal.append(b"".join(ends))
+                    self._taken.update(
+                        (each.index, each.number) for each in found if isinstance(each, Attempt)
+                    )
             yield from found
             if at is not None:
                 self._waiting[piece] = (since, lines[begin + at :])
                 return
 
     def _read(
-        self, piece: Piece, lines: Sequence[Line], since: float, found: list[Begun | Progressed | Attempt]
+        self,
+        piece: Piece,
+        lines: Sequence[Line],
+        since: float,
+        found: list[Begun | Progressed | Attempt],
+        ends: list[bytes],
     ) -> int | None:
-        """Find out what lines say, and bring home what they speak of; return which one has to wait."""
+        """Find out what lines say, and bring home what they speak of; return which one has to wait.
+
+        What they say is added to `found`, and the lines of ends that the journal is to have to `ends`.
+        """
         taken: dict[int, int] = {}
         for at, line in enumerate(lines):
             said = line.said
@@ -169,16 +179,26 @@ class Gatherer:
                 header = line.header
                 found.append(Begun(index, said["attempt"], header.host, header.pid, said["time"]))
                 continue
-            attempt = decode_attempt({**said, "index": index}, line.header, self._types)
+            same = index == said["index"]
+            made = decode_attempt(said if same else {**said, "index": index}, line.header, self._types)
+            attempt = made
             try:
                 self._bring_home(piece, attempt)
             except _NotSeenError as late:
                 if time.monotonic() - since < self._late:
                     return at
                 attempt = attrs.evolve(attempt, status=QuantumStatus.LOST, reason=str(late), records=())
-            found.append(self._completed(piece, attempt, line))
+            attempt = self._completed(piece, attempt, line)
+            found.append(attempt)
+            ends.append(self._line_of(attempt, line if same and attempt is made else None))
             taken[index] = attempt.number
         return None
+
+    def _line_of(self, attempt: Attempt, line: Line | None) -> bytes:
+        """Return the line for the run's journal; most are those of the job, and tell whose process it was."""
+        if line is None:
+            return seal(encode_attempt(attempt, self._journal.header).encode("utf-8", "backslashreplace"))
+        return seal(line.text if "process" in line.said else line.text[:-1] + line.process)
 
     def _known(self, index: int) -> int:
         return max(self._taken.get(index, 0), self._ended_before(index))
@@ -230,9 +250,9 @@ class Gatherer:
             with _storing(root):
                 bring_quantum_home(piece.job, root, run, label, attempt.identity)
         for record in attempt.records:
-            source = str(piece.job.path / record.location)
+            source = piece.path_of(record.location)
             final = self._datastore.path(record.location)
-            if os.path.exists(source):
+            if source and os.path.exists(source):
                 _place(source, final, record)
             elif not _is_there(final, record):
                 raise _NotSeenError(f"its output {record.location} is not to be found in {piece.job.path}")

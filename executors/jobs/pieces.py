@@ -7,6 +7,7 @@ it. So a line counts once it is whole, and the job's end once all the lines have
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,7 @@ from executors.journal.runfolder import RunFolder
 __all__ = ["Line", "Piece"]
 
 _BODY = 9
-_START = re.compile(
-    rb'{"event":"start","quantum":"([0-9a-f]+)","index":(\d+),"attempt":(\d+),"time":(\d+)}\n'
-)
+_START = re.compile(rb'{"event":"start","quantum":"([0-9a-f]+)","index":(\d+),"attempt":(\d+),"time":(\d+)}')
 """What every other line looks like: JSON takes three times as long."""
 
 
@@ -37,11 +36,16 @@ class Line:
     header: Header
     path: Path
     """The file that it stands in."""
+    text: bytes
+    """As it stands there: JSON."""
+    process: bytes
+    """How such a line ends in another file, which has to say whose it is."""
 
 
 @attrs.define(eq=False)
 class _File:
     header: Header | None = None
+    process: bytes = b""
     seen: int = 0
 
 
@@ -60,7 +64,9 @@ class Piece:
         self.n_ended = 0
         """How many attempts it has been seen to end."""
         self._files: dict[Path, _File] = {}
+        self._home = str(job.path)
         self._folders: dict[str, bool] = {}
+        self._tops: dict[str, bool] = {}
 
     def read(self) -> Iterator[Line]:
         """Give the lines that are new since it was read last, but for headers."""
@@ -80,24 +86,42 @@ class Piece:
                     yield line
 
     def _line(self, raw: bytes, known: _File, path: Path) -> Line | None:
-        if raw[:8] != b"%08x" % zlib.crc32(raw[_BODY:-1]):
+        text = raw[_BODY:-1]
+        if raw[:8] != b"%08x" % zlib.crc32(text):
             if raw != b"\n":
                 self.problems.append(f"{path}: {len(raw)} bytes at {known.seen} are altered and are left out")
             return None
-        start = _START.fullmatch(raw, _BODY)
+        start = _START.fullmatch(text)
         if start is not None and known.header is not None:
             quantum, index, number, at = start.groups()
-            said: dict[str, Any] = {"event": "start", "quantum": quantum.decode(), "index": int(index)}
-            return Line({**said, "attempt": int(number), "time": int(at)}, known.header, path)
-        said = json.loads(raw[_BODY:])
+            said: dict[str, Any] = {
+                "event": "start",
+                "quantum": quantum.decode(),
+                "index": int(index),
+                "attempt": int(number),
+                "time": int(at),
+            }
+            return Line(said, known.header, path, text, known.process)
+        said = json.loads(text.decode())  # of bytes it would find out the encoding first
         if said["event"] == "header":
-            known.header = Header.from_line(said)
+            header = known.header = Header.from_line(said)
+            process = json.dumps([header.host, header.pid], separators=(",", ":"))
+            known.process = f',"process":{process}}}'.encode()
             return None
-        return None if known.header is None else Line(said, known.header, path)
+        return None if known.header is None else Line(said, known.header, path, text, known.process)
 
     def look_for_folders(self) -> None:
-        """Look anew whether quanta have folders: one that ended before a look had made its own by then."""
+        """Look anew what folders there are: a quantum that ended before a look had made its own by then."""
         self._folders.clear()
+        self._tops.clear()
+
+    def path_of(self, location: str) -> str:
+        """Return where an output lies as long as it is in the job's folder; nothing where it never was."""
+        top = location.partition("/")[0]
+        there = self._tops.get(top)
+        if there is None:
+            there = self._tops[top] = os.path.exists(f"{self._home}/{top}")
+        return f"{self._home}/{location}" if there else ""
 
     def has_folders(self, run: str) -> bool:
         """Tell whether any quantum has a folder of its own."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -138,6 +139,8 @@ class _Job:
             self._work, self._numbers, self._missing = rest.work, rest.numbers, rest.missing
             self._statuses.update(rest.ended)
         self._store = self._open_store()
+        # Its driver sees to the files of what he registers; from another machine, that does not reach ours.
+        self._sees_to_files = lasting or said["header"].get("host") != socket.gethostname()
         fields = {k: v for k, v in said["header"].items() if k not in {"host", "pid", "time", "role"}}
         header = Header(**{**fields, "role": "job", "tasks": tuple(map(tuple, fields["tasks"]))})
         folder.make()
@@ -184,7 +187,8 @@ class _Job:
                 self._run(stop, warmth)
             except ExecutionError as error:  # the journal cannot be written, say
                 return self._end(str(error), again=True)
-        self._store.sync(self._locations)
+        if self._sees_to_files:
+            self._store.sync(self._locations)
         left = [q for q in self._work.quanta if self._statuses.get(q) in _UNENDED]
         if stop.stopped and left:
             return self._end(f"it was stopped before {len(left)} quanta had ended", again=True)

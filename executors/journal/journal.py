@@ -26,7 +26,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ __all__ = [
     "encode_start",
     "label_of",
     "read_log",
+    "seal",
     "unseal",
 ]
 
@@ -155,7 +156,7 @@ class Journal:
         ExecutionError
             They cannot be written: the disk is full, say. They do not count then.
         """
-        return self.append(b"".join([_seal(line.encode("utf-8", "backslashreplace")) for line in lines]))
+        return self.append(b"".join([seal(line.encode("utf-8", "backslashreplace")) for line in lines]))
 
     def append(self, data: bytes) -> bytes:
         """Do the same with lines as `alike_lines` makes them."""
@@ -225,7 +226,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _seal(body: bytes) -> bytes:
+def seal(body: bytes) -> bytes:
+    """Return a line of a journal, with its checksum."""
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -371,17 +373,14 @@ def decode_attempt(
     types : Mapping, optional
         Dataset types by name; without these, outputs are left out.
     """
-    index, number = value["index"], value["attempt"]
-    failure = value.get("failure")
-    span = value.get("log")
-    host, pid = value.get("process", (header.host, header.pid))
+    index = value["index"]
+    host, pid = value.get("process") or (header.host, header.pid)
     return Attempt(
         index=index,
         identity=bytes.fromhex(value["quantum"]),
         label=label_of(index, header),
-        dataId=value.get("dataId"),
         status=QuantumStatus(value["status"]),
-        number=number,
+        number=value["attempt"],
         host=host,
         pid=pid,
         start=value["start"],
@@ -391,21 +390,16 @@ def decode_attempt(
         peak_memory=value["memory"],
         bytes_read=value["read"],
         bytes_written=value["written"],
-        failure=Failure(*failure) if failure else None,
-        reason=value.get("reason", ""),
-        log_span=(span[0], span[1]) if span else None,
-        records=tuple(_records(value.get("files", ()), types)) if types is not None else (),
-        elided=tuple(value.get("elided", ())),
-        missing=tuple(map(bytes.fromhex, value.get("missing", ()))),
-        unread=tuple(map(bytes.fromhex, value.get("unread", ()))),
-        short=tuple(map(bytes.fromhex, value.get("short", ()))),
-        caveats=tuple(value.get("caveats", ())),
-        whole=value.get("whole", True),
-        metadata=value.get("metadata", {}),
-        makings=tuple(map(_making, value.get("makings", ()))),
-        uses=tuple(value.get("uses", ())),
-        stages={Stage(stage): (wall, cpu) for stage, (wall, cpu) in value.get("stages", {}).items()},
+        **(_more_of(value, types) if len(value) > _PLAIN else {}),
     )
+
+
+def _more_of(value: Mapping[str, Any], types: Mapping[str, type[Dataset]] | None) -> dict[str, Any]:
+    """Return what a line says besides what every one says: not much, for most."""
+    more = {name: read(value[key]) for key, (name, read) in _MORE.items() if key in value}
+    if types is not None and "files" in value:
+        more["records"] = tuple(_records(value["files"], types))
+    return more
 
 
 def label_of(index: int, header: Header) -> str:
@@ -431,6 +425,35 @@ def _shared(attempt: Attempt) -> dict[str, Any]:
 def _making(said: Sequence[Any]) -> Making:
     serial, name, wall, cpu, stage, inside = said
     return Making(serial, name, wall, cpu, Stage(stage), inside)
+
+
+def _as_it_is(said: Any) -> Any:
+    return said
+
+
+def _digests(said: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(map(bytes.fromhex, said))
+
+
+_PLAIN = 12
+"""How many things every line of an end says."""
+_MORE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "dataId": ("dataId", _as_it_is),
+    "failure": ("failure", lambda said: Failure(*said)),
+    "reason": ("reason", _as_it_is),
+    "log": ("log_span", tuple),
+    "elided": ("elided", tuple),
+    "missing": ("missing", _digests),
+    "unread": ("unread", _digests),
+    "short": ("short", _digests),
+    "caveats": ("caveats", tuple),
+    "whole": ("whole", _as_it_is),
+    "metadata": ("metadata", _as_it_is),
+    "makings": ("makings", lambda said: tuple(map(_making, said))),
+    "uses": ("uses", tuple),
+    "stages": ("stages", lambda said: {Stage(stage): tuple(times) for stage, times in said.items()}),
+}
+"""What else a line may say → field of `Attempt`, and how that is read."""
 
 
 def encode_overhead(making: Making) -> str:

@@ -332,14 +332,14 @@ class Datastore:
         files = [self.path(location) for location in locations]
         folders = list({os.path.dirname(file) for file in files})
         if len(files) <= _FEW:
-            for path in (*files, *folders):
-                _sync_if_there(path)
+            _sync_all((*files, *folders))
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="supertask-sync") as pool:
             for paths in (files, folders):
-                for _ in pool.map(_sync_if_there, paths):
+                # To hand files over one by one would take as much as seeing to them.
+                for _ in pool.map(_sync_all, [paths[i::_AT_ONCE] for i in range(min(_AT_ONCE, len(paths)))]):
                     pass
 
     def temporary_files(self) -> Iterator[str]:
@@ -362,13 +362,14 @@ def _why(error: BaseException) -> str:
     return f"{error} ({reason})" if reason else str(error)
 
 
-def _sync_if_there(path: str) -> None:
-    try:
-        _sync(path)
-    except FileNotFoundError:  # removed meanwhile, perhaps with all of its folder
-        return
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {_why(error)}") from error
+def _sync_all(paths: Iterable[str]) -> None:
+    for path in paths:
+        try:
+            _sync(path)
+        except FileNotFoundError:  # removed meanwhile, perhaps with all of its folder
+            continue
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {_why(error)}") from error
 
 
 def _sync(path: str) -> None:

@@ -17,11 +17,14 @@ from executors import InProcessFramework, QuantumStatus, status
 from executors.cmdline.main import main
 from executors.jobs.bundlefile import read_bundle
 from executors.jobs.folder import ExitCode, JobFolder
+from executors.jobs.running import run_job
+from executors.jobs.warmth import Warmth
 from executors.testing.around import _by_visit
 from executors.testing.calling import ApplyTask, LearnTask
 from executors.testing.survey import RUN, Survey
 from graphbuilder import GraphBuilder, ScienceDag
 from supertask import Pipeline
+from supertask.butler.datastore import Datastore
 from supertask.butler.repository import Butler
 from supertask.errors import ExecutionError
 
@@ -172,6 +175,21 @@ def test_a_job_that_ended_does_not_run_again(survey, plan, tmp_path):
     first, _ = packed(plan, tmp_path / "sent")
     assert [run(first), run(first)] == [0, 0]
     assert len(survey.calls()) == len(set(survey.calls())) == 7
+
+
+@pytest.mark.parametrize(
+    ("host", "warm", "sees"), [("", True, False), ("elsewhere", True, True), ("", False, True)]
+)
+def test_whoever_alone_can_sees_to_it_that_outputs_outlive_the_machine(
+    plan, tmp_path, monkeypatch, host, warm, sees
+):
+    folder = packed(plan, tmp_path / "sent")[0]
+    seen = []
+    monkeypatch.setattr(Datastore, "sync", lambda _, locations: seen.extend(locations))
+    if host:
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+    assert run_job(folder, warmth=Warmth() if warm else None).code is ExitCode.SUCCEEDED
+    assert bool(seen) is sees, "the driver of a warm job on his own machine does so before he registers them"
 
 
 def test_a_preempted_job_gives_back_what_did_not_finish(survey, plan, tmp_path):
