@@ -284,7 +284,9 @@ def look_into_run(butler: AbstractButler, run: str) -> RunContents:
     infos = {c.name: c for c in butler.collection_infos()}
     if run not in infos or infos[run].kind.value != "run":
         runs = [name for name, info in infos.items() if info.kind.value == "run"]
-        raise CollectionError(f"there is no run {run!r}{did_you_mean(run, runs)}")
+        raise CollectionError(
+            f"there is no run {run!r}{did_you_mean(run, runs)}; there are {', '.join(runs) or 'none'}"
+        )
     provenance = butler.run_provenance(run)
     made = _made_in(butler, run)
     sources = [str(c) for c in provenance.get("plan", {}).get("collections", ())]

@@ -22,7 +22,9 @@ def run_tags(butler: AbstractButler, run: str) -> dict[str, Any]:
     """
     runs = _runs(butler)
     if run not in runs:
-        raise CollectionError(f"there is no run {run!r}{did_you_mean(run, runs)}")
+        raise CollectionError(
+            f"there is no run {run!r}{did_you_mean(run, runs)}; there are {', '.join(runs) or 'none'}"
+        )
     return dict(butler.run_provenance(run).get("tags", {}).get("run", {}))
 
 

@@ -13,7 +13,7 @@ from executors.cmdline import terminal
 from executors.cmdline.costwords import parse_costs
 from executors.cmdline.failures import parse_seconds
 from executors.cmdline.finding import PUT_BACK, home_of
-from executors.cmdline.options import as_json, together, words
+from executors.cmdline.options import as_json, refuse_idle, together, words
 from executors.cmdline.options import command as define
 
 if TYPE_CHECKING:
@@ -114,10 +114,9 @@ def command(
     """
     from graphbuilder.dag.dag import ScienceDag
 
+    _refuse_idle(given)
     dag = ScienceDag.load(plan)
     choices: Sequence[Choice] = ()
-    if (given["split"] is None) != (given["into"] is None):
-        raise click.UsageError("--split BUNDLE and --into N go together")
     if given["split"] is not None:
         bundling = _split(dag, given, name)
     else:
@@ -131,6 +130,25 @@ def command(
     _show(rows, choices)
     where = f"{output or plan}, not written" if dry_run else str(output or plan)
     terminal.line(f"{len(bundling):,} bundles of {dag.n_quanta:,} quanta in {where}")
+
+
+def _refuse_idle(given: dict[str, Any]) -> None:
+    """Refuse options that would be taken and do nothing."""
+    if (given["split"] is None) != (given["into"] is None):
+        raise click.UsageError("--split BUNDLE and --into N go together")
+    auto, slots = given["auto"], given["slots"] is not None
+    refuse_idle("overhead_fraction", "quantile", "probe", unless=auto, words="without --auto")
+    if given["split"] is not None:
+        others = [name for name in given if name not in ("split", "into")]
+        refuse_idle(*others, unless=False, words="with --split, which parts a bundle that is there")
+    if auto:
+        return
+    by_cost = given["max_cost"] is not None or (slots and not given["times"])
+    refuse_idle("cost", unless=by_cost, words="without --max-cost, or --slots that are not filled by --time")
+    by_time = given["max_time"] is not None or slots
+    refuse_idle("times", unless=by_time, words="without --max-time or --slots")
+    refuse_idle("memories", unless=given["max_memory"] is not None, words="without --max-memory")
+    refuse_idle("largest_first", unless=slots, words="without --slots")
 
 
 def _split(dag: ScienceDag, given: dict[str, Any], name: str) -> Bundling:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from executors.cmdline.options import together
+from executors.cmdline.options import refuse_idle, together
 
 if TYPE_CHECKING:
     from executors.port import ExecutionFramework
@@ -77,6 +77,7 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         detached: bool,
         **rest: Any,
     ) -> Any:
+        refuse_idle("slots", unless=engine is not None, words="without --engine")
         where = BatchOptions(
             engine=engine, site=site, jobs=jobs, staged=staged, slots=slots, pilots=pilots, detached=detached
         )

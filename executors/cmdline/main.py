@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        _refuse(error)
         return BAD_INPUT
     except (KeyboardInterrupt, click.Abort):
         terminal.error("interrupted")
@@ -172,6 +172,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAILED
     return code if isinstance(code, int) else OK
+
+
+def _refuse(error: click.ClickException) -> None:
+    """Say what is wrong with the words of a command line, after how it is to be written."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        terminal.note(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+    terminal.error(error.format_message())
 
 
 def _says(error: OSError) -> str:

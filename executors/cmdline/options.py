@@ -24,6 +24,7 @@ __all__ = [
     "overrides",
     "parse_binds",
     "planning",
+    "refuse_idle",
     "repository",
     "retention",
     "see_local_modules",
@@ -91,6 +92,31 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], C
         return called
 
     return put
+
+
+def refuse_idle(*names: str, unless: bool, words: str) -> None:
+    """Refuse options that would be taken and do nothing.
+
+    Parameters
+    ----------
+    *names : str
+        Names of their parameters.
+    unless : bool
+        Whether they do something.
+    words : str
+        When they do not, such as ``without --auto``.
+
+    Raises
+    ------
+    click.UsageError
+        The command line has some of them; names all.
+    """
+    context = click.get_current_context()
+    told = {n for n in names if context.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
+    if told and not unless:
+        options = [p.opts[0] for p in context.command.params if p.name in told]
+        does = "does" if len(options) == 1 else "do"
+        raise click.UsageError(f"{' and '.join(options)} {does} nothing {words}")
 
 
 def repository(function: F) -> F:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 import click
 
-from executors.cmdline.options import retention, together
+from executors.cmdline.options import refuse_idle, retention, together
 from supertask.errors import ConfigError, Problems, did_you_mean
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def watching(function: F) -> F:
             "overhead_memory": given.pop("overhead_memory"),
         }
         changes = {name: value for name, value in told.items() if value}
+        refuse_idle("scratch_size", unless=bool(told["scratch"] or base.scratch), words="without --scratch")
         retain = {**base.retain, **given.pop("retain")}
         return function(watch=attrs.evolve(base, retain=retain, **changes), **given)
 

@@ -7,11 +7,12 @@ not.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 from types import FrameType
+
+from executors.host.processes import end_tree, is_alive
 
 __all__ = ["main"]
 
@@ -40,11 +41,7 @@ def main(words: list[str]) -> int:
             return child.wait(_LOOK)
         except subprocess.TimeoutExpired:
             pass
-        try:
-            os.kill(holder, 0)
-        except ProcessLookupError:
-            from executors.host.processes import end_tree
-
+        if not is_alive(holder):
             end_tree(child.pid)
 
 

@@ -274,7 +274,7 @@ def test_leash_ends_its_program_with_the_process_that_holds_it(tmp_path):
     while not note.exists() or not note.read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
-    holder.kill()
-    holder.wait()
+    holder.kill()  # and nobody collects it yet
     assert leash.wait(60) != 0
+    holder.wait()
     assert not is_alive(int(note.read_text()))

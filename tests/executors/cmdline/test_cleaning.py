@@ -135,13 +135,40 @@ def test_mistakes_are_said(done, call):
         (("clean", "repo", "--retain", "sky=until-used"), "--retain needs the plan"),
         (("clean", "plan.h5", "--run", RUN), "--run deletes runs of a repository"),
         (("clean", "repo", "--run", "u/me/run2"), "there is no run 'u/me/run2' (did you mean 'u/me/run1'?)"),
+        (("clean", "repo", "--run", "nope"), "there is no run 'nope'; there are raw/all, u/me/run1"),
         (("clean", "plan.h5", "--retain", "sky"), "write TYPE=POLICY"),
+        (("clean", "plan.h5", "--rnu", RUN), "error: No such option"),
         (("clean", "plan.h5", "--retain", "frame=until-used"), "the plan does not make it"),
         (("clean", "nowhere"), "nowhere"),
     ]:
         said = call(*words)
         assert (said.code, message in said.err) == (2, True), said.err
         assert "Traceback" not in said.err
+
+
+def test_what_the_pipeline_says_is_done_and_the_command_line_stands_over_it(survey, call):
+    said = "retention: {sky: until-used}"
+    Path("pipeline.yaml").write_text(f"{Path('pipeline.yaml').read_text()}{said}\n")
+    assert "sky           until-used" in call("pipeline", "show", "pipeline.yaml").out
+    assert "| `sky` | until-used |" in call("pipeline", "docs", "pipeline.yaml").out
+    Path("kept.yaml").write_text(Path("pipeline.yaml").read_text().replace(said, ""))
+    assert call("pipeline", "diff", "pipeline.yaml", "kept.yaml", "--json").rows == [
+        {"task": "", "field": "retention of sky", "here": "until-used", "there": "keep"}
+    ]
+    for run, more, left in (("u/me/a", (), 0), ("u/me/b", ("--retain", "s*=keep"), 12)):
+        words = ("preflight", "repo", "-p", "pipeline.yaml", "--output-run", run, "-i", "raw/all")
+        assert call(*words, "-o", "plan.h5").code == 0
+        assert call("run", "plan.h5", *more).code == 0
+        assert count("sky", run) == left
+    Path("pipeline.yaml").write_text(
+        Path("pipeline.yaml").read_text().replace("sky:", "skyy:").replace("  skyy", "  sky")
+    )
+    said = call("pipeline", "check", "pipeline.yaml")
+    assert (said.code, "pipeline.yaml:8:13: retention: the pipeline has no dataset type" in said.err) == (
+        2,
+        True,
+    )
+    assert "(did you mean 'sky'?)" in said.err
 
 
 # -- watching --------------------------------------------------------------------------------------
@@ -165,7 +192,8 @@ def test_a_run_is_watched_and_works_on_scratch_as_a_profile_says(survey, call):
 def test_the_command_line_says_the_same(survey, call):
     call("preflight", "repo", "-p", "pipeline.yaml", "--output-run", RUN, "-i", "raw/all", "-o", "plan.h5")
     said = call(
-        "run", "plan.h5", "--metrics", "run.prom", "--retain", "sky=until-used", "--scratch-size", "2G",
+        "run", "plan.h5", "--metrics", "run.prom", "--retain", "sky=until-used",
+        "--scratch", survey, "--scratch-size", "2G",
         "--notify-command", f"{sys.executable} -c 'import time; time.sleep(0)'",
     )  # fmt: skip
     assert said.code == 0
