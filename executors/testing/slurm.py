@@ -2,7 +2,8 @@
 
 ``$SUPERTASK_SLURM`` set to 1 says that a cluster is there already and that the tests may use it. Without it
 one is started, if its programs are installed, with all its state in one folder, on loopback, by and for the
-user who calls, and stopped after. It needs neither systemd nor control groups.
+user who calls, and stopped after. It needs neither systemd nor control groups. Where MariaDB and slurmdbd are
+installed it may have accounting (``sacct``), in a database that listens on a socket in the same folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import attrs
 from executors.host.processes import is_alive
 from supertask.testing.ports import free_port
 
-__all__ = ["Cluster", "cluster", "why_not"]
+__all__ = ["Cluster", "cluster", "why_no_accounting", "why_not"]
 
 _VARIABLE = "SUPERTASK_SLURM"
 _PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
@@ -52,7 +53,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/completed.txt
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
@@ -71,9 +72,35 @@ SlurmctldTimeout=30
 SlurmdTimeout=30
 PropagateResourceLimits=NONE
 NodeName=localhost NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE State=UP DefMemPerCPU=256
 PartitionName=short Nodes=localhost MaxTime=1 State=UP DefMemPerCPU=256
+PartitionName=urgent Nodes=localhost MaxTime=INFINITE State=UP DefMemPerCPU=256 PriorityTier=10
 """
+
+
+_NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePass={folder}/munge.socket
+AccountingStoragePort={port}"""
+
+_KEEPER = """\
+DbdHost=localhost
+DbdPort={port}
+SlurmUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=accounts
+"""
+_FOR_ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr", "sacct")
 
 
 def _program(name: str) -> str | None:
@@ -91,6 +118,17 @@ def why_not() -> str:
     return ""
 
 
+def why_no_accounting() -> str:
+    """Return why a cluster can have no accounting, or nothing if it can."""
+    if os.environ.get(_VARIABLE):
+        return "the cluster that is there has what accounting it has"
+    missing = [name for name in _FOR_ACCOUNTING if _program(name) is None]
+    if missing:
+        way = "install it (on Debian: apt-get install slurmdbd mariadb-server-core)"
+        return f"no accounting ({', '.join(missing)} not found): {way}"
+    return why_not()
+
+
 @attrs.define
 class Cluster:
     """A cluster to test against."""
@@ -99,11 +137,13 @@ class Cluster:
     """What programs of Slurm's need in their environment to find it."""
     folder: str = ""
     """Where its state and logs are, if it was started here."""
+    database: subprocess.Popen[bytes] | None = None
+    """That of its accounting."""
 
     def logs(self) -> str:
         """Return the ends of its logs."""
         found = []
-        for name in ("munged.log", "slurmctld.log", "slurmd.log"):
+        for name in ("munged.log", "mariadbd.log", "slurmdbd.log", "slurmctld.log", "slurmd.log"):
             path = Path(self.folder, name)
             if path.exists():
                 found.append(f"-- {name}\n{path.read_text(errors='replace')[-2000:]}")
@@ -165,12 +205,59 @@ class Cluster:
     def stop(self) -> None:
         """End jobs and daemons."""
         self.ask("scancel", "--user", getpass.getuser())
-        for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
+        for name in ("slurmd.pid", "slurmctld.pid", "slurmdbd.pid", "munged.pid"):
             _end(Path(self.folder, name), signal.SIGTERM)
+        if self.database is not None:
+            self.database.terminate()
+            self.database.wait(_PATIENCE)
+
+    def keep_accounts(self) -> None:
+        """Start the accounting, and its database.
+
+        Raises
+        ------
+        RuntimeError
+            It does not start.
+        """
+        data, socket = f"{self.folder}/accounts", Path(self.folder, "mariadbd.socket")
+        us = f"--user={getpass.getuser()}"
+        plain = "--auth-root-authentication-method=normal"
+        self.start("mariadb-install-db", "--no-defaults", f"--datadir={data}", us, plain, "--skip-test-db")
+        with Path(self.folder, "mariadbd.log").open("wb") as log:
+            self.database = subprocess.Popen(
+                [
+                    _program("mariadbd") or "mariadbd",
+                    "--no-defaults",
+                    "--skip-networking",
+                    "--innodb-flush-log-at-trx-commit=0",
+                    f"--datadir={data}",
+                    f"--socket={socket}",
+                    us,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _wait_until(socket.exists, lambda: f"the database does not start: {self.logs()}")
+        self.env = {**self.env, "MYSQL_UNIX_PORT": str(socket)}
+        self.start("slurmdbd")
+        _wait_until(
+            lambda: "supertask" in self.ask("sacctmgr", "--immediate", "add", "cluster", "supertask"),
+            lambda: f"the accounting does not answer: {self.logs()}",
+        )
+
+
+def _wait_until(true: Callable[[], bool], why: Callable[[], str]) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not true():
+        if time.monotonic() > until:
+            raise RuntimeError(why())
+        time.sleep(0.1)
 
 
 @contextmanager
-def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
+def cluster(cpus: int = 4, memory: int = 4096, *, accounting: bool = False) -> Iterator[Cluster]:
     """Give a cluster.
 
     Parameters
@@ -179,6 +266,8 @@ def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
         So many jobs of one CPU run at once; may be more than the machine has.
     memory : int, optional
         Megabytes that jobs may ask for in all.
+    accounting : bool, optional
+        Whether there is ``sacct``.
 
     Raises
     ------
@@ -196,6 +285,11 @@ def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
     try:
         for name in ("state", "spool", "seed"):
             Path(folder, name).mkdir()
+        keeper = free_port()
+        Path(folder, "slurmdbd.conf").write_text(
+            _KEEPER.format(port=keeper, user=getpass.getuser(), folder=folder)
+        )
+        Path(folder, "slurmdbd.conf").chmod(0o600)
         Path(folder, "slurm.conf").write_text(
             _CONF.format(
                 controller=free_port(),
@@ -204,6 +298,7 @@ def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
                 folder=folder,
                 cpus=cpus,
                 memory=memory,
+                accounting=_ACCOUNTING.format(port=keeper, folder=folder) if accounting else _NO_ACCOUNTING,
             )
         )
         made.start("mungekey", "--create", f"--keyfile={folder}/munge.key")
@@ -216,6 +311,8 @@ def cluster(cpus: int = 4, memory: int = 4096) -> Iterator[Cluster]:
             f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/seed/munge.seed",
         )
+        if accounting:
+            made.keep_accounts()
         made.start("slurmctld")
         made.start("slurmd", "-N", "localhost")
         made.wait()

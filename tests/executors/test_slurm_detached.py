@@ -193,6 +193,11 @@ class TestDetached:
         said = json.loads(capsys.readouterr().out)["jobs"]
         assert said["waiting"] + said["running"] == 4
         assert said["waiting"] >= 1, "the last one waits for others"
+        last = cluster.ask("squeue", "--noheader", "--array", "--states=PD", "--format=%i").split()[-1]
+        cluster.ask("scontrol", "hold", last)
+        assert main(["status", str(tmp_path / "plan.h5")]) == 0
+        assert "1 of those that wait are held: JobHeld" in capsys.readouterr().out
+        cluster.ask("scontrol", "release", last)
         detached.wait()
         assert main(["status", str(tmp_path / "plan.h5")]) == 0
         assert "0 jobs wait, 0 run, 4 ended" in capsys.readouterr().out
