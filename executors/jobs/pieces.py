@@ -65,12 +65,15 @@ class Piece:
         """How many attempts it has been seen to end."""
         self._files: dict[Path, _File] = {}
         self._home = str(job.path)
+        self._folder = ""
+        """Of its journals, once there is one; names are made paths but once."""
+        self._paths: dict[str, Path] = {}
         self._folders: dict[str, bool] = {}
         self._tops: dict[str, bool] = {}
 
     def read(self) -> Iterator[Line]:
         """Give the lines that are new since it was read last, but for headers."""
-        for path in self.job.journals():
+        for path in self._journals():
             known = self._files.setdefault(path, _File())
             try:
                 with path.open("rb") as file:
@@ -84,6 +87,22 @@ class Piece:
                 if line is not None:
                     self.n_ended += line.said["event"] == "end"
                     yield line
+
+    def _journals(self) -> list[Path]:
+        """Return the same as its folder does, without looking for them anew."""
+        if not self._folder:
+            found = self.job.journals()
+            self._paths = {path.name: path for path in found}
+            self._folder = str(found[0].parent) if found else ""
+            return found
+        try:
+            names = sorted(name for name in os.listdir(self._folder) if name.endswith(".jsonl"))
+        except OSError:  # the job was cleared away
+            return []
+        for name in names:
+            if name not in self._paths:
+                self._paths[name] = Path(self._folder, name)
+        return [self._paths[name] for name in names]
 
     def _line(self, raw: bytes, known: _File, path: Path) -> Line | None:
         text = raw[_BODY:-1]
@@ -132,7 +151,7 @@ class Piece:
     @property
     def is_running(self) -> bool:
         """Whether a process is seen to work on it; on another host that may not be seen."""
-        return any(map(is_held, self.job.journals()))
+        return any(map(is_held, self._journals()))
 
     def ending(self) -> ExitCode | None:
         """Return how the job ended once all that it ended has been read; None before."""
