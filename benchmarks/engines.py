@@ -8,6 +8,7 @@ with the run or are there before it, what they cost themselves is measured with 
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import statistics
@@ -239,36 +240,41 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
     from benchmarks.workload import DETECTORS, make_repository
 
     with tempfile.TemporaryDirectory(prefix="engines-") as folder, ExitStack() as stack:
-        fresh, plan = (str(Path(folder) / name) for name in ("fresh", "plan.h5"))
+        fresh, idle, writing = (str(Path(folder) / name) for name in ("fresh", "idle.h5", "writing.h5"))
         make_repository(fresh, max(1, size // DETECTORS)).close()
-        quanta = int(harness.fresh(build_idle, fresh, plan).value)
+        quanta = int(harness.fresh(build_idle, fresh, idle).value)
+        harness.fresh(build_idle, fresh, writing, True)
         roots = copies(fresh)
 
-        def each_time(function: Any, *more: Any) -> list[Any]:
+        def each_time(function: Any, plan: str, *more: Any) -> list[Any]:
             return [
                 harness.fresh(function, root, plan, *more).value for root in itertools.islice(roots, repeat)
             ]
 
-        found = each_time(parts)
+        found = each_time(parts, idle)
         ours = {name: statistics.median(f[name] for f in found) / quanta * 1e6 for name in found[0]}
         for name, us in ours.items():
             yield harness.Figure(f"engines.{name}_us_per_quantum", quanta, us, "us")
         yield harness.Figure("engines.ours_us_per_quantum", quanta, sum(ours.values()), "us", OURS_US)
-        walls = {"pool": statistics.median(f["wall"] for f in each_time(execute, "pool"))}
-        yield harness.Figure("engines.pool_wall_s", quanta, walls["pool"], "s")
-        yield from _futures_figures(quanta, walls["pool"], each_time, repeat)
         from executors.testing import slurm
 
-        if slurm.why_not():
+        why_not = slurm.why_not()
+        if not why_not:
+            os.environ.update(stack.enter_context(slurm.cluster(cpus=PROCESSES)).env)
+        engines = [e for e in FUTURES if importlib.util.find_spec({"dask": "distributed"}.get(e, e))]
+        all_of_them = ["pool", *engines, *(f"{engine} there" for engine in engines)]
+        all_of_them += [] if why_not else ["pilots"]
+        yield from _walls(_in_turns(all_of_them, roots, writing, repeat), quanta, "", 1.3)
+        each = _in_turns(all_of_them, roots, idle, repeat)
+        yield from _walls(each, quanta, "_idle", None)
+        for engine in engines:
+            yield from _futures_figures(engine, quanta, [f["all"] for f in each[engine]], repeat)
+        if why_not:
             return
-        os.environ.update(stack.enter_context(slurm.cluster(cpus=PROCESSES)).env)
-        for engine in ("pilots", "slurm"):
-            found = each_time(execute, engine)
-            walls[engine] = statistics.median(f["wall"] for f in found)
-            yield harness.Figure(f"engines.{engine}_wall_s", quanta, walls[engine], "s")
-            us = statistics.median(f["cpu"] for f in found) / quanta * 1e6
-            yield harness.Figure(f"engines.{engine}_driver_us_per_quantum", quanta, us, "us", OURS_US)
-        yield harness.Figure("engines.pilots_to_pool", quanta, walls["pilots"] / walls["pool"], "", 1.3)
+        us = {"pilots": statistics.median(f["cpu"] for f in each["pilots"]) / quanta * 1e6}
+        us["slurm"] = statistics.median(f["cpu"] for f in each_time(execute, idle, "slurm")) / quanta * 1e6
+        for engine, value in us.items():
+            yield harness.Figure(f"engines.{engine}_driver_us_per_quantum", quanta, value, "us", OURS_US)
         many, tens = str(Path(folder) / "many"), str(Path(folder) / "tens.h5")
         bundles = int(harness.fresh(bundled, many, tens, SUBMITTED).value)
         packed = harness.fresh(submit_plan, many, tens).value
@@ -280,26 +286,35 @@ def figures(size: int, repeat: int) -> Iterator[harness.Figure]:
         yield harness.Figure("engines.look_at_20k_s", SUBMITTED, held["look"], "s")
 
 
-def _futures_figures(quanta: int, pool: float, each_time: Any, repeat: int) -> Iterator[harness.Figure]:
-    """Yield what runs on Dask and Parsl take beside the pool's wall, and what is ours of it."""
-    import importlib.util
+def _in_turns(engines: list[str], roots: Iterator[str], plan: str, repeat: int) -> dict[str, list[Any]]:
+    """Run a plan on each engine, again and again, so that neighbours on the machine meet all alike."""
+    each: dict[str, list[Any]] = {engine: [] for engine in engines}
+    for _ in range(repeat):
+        for engine, found in each.items():
+            found.append(harness.fresh(execute, next(roots), plan, engine).value)
+    return each
 
-    for engine in FUTURES:
-        if importlib.util.find_spec({"dask": "distributed"}.get(engine, engine)) is None:
-            continue
-        found = each_time(execute, engine)
-        wall = statistics.median(f["wall"] for f in found)
-        alone = statistics.median(
-            harness.fresh(engine_alone, engine, quanta // 100).value for _ in range(repeat)
-        )
-        ours = (statistics.median(f["all"] for f in found) - alone) / quanta * 1e6
-        yield harness.Figure(f"engines.{engine}_wall_s", quanta, wall, "s")
-        yield harness.Figure(f"engines.{engine}_to_pool", quanta, wall / pool, "", 1.3)
-        there = statistics.median(f["wall"] for f in each_time(execute, f"{engine} there"))
-        yield harness.Figure(f"engines.{engine}_there_to_pool", quanta, there / pool, "", 1.3)
-        yield harness.Figure(f"engines.{engine}_alone_cpu_s", quanta // 100, alone, "s")
-        yield harness.Figure(f"engines.{engine}_ours_us_per_quantum", quanta, ours, "us", OURS_US)
-        yield from _memory_figures(engine)
+
+def _walls(
+    each: dict[str, list[Any]], quanta: int, what: str, limit: float | None
+) -> Iterator[harness.Figure]:
+    """Yield how long runs took, and how long beside those of the pool, which come first."""
+    pool = 0.0
+    for engine, found in each.items():
+        name, wall = engine.replace(" ", "_") + what, statistics.median(f["wall"] for f in found)
+        yield harness.Figure(f"engines.{name}_wall_s", quanta, wall, "s")
+        pool = pool or wall
+        if engine != "pool":
+            yield harness.Figure(f"engines.{name}_to_pool", quanta, wall / pool, "", limit)
+
+
+def _futures_figures(engine: str, quanta: int, spent: list[float], repeat: int) -> Iterator[harness.Figure]:
+    """Yield what is ours of the CPU seconds that runs on Dask or Parsl took, and their driver's memory."""
+    alone = statistics.median(harness.fresh(engine_alone, engine, quanta // 100).value for _ in range(repeat))
+    ours = (statistics.median(spent) - alone) / quanta * 1e6
+    yield harness.Figure(f"engines.{engine}_alone_cpu_s", quanta // 100, alone, "s")
+    yield harness.Figure(f"engines.{engine}_ours_us_per_quantum", quanta, ours, "us", OURS_US)
+    yield from _memory_figures(engine)
 
 
 def _memory_figures(engine: str) -> Iterator[harness.Figure]:

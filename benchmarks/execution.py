@@ -4,9 +4,9 @@ Each round is a process of its own with a repository of its own. CPU is counted 
 to the report, of the driver and its workers; the driver's start and imports are apart, those of workers are
 not.
 
-Repositories of earlier rounds stay until the last is over. Linux's ext4 does not use again what was deleted in
-the last minutes, and looks through all of it for every file that is made: after the deletion of 10,000 files a
-new one takes twice the CPU.
+Repositories of earlier rounds stay until the last is over. Linux's ext4 does not use again what was deleted
+in the last minutes, and looks through all of it for every file that is made: after the deletion of 10,000
+files a new one takes twice the CPU.
 """
 
 from __future__ import annotations
@@ -99,18 +99,21 @@ def resume(root: str, plan: str) -> dict[str, float]:
     return {"quanta": report.n_quanta, "cpu": cost.cpu}
 
 
-def build_idle(root: str, plan_file: str) -> int:
-    """Plan a step that finds no work for every frame, in bundles of 100; return how many quanta that is."""
+def build_idle(root: str, plan_file: str, writes: bool = False) -> int:
+    """Plan a step that does nothing for every frame, in bundles of 100; return how many quanta that is.
+
+    It finds no work, or writes a small file.
+    """
     import numpy as np
 
-    from benchmarks.workload import IdleTask
+    from benchmarks.workload import IdleTask, IsrTask
     from graphbuilder.builder import GraphBuilder
     from graphbuilder.dag.values import Bundling
     from supertask.butler.repository import Butler
     from supertask.pipelines.pipeline import Pipeline
 
     pipeline = Pipeline("Nothing.")
-    pipeline.add("idle", IdleTask)
+    pipeline.add("idle", IsrTask if writes else IdleTask)
     with Butler(root) as butler:
         plan = GraphBuilder(pipeline, butler, output_run="u/bench/idle").makeGraph()
     ends = np.append(np.arange(0, plan.n_quanta, 100), plan.n_quanta).astype(np.int64)
