@@ -17,7 +17,7 @@ __all__ = ["SIZES", "figures"]
 SIZES = (1,)
 LIMIT_MS = 150.0
 JOB_LIMIT_MS = 400.0
-MANY = 250
+MANY = 1000
 """Bundles in one file, of which each job reads its own."""
 
 
