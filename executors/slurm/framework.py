@@ -43,6 +43,8 @@ _WHY = {
     "BOOT_FAIL": ("the node of its job failed", FailureClass.TRANSIENT),
     "PREEMPTED": ("its job was preempted", FailureClass.TRANSIENT),
 }
+_PUT_BACK = "its job was put back in the queue", FailureClass.TRANSIENT
+"""By an administrator, for a job that is more urgent, or as its node failed."""
 _HELD = {"launch failed requeued held", "job requeued in held state", "DependencyNeverSatisfied"}
 _KEPT = {"launch failed requeued held", "job requeued in held state", "JobHeldUser", "JobHeldAdmin"}
 _FOLDER = ".slurm"
@@ -50,6 +52,8 @@ _LOOK = 0.1
 """Seconds between two looks at least."""
 _PATIENCE = 4.0
 """The same, as a multiple of what a look takes."""
+_ENDING = 3.0
+"""Seconds to wait for what comes of a job that is about to end."""
 _SHOWN = 500
 
 
@@ -338,9 +342,17 @@ def state_of(known: Known | None) -> JobState:
 
 def reason_of(controller: Controller, known: Known | None) -> tuple[str, FailureClass]:
     """Return why a job ended that did not say so itself, and what that means for trying again."""
-    said = controller.why(known.id) if known is not None else {}
-    state = said.get("JobState", known.state if known is not None else "")
-    if said.get("Reason") == "TimeLimit":
+    state, reason = "", ""
+    until = time.monotonic() + _ENDING
+    while known is not None:
+        said = controller.why(known.id)
+        state, reason = said.get("JobState", known.state), said.get("Reason", "")
+        # It is about to end, or to be put back in the queue.
+        if state != "COMPLETING" or reason == "TimeLimit" or time.monotonic() > until:
+            break
+        time.sleep(_LOOK)
+    if reason == "TimeLimit":
         state = "TIMEOUT"  # it was told to end and is about to: until then its state is COMPLETING
-    why, kind = _WHY.get(state, ("its job was ended from outside", FailureClass.KILLED))
+    ended = ("its job was ended from outside", FailureClass.KILLED)
+    why, kind = _PUT_BACK if state in _WAITING else _WHY.get(state, ended)
     return (f"{why} (Slurm's {state}, job {known.id})" if known is not None and state else why), kind

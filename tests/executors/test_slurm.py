@@ -158,6 +158,20 @@ def test_a_job_that_is_told_to_end_as_its_time_is_over_ran_out_of_time(tmp_path:
     assert kind is FailureClass.TIMEOUT
 
 
+def test_a_job_that_was_killed_and_is_in_the_queue_again_was_disturbed(tmp_path: Path) -> None:
+    program, ending = tmp_path / "scontrol", tmp_path / "ending"
+    program.write_text(
+        f"#!/bin/sh\nif rm {ending} 2>/dev/null; then echo JobState=COMPLETING Reason=None\n"
+        "else echo JobState=PENDING Reason=BeginTime Restarts=1; fi\n"
+    )
+    program.chmod(0o755)
+    ending.touch()
+    asked = Controller({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    why, kind = reason_of(asked, Known("supertask-1", 0, "7_0", "COMPLETING"))
+    assert "put back in the queue" in why
+    assert kind is FailureClass.TRANSIENT
+
+
 def test_a_site_without_accounting_says_nothing(tmp_path: Path) -> None:
     program = tmp_path / "sacct"
     program.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")

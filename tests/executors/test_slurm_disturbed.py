@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +66,9 @@ def fail_node(engine: slurm.Cluster, job: str) -> None:
 
 def preempt(engine: slurm.Cluster, job: str) -> None:
     """Have another job that is more urgent take the node as a whole."""
-    said = engine.ask("sbatch", "--partition=urgent", "--exclusive", "--parsable", "--wrap=sleep 2")
+    said = engine.ask(
+        "sbatch", "--partition=urgent", "--exclusive", "--parsable", "--output=/dev/null", "--wrap=sleep 2"
+    )
     until = time.monotonic() + PATIENCE
     while engine.ask("squeue", "--noheader", f"--jobs={said.strip()}", "--format=%T").strip() == "PENDING":
         assert time.monotonic() < until, engine.ask("squeue", "--format=%i %P %T %r")
@@ -75,10 +78,22 @@ def preempt(engine: slurm.Cluster, job: str) -> None:
 class TestDisturbed(Reaching):
     pytestmark = with_slurm
 
-    @pytest.mark.parametrize("what", [fail_node, preempt], ids=lambda f: f.__name__)
-    def test_what_had_not_ended_in_a_job_goes_into_another(
-        self, engine: slurm.Cluster, control: Path, tmp_path: Path, what: Any
+    @pytest.mark.parametrize(
+        ("what", "host"),
+        [(fail_node, "this"), (fail_node, "another"), (preempt, "another")],
+        ids=["node fails", "node fails elsewhere", "preempted elsewhere"],
+    )
+    def test_what_had_not_ended_in_a_job_is_done_and_nothing_twice(
+        self,
+        engine: slurm.Cluster,
+        control: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        what: Any,
+        host: str,
     ) -> None:
+        if host == "another":  # as seen by the driver: what becomes of processes there, Slurm alone can say
+            monkeypatch.setattr(socket, "gethostname", lambda: host)
         (control / "reduce-*").write_text("sleep:1")
         with make_repository(tmp_path / "repo", 3, 2) as butler:
             disturbed = Disturbed(engine, what)
