@@ -7,10 +7,12 @@ each other.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -23,10 +25,6 @@ _CHUNK = 1 << 18
 """Bytes that are looked at together, and"""
 _BLOCK = 1 << 14
 """texts: what comes of them stays in the processor's caches."""
-_TOLD = 4
-"""Bytes of a pattern that tell most other places apart; none is shorter."""
-_ONES = np.uint64(0x0101010101010101)
-_HIGH = np.uint64(0x8080808080808080)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _BETWEEN = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
@@ -63,6 +61,9 @@ class Texts:
         n = len(self)
         if not n:
             return np.empty(0, np.int64)
+        spans = [span for span in spans if not self._all_alike(*span)]
+        if not spans:
+            return np.zeros(n, np.int64)
         hashes = np.empty(n, np.uint64)
         for block in _blocks(n):
             hashes[block] = self._hashed([(starts[block], stops[block]) for starts, stops in spans])
@@ -129,10 +130,16 @@ class Texts:
         """Tell whether all texts have so many bytes, and the same ones, at their beginning."""
         if bool((self.stops - self.starts < length).any()):
             return False
-        for block in _blocks(len(self)):
-            starts = self.starts[block]
-            first = np.full(1, self.starts[0])
-            pairs = zip(self._read(starts, starts + length), self._read(first, first + length), strict=True)
+        return self._all_alike(self.starts, self.starts + length)
+
+    def _all_alike(self, starts: Rows, stops: Rows) -> bool:
+        """Tell whether a span holds the same bytes in all texts."""
+        length = stops[0] - starts[0]
+        first = list(self._read(starts[:1], stops[:1]))
+        for block in _blocks(len(starts)):
+            if bool((stops[block] - starts[block] != length).any()):
+                return False
+            pairs = zip(self._read(starts[block], stops[block]), first, strict=True)
             if any(bool((a != b).any()) for (_, a), (_, b) in pairs):
                 return False
         return True
@@ -140,113 +147,87 @@ class Texts:
     # -- fields of JSON -----------------------------------------------------------------------
 
     def fields(self, name: str) -> Span | None:
-        """Return where the values of a field stand in texts that are JSON as `json.dumps` writes it.
+        """Return where the values of a field stand in texts that are parameters as plans write them.
 
         Returns
         -------
         tuple of numpy.ndarray
-            Where they begin and end; None where that cannot be told so: the name stands in a text several
-            times or not at all, or values are mappings, lists of lists, or texts with escapes.
+            Where they begin and end; None where that cannot be told from keys that stand alike in all texts:
+            the name is not there, or there twice, or texts have other keys before or behind it.
         """
-        begin = self._after(json.dumps(name).encode() + b": ")
-        if len(begin) != len(self) or bool(((begin <= self.starts) | (begin >= self.stops)).any()):
+        keys = self._keys
+        if keys is None or keys.names.count(name) != 1:
             return None
-        stops = np.empty_like(begin)
-        for block in _blocks(len(begin)):
-            found = self._ended(begin[block])
-            if found is None:
-                return None
-            stops[block] = found
-        return begin, stops
+        column = keys.names.index(name)
+        begin = self._behind(column)
+        if begin is None:
+            return None
+        if column + 1 == len(keys.names):
+            return begin, self.stops - len("}}")
+        following = self._behind(column + 1)
+        if following is None:
+            return None
+        # These are keys and no parts of texts, where a quote has a backslash before it.
+        return begin, following - len(b", " + _key(keys.names[column + 1]))
 
-    def _ended(self, begin: Rows) -> Rows | None:
-        """Return where values end that begin at some places; None where that cannot be told."""
-        kinds = _KIND_OF[self.heap[begin]]
-        if bool((kinds == len(_KINDS)).any()):
+    @functools.cached_property
+    def _keys(self) -> _Keys | None:
+        """What stands before colons; None where texts have not as many keys as the first of them."""
+        n = len(self)
+        try:
+            said = json.loads(self.heap[self.starts[0] : self.stops[0]].tobytes()) if n else None
+        except ValueError:
             return None
-        stops = np.empty_like(begin)
-        for kind, (_, closing, refused, inside) in enumerate(_KINDS):
-            rows = np.flatnonzero(kinds == kind)
-            if len(rows):
-                found = self._next(begin[rows] + inside, closing, refused)
-                if found is None:
-                    return None
-                stops[rows] = found + inside
-        return stops
+        if said is None:
+            return None
+        names = [*said, *said["values"]]
+        small = np.int32 if len(self.heap) < 1 << 31 else np.int64
+        found = []
+        for at in range(1, len(self.heap) - 1, _CHUNK):
+            stop = min(at + _CHUNK, len(self.heap) - 1)
+            ends = self.heap[at + 1 : stop + 1] == ord(":")
+            ends &= self.heap[at:stop] == ord('"')
+            ends &= self.heap[at - 1 : stop - 1] != ord("\\")
+            found.append((np.flatnonzero(ends) + at).astype(small))
+        places = np.concatenate(found)
+        if len(places) != n * len(names):
+            return None
+        ends = places.reshape(n, len(names))
+        if bool((ends[:, 0] < self.starts).any() or (ends[:, -1] >= self.stops).any()):
+            return None
+        return _Keys(names, ends)
+
+    def _behind(self, column: int) -> Rows | None:
+        """Return where the values of the key of that number begin; None if it is another one somewhere."""
+        keys = self._keys
+        if keys is None:
+            return None
+        key = _key(keys.names[column])
+        behind = keys.ends[:, column].astype(np.int64) + len('": ')
+        begin = behind - len(key)
+        if bool((begin < self.starts).any()) or self.heap[begin[0] : behind[0]].tobytes() != key:
+            return None
+        return behind if self._all_alike(begin, behind) else None
 
     def has(self, byte: bytes, most: int) -> bool:
         """Tell whether a byte stands in the texts more than so many times."""
         parts = (self.heap[at : at + _CHUNK] for at in range(0, len(self.heap), _CHUNK))
         return sum(int(np.count_nonzero(part == byte[0])) for part in parts) > most
 
-    def _after(self, pattern: bytes) -> Rows:
-        """Return where a pattern ends, wherever it stands in the heap without a backslash before it."""
-        head = pattern[:_WORD]
-        mask = np.uint64((1 << 8 * len(head)) - 1)
-        wanted = np.uint64(int.from_bytes(head, "little"))
-        found = []
-        for at in range(0, len(self._words), _CHUNK):
-            stop = min(at + _CHUNK, len(self._words))
-            # Bytes are compared many times faster than words at any byte, so these come after.
-            likely = self.heap[at:stop] == pattern[0]
-            for k in range(1, _TOLD):
-                likely &= self.heap[at + k : stop + k] == pattern[k]
-            likely_places = np.flatnonzero(likely) + at
-            found.append(likely_places[(self._words[likely_places] & mask) == wanted])
-        places = np.concatenate(found) if found else np.empty(0, np.int64)
-        for offset in range(_WORD, len(pattern), _WORD):
-            part = pattern[offset : offset + _WORD]
-            places = places[places + len(pattern) <= len(self.heap)]
-            mask = np.uint64((1 << 8 * len(part)) - 1)
-            wanted = np.uint64(int.from_bytes(part, "little"))
-            at_word = np.minimum(places + offset, len(self._words) - 1)
-            places = places[(self._words[at_word] & mask) == wanted]
-        places = places[(places == 0) | (self.heap[places - 1] != ord("\\"))]
-        behind: Rows = places + len(pattern)
-        return behind
 
-    def _next(self, begin: Rows, closing: bytes, refused: bytes) -> Rows | None:
-        """Return where the next of some bytes stands after each place; None if another stands before it."""
-        found = np.empty(len(begin), np.int64)
-        rows = np.arange(len(begin))
-        at = begin.copy()
-        last = len(self._words) - 1
-        while len(rows):
-            if bool((at > last).any()):
-                return None
-            words = self._words[at]
-            ends = _first_of(words, closing)
-            if refused and bool((_first_of(words, refused) < ends).any()):
-                return None
-            done = ends < _WORD
-            found[rows[done]] = at[done] + ends[done]
-            rows, at = rows[~done], at[~done] + _WORD
-        return found
+@attrs.frozen(eq=False)
+class _Keys:
+    """Keys of texts that all have as many."""
+
+    names: list[str]
+    """Of the first text, in order."""
+    ends: npt.NDArray[Any]
+    """Shape (n, keys): where the quote behind each stands."""
 
 
-_KINDS: tuple[tuple[bytes, bytes, bytes, int], ...] = (
-    (b'"', b'"', b"\\", 1),
-    (b"[", b"]", b'"[{', 1),
-    (b"0123456789-tfnNI", b",}", b"", 0),
-)
-"""First byte of a value → bytes that end it, that may not stand in it; whether its ends belong to it."""
-
-_KIND_OF = np.full(256, len(_KINDS), np.uint8)
-for _kind, (_opening, *_) in enumerate(_KINDS):
-    _KIND_OF[list(_opening)] = _kind
+def _key(name: str) -> bytes:
+    return json.dumps(name).encode() + b": "
 
 
 def _blocks(n: int) -> Iterator[slice]:
     return (slice(at, at + _BLOCK) for at in range(0, n, _BLOCK))
-
-
-def _first_of(words: npt.NDArray[np.uint64], wanted: bytes) -> Rows:
-    """Return which byte of each word is the first of some: 8 where none is."""
-    marks = np.zeros_like(words)
-    for byte in wanted:
-        other = words ^ (np.uint64(byte) * _ONES)
-        # The lowest bit that is set is that of the first byte that is zero; those above may err.
-        marks |= (other - _ONES) & ~other & _HIGH
-    lowest = marks & (~marks + np.uint64(1))
-    exponents = np.frexp(lowest.astype(np.float64))[1]  # exact: it is a power of two, or zero
-    return np.where(marks == 0, _WORD, (exponents - 1) >> 3).astype(np.int64)

@@ -115,9 +115,23 @@ def test_numbers_texts_and_lists_are_found_where_they_stand():
 
     assert values("a") == [1, -1.5e-300, None]
     assert values("n") == ["x", "a longer text, with a comma", ""]
-    assert values("guess") is None  # a list with text in it is left to be read
+    assert values("guess") == [[1.0, 2], [], ["a"]]
     assert values("b") is None
     assert values("class") == ["m:A"] * 3
+
+
+def test_what_looks_like_a_key_is_none():
+    def made(*said):
+        return Texts(StringColumn.from_strings(json.dumps({"class": "m:A", "values": v}) for v in said))
+
+    whole = made({"a": '"b": 1', "b": '", "b": '}, {"a": "x", "b": ""})
+    begin, end = whole.fields("b")
+    data = whole.heap.tobytes()
+    assert [json.loads(data[a:b]) for a, b in zip(begin, end, strict=True)] == ['", "b": ', ""]
+    assert made({"a": 1, "b": 1}, {"a": ":", "b": 1}).fields("a") is None, "a text that begins with a colon"
+    assert made({"a": 1, "b": 1}, {"c": ":"}).fields("b") is None
+    assert made({"a": 1, "b": 1}, {"b": 1, "a": 1}).fields("a") is None, "in another order"
+    assert made({"a": 1, "class": 1}, {"a": 2, "class": 2}).fields("class") is None
 
 
 def test_texts_of_one_hash_are_still_told_apart(monkeypatch):
