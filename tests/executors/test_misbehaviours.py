@@ -6,8 +6,10 @@ the task below, in process and in a pool.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +24,9 @@ import pytest
 from executors.events import QuantumEnded, QuantumStarted
 from executors.inprocess import InProcessFramework
 from executors.journal.bundlerecords import bundle_records, bundles_of
+from executors.journal.replay import replay
 from executors.journal.report import status
+from executors.journal.runfolder import RunFolder
 from executors.journal.times import times_of
 from executors.multiprocess import MultiprocessFramework
 from executors.outcome import QuantumStatus
@@ -378,6 +382,18 @@ def test_all_parameters_are_attributes_and_unknown_ones_are_refused(plan):
         StarParameters(guess="abc")
 
 
+UnseenTask = type("UnseenTask", (FitTask,), {"__module__": __name__, "__doc__": "Has no source of its own."})
+
+
+def test_nothing_is_read_from_the_source_of_a_task(framework, butler, plan):
+    """Today's Astra takes what to group by from the task's source, by a regular expression, and evaluates it."""
+    with pytest.raises((OSError, TypeError)):
+        inspect.getsource(UnseenTask)
+    dag = plan(UnseenTask, model=["a", "b"] * 3)
+    assert bundles(dag) == [[0, 2, 4], [1, 3, 5]]
+    assert framework.execute(dag, butler).exit_code == 0
+
+
 def test_a_plan_that_is_bundled_is_bundled_again_whole(plan):
     """Luigi's grouping kept the first item alone of a task that was a batch already."""
     dag = plan(size=N)
@@ -447,6 +463,33 @@ def test_what_fails_stands_as_failed_and_what_ended_as_ended(butler, plan):
     assert record.status is FAILED
     assert record.counts == {SUCCEEDED: N - 1, FAILED: 1}
     assert record.wall > 0
+
+
+def test_of_each_member_it_is_known_when_and_where_it_ran_and_what_it_took(framework, butler, plan):
+    """Astra never stored when a task had ended, nor where it ran, its CPU time, or memory."""
+    begin = time.time_ns()
+    framework.execute(plan(trouble="raise 3"), butler)
+    attempts = list(replay(RunFolder(butler.root, RUN)).attempts(range(N)))
+    assert len(attempts) == N
+    for each in attempts:
+        assert begin <= each.start <= each.end <= time.time_ns()
+        assert (each.host, each.pid > 0) == (socket.gethostname(), True)
+        assert each.wall > 0
+        assert each.cpu > 0
+        assert each.peak_memory > 1 << 20
+
+
+class ChattyTask(FitTask):
+    def runQuantum(self, quantum: Any, butler: Any) -> None:
+        super().runQuantum(quantum, butler)
+        self.log.error("Error: none at all")
+        sys.stdout.write("Error\n")
+        sys.stderr.write("Error\n")
+
+
+def test_what_a_task_writes_does_not_decide_what_came_of_it(framework, butler, plan):
+    """Astra took a last line with the word Error in it for a failure, and any other for success."""
+    assert framework.execute(plan(ChattyTask), butler).counts == {SUCCEEDED: N}
 
 
 def test_every_quantum_begins_and_ends_once_for_who_listens(framework, butler, plan):
