@@ -32,7 +32,7 @@ from executors.driving.cutshort import cut_short
 from executors.driving.driver import Driver
 from executors.driving.tokens import TokenSchedule
 from executors.host.processes import is_alive
-from executors.jobs.enginejobs import Chained, Job, JobState
+from executors.jobs.enginejobs import SLOTS, Chained, Job, JobState
 from executors.jobs.folder import JobFolder
 from executors.jobs.following import may_be_followed, work_left
 from executors.jobs.foresight import foresee
@@ -105,7 +105,7 @@ class BatchFramework(ExecutionFramework):
         jobs: str | Path | None = None,
         *,
         staged: bool = False,
-        slots: int = 1000,
+        slots: int = SLOTS,
         late: float = 30.0,
         grace: float = 20.0,
         python: str | None = None,

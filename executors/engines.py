@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from executors.jobs.enginejobs import SLOTS
 from executors.port import ExecutionFramework
 from supertask.configs.config import Config
 from supertask.errors import ConfigError, ExecutionError, did_you_mean
@@ -44,7 +45,7 @@ class EngineOptions:
     """Folder for the folders of jobs."""
     staged: bool = False
     """Whether jobs cannot see the repository."""
-    slots: int = 1000
+    slots: int = SLOTS
     """How many jobs are submitted at most at once."""
     pilots: int | None = None
     """How many long jobs with warm workers; None where that is not said."""

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from executors.cmdline.options import refuse_idle, together
+from executors.jobs.enginejobs import SLOTS
 
 if TYPE_CHECKING:
     from executors.port import ExecutionFramework
@@ -29,7 +30,7 @@ class BatchOptions:
     """Folder for the folders of jobs."""
     staged: bool = False
     """Whether jobs cannot see the repository."""
-    slots: int = 1000
+    slots: int = SLOTS
     """How many jobs are submitted at most at once."""
     pilots: int | None = None
     """How many long jobs with warm workers."""
@@ -92,7 +93,7 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--jobs", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
                      help="Where jobs have their folders, which nodes see; in the repository if not given."),
         click.option("--staged", is_flag=True, help="Nodes cannot see the repository: send inputs along."),
-        click.option("--slots", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
+        click.option("--slots", type=click.IntRange(min=1), default=SLOTS, show_default=True, metavar="N",
                      help="Submit at most so many jobs at once."),
         click.option("--pilots", type=click.IntRange(min=1), default=None, metavar="N",
                      help="Let N long jobs with warm workers take one bundle after another."),

@@ -30,6 +30,7 @@ from executors.condor.standing import Standing
 from executors.condor.submitting import ARRAY, describe, refuse_odd, write_script
 from executors.driving.driver import Driver
 from executors.engines import EngineOptions
+from executors.jobs.enginejobs import SLOTS
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for
 from graphbuilder.dag.dag import ScienceDag
@@ -104,7 +105,7 @@ class CondorFramework(BatchFramework):
         *,
         site: CondorSite | None = None,
         staged: bool = False,
-        slots: int = 1000,
+        slots: int = SLOTS,
         late: float = 30.0,
         python: str | None = None,
         detached: bool = False,

@@ -22,6 +22,7 @@ from executors.batch import BatchFramework, Job, JobState
 from executors.driving.driver import Driver
 from executors.futures import errand
 from executors.futures.children import Manner
+from executors.jobs.enginejobs import SLOTS
 from executors.jobs.folder import ExitCode, JobFolder
 from executors.jobs.pieces import Piece
 from executors.jobs.settling import folder_for
@@ -32,7 +33,6 @@ from supertask.errors import ExecutionError
 
 __all__ = ["Call", "FuturesFramework"]
 
-_SLOTS = 200
 _PATIENCE = 5.0
 _FETCH = 10.0
 _LOST = "its worker was lost", FailureClass.TRANSIENT
@@ -80,7 +80,7 @@ class FuturesFramework(BatchFramework):
         jobs: str | Path | None = None,
         *,
         staged: bool = False,
-        slots: int = _SLOTS,
+        slots: int = SLOTS,
         late: float = 30.0,
         grace: float = 20.0,
         python: str | None = None,

@@ -9,7 +9,10 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Chained", "EngineView", "Job", "JobState"]
+__all__ = ["SLOTS", "Chained", "EngineView", "Job", "JobState"]
+
+SLOTS = 1000
+"""How many jobs an engine is given at most at once, unless told otherwise."""
 
 
 class JobState(enum.Enum):

@@ -10,6 +10,7 @@ from executors.decisions.policy import failures_allowed
 from executors.decisions.quorum import Quorums, quorums_of
 from executors.decisions.schedule import Schedule
 from executors.driving.retrying import Retrying
+from executors.jobs.enginejobs import SLOTS
 from executors.outcome import Attempt, Failure, QuantumStatus
 from executors.simulation.latencies import Latencies
 from executors.simulation.outcome import Simulated
@@ -23,8 +24,6 @@ from supertask.errors import ExecutionError, SuperTaskError
 from supertask.tasks.supertask import SuperTask
 
 __all__ = ["simulate"]
-
-_AHEAD = 1000
 
 
 def simulate(
@@ -92,7 +91,7 @@ def simulate(
         workload,
         latencies,
         slots=slots,
-        ahead=max(_AHEAD, 2 * slots) if ahead is None else ahead,
+        ahead=max(SLOTS, 2 * slots) if ahead is None else ahead,
         retry=failures.retry,
         seed=seed,
     )

@@ -22,6 +22,7 @@ import attrs
 from executors.batch import BatchFramework, Chained, Job, JobState
 from executors.driving.driver import Driver
 from executors.engines import EngineOptions
+from executors.jobs.enginejobs import SLOTS
 from executors.jobs.folder import write_whole
 from executors.jobs.settling import folder_for
 from executors.slurm.chains import Array, arrays_of
@@ -98,7 +99,7 @@ class SlurmFramework(BatchFramework):
         *,
         site: SlurmSite | None = None,
         staged: bool = False,
-        slots: int = 1000,
+        slots: int = SLOTS,
         late: float = 30.0,
         grace: float = 20.0,
         python: str | None = None,

@@ -19,6 +19,7 @@ from typing import Self
 from executors.batch import Job, JobState
 from executors.driving.driver import Driver
 from executors.engines import EngineOptions
+from executors.jobs.enginejobs import SLOTS
 from executors.jobs.settling import folder_for
 from executors.pilots.queue import ENDED, Order, Queue
 from executors.slurm.controller import Controller, Known
@@ -68,7 +69,7 @@ class SlurmPilotFramework(SlurmFramework):
         pilots: int = 2,
         site: SlurmSite | None = None,
         staged: bool = False,
-        slots: int = 1000,
+        slots: int = SLOTS,
         late: float = 30.0,
         grace: float = 20.0,
         python: str | None = None,
