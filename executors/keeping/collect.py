@@ -78,6 +78,10 @@ class Collector:
         """What the disk is waited for."""
         self._plain: list[tuple[int, bytes]] = []
         self._due = time.monotonic() + seconds
+        self.n_added = 0
+        """Quanta with outputs that were added so far."""
+        self.n_safe = 0
+        """How many of these, in this order, have outputs that outlive the machine."""
         self.n_registered = 0
         """Datasets registered so far."""
         self.problems: list[str] = []
@@ -92,6 +96,7 @@ class Collector:
     def add(self, attempt: Attempt) -> None:
         """Let the outputs of a quantum that succeeded be registered with the next batch."""
         self._waiting.append(attempt)
+        self.n_added += 1
 
     @property
     def due(self) -> bool:
@@ -137,7 +142,7 @@ class Collector:
     def _begin(self) -> None:
         # What goes with this batch goes for the sake of quanta in it or before it: those are safe by then.
         doomed = self._deleter.due() if self._deleter is not None else []
-        self._batch = _Batch(self._datastore, self._waiting, self._plain, doomed)
+        self._batch = _Batch(self._datastore, self._waiting, self._plain, doomed, self.n_added)
         self._waiting, self._plain = [], []
         self._batch.start()
 
@@ -145,6 +150,7 @@ class Collector:
         assert self._batch is not None  # noqa: S101 - callers see to it
         batch, self._batch = self._batch, None
         attempts = batch.result()
+        self.n_safe = batch.n_added
         self._due = time.monotonic() + self._seconds
         self._sync()
         if self._deleter is not None:
@@ -219,8 +225,10 @@ class _Batch(threading.Thread):
         attempts: list[Attempt],
         plain: list[tuple[int, bytes]],
         doomed: list[Doomed],
+        n_added: int,
     ) -> None:
         super().__init__(name="supertask-sync", daemon=True)
+        self.n_added = n_added
         self.attempts = attempts
         self.plain = plain
         self.doomed = doomed

@@ -88,7 +88,9 @@ class Survey:
                 location, text = f"raw/{v}-{d}.json", json.dumps({"value": 10 * v + d + 1})
                 (self.root / location).write_text(text)
                 raw = _RAW(instrument="Cam", visit=v, detector=d)
-                records.append(FileRecord(raw, location, len(text), "", bytes([v & 255, d, v >> 8]) + bytes(13)))
+                records.append(
+                    FileRecord(raw, location, len(text), "", bytes([v & 255, d, v >> 8]) + bytes(13))
+                )
         butler.register("raw", records)
         return butler
 

@@ -7,13 +7,17 @@ import time
 import pytest
 
 import executors.batch
+import executors.jobs.rounds
 from executors import QuantumStatus, status
 from executors.batch import JobState
 from executors.jobs.collecting import collect
+from executors.jobs.gathering import Gatherer
 from executors.jobs.planning import HandPacker
 from executors.jobs.running import run_job
+from executors.outcome import Attempt
 from executors.testing.blind import BlindFramework
 from executors.testing.survey import RUN, Survey
+from supertask.butler.datastore import Datastore
 from supertask.butler.repository import Butler
 from supertask.configs.policy import FailureClass
 
@@ -46,6 +50,36 @@ def test_jobs_of_an_earlier_driver_that_never_end_are_waited_for_a_while_alone(s
         list(HandPacker(plan, butler, tmp_path / "plan.h5", staged=True).pack(tmp_path / "jobs"))
         assert Wrong(tmp_path / "jobs", late=1.0).execute(plan, butler).exit_code == 0
     assert len(survey.calls()) == survey.n_quanta
+
+
+def test_a_job_keeps_its_folder_until_all_that_it_made_is_on_the_disk(survey, tmp_path, monkeypatch):
+    safe, taken, unsafe, cleared = set(), {}, [], []
+    sync, take, clear = Datastore.sync, Gatherer.take, Gatherer.clear_away
+
+    def syncing(self, locations):
+        locations = list(locations)
+        sync(self, locations)
+        safe.update(locations)
+
+    def taking(self, piece):
+        for each in take(self, piece):
+            if isinstance(each, Attempt):
+                taken.setdefault(piece.job.path.name, []).extend(r.location for r in each.records)
+            yield each
+
+    def clearing(self, job):
+        unsafe.extend(set(taken[job.path.name]) - safe)
+        cleared.append(job.path.name)
+        clear(self, job)
+
+    monkeypatch.setattr(Datastore, "sync", syncing)
+    monkeypatch.setattr(Gatherer, "take", taking)
+    monkeypatch.setattr(Gatherer, "clear_away", clearing)
+    with Butler(survey.root) as butler:
+        assert BlindFramework(tmp_path / "jobs").execute(survey.bundled(butler), butler).exit_code == 0
+    assert unsafe == []
+    assert sorted(cleared) == sorted(taken)
+    assert not [path for path in (tmp_path / "jobs").iterdir() if path.name in taken]
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
@@ -91,7 +125,7 @@ class Stopping(BlindFramework):
     ],
 )
 def test_what_never_ends_within_its_job_fails_some_time(survey, tmp_path, monkeypatch, said, stops, told):
-    monkeypatch.setattr(executors.batch, "_STOPS", stops)
+    monkeypatch.setattr(executors.jobs.rounds, "_STOPS", stops)
     survey.order("stars-1-0", "hang")
     with Butler(survey.root) as butler:
         plan = survey.bundled(butler)
