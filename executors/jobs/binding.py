@@ -39,14 +39,15 @@ def bind(plan: BundlePlan, folder: Path, late: float) -> int:
     folder : Path
         Of its job.
     late : float
-        Seconds to wait for what a shared file system may show late.
+        Seconds to wait for what a shared file system may show late, of all jobs together.
     """
     waits = {int(q): before for q, before in plan.said["waits"].items()}
     ended: dict[int, QuantumStatus] = {}
     tainted: set[int] = set()
     missing = dict(plan.missing)
+    until = time.monotonic() + late  # of all together: many may have been ended before they began
     for name, members in plan.said["after"].items():
-        found = _read(plan, folder.parent / name, members, late)
+        found = _read(plan, folder.parent / name, members, until)
         for at, q in enumerate(members):
             ended[q] = QuantumStatus.from_code(int(found.statuses[at]))
             if at in found.partial:
@@ -77,13 +78,12 @@ def bind(plan: BundlePlan, folder: Path, late: float) -> int:
     return len(out)
 
 
-def _read(plan: BundlePlan, before: Path, members: Sequence[int], late: float) -> Replay:
+def _read(plan: BundlePlan, before: Path, members: Sequence[int], until: float) -> Replay:
     """Read what came of quanta of a job."""
     digests = b"".join(map(plan.identity, members))
     identities = np.frombuffer(digests, np.uint8).reshape(-1, 16)
     run = plan.meta.output_run
     piece = Piece(JobFolder(before))
-    until = time.monotonic() + late
     while piece.job.is_wanted and time.monotonic() < until:
         # The engine says that it has ended; its last lines may not be seen from here yet.
         for _ in piece.read():
