@@ -55,6 +55,7 @@ def show(
     else:
         _show_origin(dag)
         show_summary(dag)
+        _show_steps(dag)
 
 
 command.add_command(show)
@@ -146,9 +147,13 @@ def _show_origin(dag: ScienceDag) -> None:
             "bundles": ", ".join(f"{name}: {len(b):,}" for name, b in dag.bundlings.items()),
         }
     )
+
+
+def _show_steps(dag: ScienceDag) -> None:
+    """Write how many were left after each step of planning: last, for it is long."""
     terminal.table(
         ["left", "step", "task"],
-        [[n, step, label] for label, step, n in meta.steps],
+        [[n, step, label] for label, step, n in dag.meta.steps],
         title="How it came about",
     )
 

@@ -134,6 +134,7 @@ def test_plan_is_shown_with_its_origin(call, survey: Path) -> None:
     assert said.code == 0
     for words in ("u/me/run1", "visit < 4", "How it came about:", "9 quanta:", "there, "):
         assert words in said.out
+    assert said.out.index("9 quanta:") < said.out.index("How it came about:"), "what is longest comes last"
 
 
 def test_one_task_of_a_plan_is_listed(call, survey: Path) -> None:
