@@ -443,11 +443,14 @@ class Crew:
 
     def _sync(self) -> None:
         for path in self._dirty:
-            fd = os.open(path, os.O_RDONLY)
             try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+                fd = os.open(path, os.O_RDONLY)
+                try:
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                raise _unseen(path, error) from error
         self._dirty.clear()
 
 
@@ -458,8 +461,18 @@ def warm_up(plan: ScienceDag, threads: int) -> None:
 
 def _first_line(path: Path) -> int:
     """Return the length of a journal's header, which is not sent."""
-    with path.open("rb") as file:
-        return len(file.readline())
+    try:
+        with path.open("rb") as file:
+            return len(file.readline())
+    except OSError as error:
+        raise _unseen(path, error) from error
+
+
+def _unseen(path: Path, error: OSError) -> ExecutionError:
+    why = error.strerror or error
+    return ExecutionError(
+        f"the journal of a worker cannot be read: {path}: {why}; run the same again once it can"
+    )
 
 
 def _how(code: int | None) -> str:

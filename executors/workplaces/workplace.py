@@ -194,7 +194,7 @@ class Workplace(Datastore):
         folder, _, name = final.rpartition("/")
         temporary = f"{folder}/{TEMPORARY_PREFIX}{os.getpid()}-staged-{name}"
         try:
-            os.makedirs(folder, exist_ok=True)
+            self._home.make_folder(folder)
             shutil.copyfile(source, temporary)
             arrived = checksum_file(temporary)
         except OSError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from supertask.butler.content import checksum_bytes, checksum_file
-from supertask.butler.layout import Layout
+from supertask.butler.layout import ROOT_FILE, Layout
 from supertask.butler.templates import PathTemplate
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
@@ -109,6 +109,9 @@ class Datastore:
         self.root = os.path.abspath(root)
         self.templates = dict(templates or {})
         self._folders: set[str] = set()
+        self._mark = os.path.join(self.root, ROOT_FILE)
+        """What is there as long as the repository is, where it was at first."""
+        self._is_marked = os.path.exists(self._mark)
         self._fitted: dict[tuple[str, str, tuple[str, ...]], tuple[PathTemplate, str]] = {}
 
     @classmethod
@@ -189,13 +192,13 @@ class Datastore:
         try:
             try:
                 if folder not in self._folders:
-                    self._make_folder(folder)
+                    self.make_folder(folder)
                 return self._write(value, storage, temporary, final)
             except StorageError as error:
                 raise StorageError(f"{what} cannot be written as {storage.name}: {error}") from error
             except FileNotFoundError:
                 # Somebody removed the last file of the folder, and the folder with it, since it was made.
-                self._make_folder(folder)
+                self.make_folder(folder)
                 return self._write(value, storage, temporary, final)
         except BaseException as error:
             # Asked while what was written still takes its place.
@@ -209,7 +212,12 @@ class Datastore:
             said = f"{type(error).__name__}: {error}"
             raise StorageError(f"{what} cannot be written as {storage.name}: {said}") from error
 
-    def _make_folder(self, folder: str) -> None:
+    def make_folder(self, folder: str) -> None:
+        """Make a folder for files; raise OSError if it cannot be, or the repository is not there any more."""
+        if self._is_marked and not os.path.exists(self._mark) and folder.startswith(f"{self.root}/"):
+            # Below a mount point whose file system is gone, files could be made, to be hidden later.
+            why = "the repository is gone; is its file system mounted?"
+            raise FileNotFoundError(errno.ENOENT, why, self.root)
         missing = []
         head = folder
         while head and not os.path.isdir(head):

@@ -8,19 +8,20 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
-from executors import InProcessFramework, QuantumStatus, status
+from executors import InProcessFramework, MultiprocessFramework, QuantumStatus, status
 from executors.driving import driver
-from executors.events import RunStarted
+from executors.events import QuantumEnded, RunStarted
 from executors.journal.journal import Header
 from executors.journal.runfolder import RunFolder
 from supertask.butler.registry import database, sqlite
 from supertask.butler.repository import Butler
 from supertask.errors import SuperTaskError
-from tests.executors.frames import RUN, make_repository, outputs, plan, ran
-from tests.executors.test_crashes import left_over
+from tests.executors.frames import RUN, ReduceTask, make_repository, outputs, plan, ran
+from tests.executors.test_crashes import left_over, succeeded_in_journal
 
 PAGE = 4096
 
@@ -85,6 +86,69 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing_but_another_call(small, 
             break
     assert code == 0, "at last there is room"
     assert refused > 10
+
+
+class Mounted:
+    """A folder that another one is mounted on."""
+
+    def __init__(self, tmp_path):
+        self.real, self.here = tmp_path / "real", tmp_path / "mounted"
+        self.real.mkdir()
+        self.here.mkdir()
+
+    def mount(self):
+        words = ["mount", "--bind", str(self.real), str(self.here)]
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    def lose(self):
+        """Take it away from who opens files from now on."""
+        subprocess.run(["umount", "--lazy", str(self.here)], check=True)
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    made = Mounted(tmp_path)
+    if os.geteuid() != 0 or not made.mount():
+        pytest.skip("only root may mount a folder, and not in every container")
+    yield made
+    subprocess.run(["umount", "--lazy", str(made.here)], check=False, capture_output=True)
+
+
+@pytest.mark.parametrize("after", [1, 5, 14])
+@pytest.mark.parametrize("how", ["in process", "before it writes", "pool"])
+def test_a_mount_that_is_lost_costs_nothing_but_another_call(
+    mounted, monkeypatch, tmp_path, whole, how, after
+):
+    count, reduce = [], ReduceTask.run
+
+    def lose(event):
+        if isinstance(event, QuantumEnded) and how != "before it writes":
+            count.append(event)
+            if len(count) == after:
+                mounted.lose()
+
+    def run(self, raw):
+        if how == "before it writes":
+            count.append(raw)
+            if len(count) == min(after, 12):
+                mounted.lose()
+        return reduce(self, raw)
+
+    lose.inline = True
+    monkeypatch.setattr(ReduceTask, "run", run)
+    root = mounted.here / "repo"
+    make_repository(root).close()
+    framework = MultiprocessFramework(2) if how == "pool" else InProcessFramework()
+    with suppress(SuperTaskError), Butler(root) as butler:
+        framework.execute(plan(butler), butler, listeners=[lose])
+    assert list(mounted.here.iterdir()) == [], "nothing is written below a mount point"
+    assert mounted.mount()
+    with Butler(root) as butler:
+        assert framework.execute(plan(butler), butler).exit_code == 0
+        assert len(butler.query("image", collections=[RUN])) == 12
+    assert outputs(root) == whole
+    assert set(succeeded_in_journal(root)) == set(range(17))
+    assert not left_over(root)
 
 
 @pytest.mark.slow

@@ -386,7 +386,7 @@ UnseenTask = type("UnseenTask", (FitTask,), {"__module__": __name__, "__doc__": 
 
 
 def test_nothing_is_read_from_the_source_of_a_task(framework, butler, plan):
-    """Today's Astra takes what to group by from the task's source, by a regular expression, and evaluates it."""
+    """Today's Astra evaluates what a regular expression finds in a task's source to know how to group."""
     with pytest.raises((OSError, TypeError)):
         inspect.getsource(UnseenTask)
     dag = plan(UnseenTask, model=["a", "b"] * 3)
