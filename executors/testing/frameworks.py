@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from executors.batch import BatchFramework
 from executors.events import (
     BundleEnded,
     BundleStarted,
@@ -427,6 +428,17 @@ class FrameworkContract(SurroundingsContract):
         assert run(scratch=tmp_path / "scratch").exit_code == 0
         assert survey.outputs() == undisturbed
         assert not list((tmp_path / "scratch").iterdir())
+
+    def test_jobs_that_do_not_see_the_repository_make_the_same(
+        self, framework: ExecutionFramework, run: Any, survey: Survey, butler: Butler, undisturbed: Any
+    ) -> None:
+        if not isinstance(framework, BatchFramework):
+            pytest.skip("its workers are where the repository is")
+        framework.staged = True
+        plan = survey.bundled(butler)
+        assert run(plan=plan).exit_code == 0
+        assert survey.outputs() == undisturbed
+        assert survey.successes(plan) == [1] * plan.n_quanta
 
     def test_how_the_run_stands_can_be_asked_after(self, run: Any, survey: Survey) -> None:
         survey.order("merge-2", "raise")
