@@ -8,7 +8,7 @@ import click
 
 from executors.cmdline import terminal
 from executors.cmdline.finding import home_of
-from executors.cmdline.options import as_json, moved, see_local_modules
+from executors.cmdline.options import as_json, moved, refuse_idle, see_local_modules
 from executors.cmdline.options import command as define
 
 __all__ = ["command"]
@@ -41,6 +41,7 @@ def command(
     May be called again at any time, also while jobs run, and after it was killed. Exits with 0 if all of the
     plan has succeeded, with 1 if not (yet).
     """
+    refuse_idle("every", unless=follow, words="without --follow")
     see_local_modules()
     from executors.cmdline.standing import lives
     from executors.jobs.collecting import collect

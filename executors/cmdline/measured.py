@@ -12,7 +12,7 @@ from executors.cmdline import terminal
 from executors.journal.replay import Replay, replay
 from executors.journal.runfolder import RunFolder
 from executors.outcome import Attempt, QuantumStatus
-from supertask.errors import ExecutionError
+from supertask.errors import ExecutionError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -92,8 +92,10 @@ def measured_by(
         folder = RunFolder(root, run)
         if not folder.journal.is_dir():
             if named:
+                there = [name for name in known if RunFolder(root, name).journal.is_dir()]
                 raise ExecutionError(
                     f"run {run!r} has no journal in {folder.journal}: nothing was measured in it"
+                    f"{did_you_mean(run, there)}; there are {', '.join(there) or 'none'}"
                 )
             continue
         if read == _RUNS and not named:

@@ -37,6 +37,8 @@ def test_sizes_are_chosen_by_what_was_measured_and_the_reason_is_told(call, plan
     (row, *_) = call("bundles", planned, "--json").rows
     assert row["status"] == "succeeded"
     assert row["asks for s"] is not None
+    said = call("batch", planned, "--auto", "--measured", "u/me/run2")
+    assert (said.code, "(did you mean 'u/me/run1'?); there are u/me/run1" in said.err) == (2, True)
 
 
 def test_bundles_and_their_quanta_are_shown(call, planned):
@@ -110,6 +112,7 @@ def test_a_prompt_knows_the_bundle(call, planned, monkeypatch):
             ("batch", "plan.h5", "--split", 0, "--into", 2, "--max-quanta", 3),
             "--max-quanta does nothing with --split",
         ),
+        (("collect", "plan.h5", "--every", 3), "--every does nothing without --follow"),
         (("run", "plan.h5", "--slots", 2), "--slots does nothing without --engine"),
         (("run", "plan.h5", "--scratch-size", "3G"), "--scratch-size does nothing without --scratch"),
         (("batch", "plan.h5", "--labels", "a"), "goes with --by or --shape"),
