@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -24,6 +24,14 @@ from tests.executors.frames import RUN, ReduceTask, make_repository, outputs, pl
 from tests.executors.test_crashes import left_over, succeeded_in_journal
 
 PAGE = 4096
+LOCK = """
+import sqlite3, sys
+registry = sqlite3.connect(sys.argv[1], isolation_level=None)
+sys.stdin.readline()
+registry.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -183,20 +191,22 @@ def test_a_journal_cut_or_altered_anywhere_near_its_end_costs_a_few_quanta_at_mo
 @pytest.fixture
 def unregistered(butler, root, control, monkeypatch):
     """A run of which all has ended and nothing is registered."""
-    locks = []
+    words = [sys.executable, "-c", LOCK, str(root / "registry.sqlite3")]
+    other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def lock(event):
         if isinstance(event, RunStarted):
-            other = sqlite3.connect(root / "registry.sqlite3", isolation_level=None)
-            other.execute("BEGIN EXCLUSIVE")
-            locks.append(other)
+            other.stdin.write(b"now\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == b"locked\n"
 
     lock.inline = True
     monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.2)
     monkeypatch.setattr(database, "_PATIENCE", 0.5)
     with Butler(root) as impatient:
         report = InProcessFramework().execute(plan(impatient, control), impatient, listeners=[lock])
-    locks[0].close()
+    other.communicate()
+    assert other.returncode == 0
     return report
 
 
