@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import attrs
 
 from executors.condor.queue import CondorRefusedError, Queue, is_unreachable
+from executors.jobs.enginecommands import NotInstalledError
 from supertask.errors import ExecutionError
 
 __all__ = ["BoundQueue", "queue_of_host"]
@@ -22,6 +24,14 @@ __all__ = ["BoundQueue", "queue_of_host"]
 T = TypeVar("T")
 
 _MODULE = "htcondor2"
+_NOT_SET_UP = "Unable to determine collector host"
+
+
+def _bindings() -> Any:
+    with warnings.catch_warnings():
+        # That there is no configuration is told by what fails then.
+        warnings.simplefilter("ignore", UserWarning)
+        return importlib.import_module(_MODULE)
 
 
 def queue_of_host(patience: float = 60.0) -> Queue:
@@ -73,17 +83,22 @@ class BoundQueue(Queue):
         until, pause = time.monotonic() + self.patience, 0.1
         while True:
             try:
-                return question(importlib.import_module(_MODULE))
+                return question(_bindings())
             except ImportError as error:
                 raise ExecutionError(
                     f"HTCondor's bindings cannot be imported ({error}): install those of its version, or none"
                 ) from error
             except Exception as error:  # they have errors of many kinds
                 said = " ".join(str(error).split()) or type(error).__name__
+                if _NOT_SET_UP in said:
+                    raise NotInstalledError(
+                        f"HTCondor is not set up on this host ({said} CONDOR_CONFIG is to say where its "
+                        f"configuration is); run the plan {self.ELSEWHERE}, or in this process or a pool"
+                    ) from error
                 if not is_unreachable(said):
                     raise CondorRefusedError(f"HTCondor refuses: {said}") from error
                 if time.monotonic() + pause > until:
                     raise self._silent(said) from error
-                importlib.import_module(_MODULE).reload_config()  # the pool may have moved since it was read
+                _bindings().reload_config()  # the pool may have moved since it was read
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from executors.condor.standing import Standing
 from executors.condor.submitting import refuse_odd
 from supertask.configs.policy import FailureClass
 from supertask.errors import ConfigError, ExecutionError
+from tests.executors.batchruns import ROOT
 from tests.executors.frames import make_repository, plan
 
 SUBMITTED = "000 (031.002.000) 2026-11-21 13:11:31 Job submitted from host: <127.0.0.1:9618>\n...\n"
@@ -168,3 +172,15 @@ def test_a_job_that_the_log_says_is_running_and_the_queue_does_not_have_is_gone(
     why, kind = run.why_gone("b0-1")
     assert "not in the queue any more" in why
     assert kind is FailureClass.KILLED
+
+
+@pytest.mark.skipif(importlib.util.find_spec("htcondor2") is None, reason="no bindings: pip install htcondor")
+@pytest.mark.skipif(Path("/etc/condor/condor_config").exists(), reason="HTCondor is set up on this host")
+def test_a_host_with_bindings_and_without_a_pool_is_told_in_plain_words() -> None:
+    words = "from executors.condor.bindings import BoundQueue; BoundQueue().machines()"
+    env = {name: value for name, value in os.environ.items() if name != "CONDOR_CONFIG"}
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert "HTCondor is not set up on this host" in done.stderr
+    assert "UserWarning" not in done.stderr
