@@ -83,6 +83,7 @@ def summary(dag: ScienceDag) -> dict[str, Any]:
         "reused": None if meta.reused is None else meta.reused.to_dict(),
         "replaces": None if meta.replaces is None else asdict(meta.replaces),
         "bundlings": {name: len(b) for name, b in dag.bundlings.items()},
+        "retention": dict(meta.retention),
     }
 
 
@@ -145,6 +146,7 @@ def _show_origin(dag: ScienceDag) -> None:
             "made": f"{meta.created} by {meta.user} with supertask {meta.versions.get('supertask', '?')}",
             "command": meta.command,
             "bundles": ", ".join(f"{name}: {len(b):,}" for name, b in dag.bundlings.items()),
+            "retention": ", ".join(f"{name} {policy}" for name, policy in meta.retention.items()),
         }
     )
 

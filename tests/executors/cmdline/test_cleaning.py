@@ -158,6 +158,8 @@ def test_what_the_pipeline_says_is_done_and_the_command_line_stands_over_it(surv
     for run, more, left in (("u/me/a", (), 0), ("u/me/b", ("--retain", "s*=keep"), 12)):
         words = ("preflight", "repo", "-p", "pipeline.yaml", "--output-run", run, "-i", "raw/all")
         assert call(*words, "-o", "plan.h5").code == 0
+        assert "sky until-used" in call("dag", "show", "plan.h5").out
+        assert call("dag", "show", "plan.h5", "--json").rows[0]["retention"] == {"sky": "until-used"}
         assert call("run", "plan.h5", *more).code == 0
         assert count("sky", run) == left
     Path("pipeline.yaml").write_text(
