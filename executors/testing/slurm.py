@@ -85,6 +85,7 @@ _ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=associations,limits,qos
 AccountingStoragePort={port}"""
 
 _KEEPER = """\
@@ -214,6 +215,8 @@ class Cluster:
     def keep_accounts(self) -> None:
         """Start the accounting, and its database.
 
+        The user who calls has an account ``survey``, and one that lets no job in, ``spent``.
+
         Raises
         ------
         RuntimeError
@@ -245,6 +248,12 @@ class Cluster:
         _wait_until(
             lambda: "supertask" in self.ask("sacctmgr", "--immediate", "add", "cluster", "supertask"),
             lambda: f"the accounting does not answer: {self.logs()}",
+        )
+        user = getpass.getuser()
+        self.ask("sacctmgr", "--immediate", "add", "account", "survey")
+        self.ask("sacctmgr", "--immediate", "add", "account", "spent", "MaxSubmitJobs=0")
+        self.ask(
+            "sacctmgr", "--immediate", "add", "user", user, "account=survey,spent", "defaultaccount=survey"
         )
 
 

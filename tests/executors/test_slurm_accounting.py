@@ -10,8 +10,10 @@ import pytest
 
 from executors.slurm.controller import Controller, Known
 from executors.slurm.framework import SlurmFramework, reason_of
+from executors.slurm.site import SlurmSite
 from executors.testing import slurm
 from supertask.configs.policy import FailureClass
+from supertask.errors import ExecutionError
 from tests.executors.batchruns import Reaching, bundled
 from tests.executors.frames import make_repository
 
@@ -70,6 +72,25 @@ class TestAccounting(Reaching):
         own, asked = [job for job in self._jobs(engine) if job not in before], Controller()
         self._until(lambda: {each["JobState"] for each in asked.accounted(own).values()} == {"COMPLETED"})
         assert {each["ExitCode"] for each in asked.accounted(own).values()} == {"0:0"}
+
+    @pytest.mark.parametrize(
+        ("site", "said"),
+        [
+            (SlurmSite(account="nobody"), "Invalid account"),
+            (SlurmSite(qos="best"), "Invalid qos"),
+            (SlurmSite(account="spent"), "AssocMaxSubmitJobLimit"),
+        ],
+        ids=["account", "quality of service", "quota"],
+    )
+    def test_what_accounting_forbids_is_said_and_the_run_goes_on_after(
+        self, tmp_path: Path, site: SlurmSite, said: str
+    ) -> None:
+        with make_repository(tmp_path / "repo", 1, 1) as butler:
+            dag = bundled(butler)
+            with pytest.raises(ExecutionError, match=f"Slurm refuses: .*{said}"):
+                SlurmFramework(site=site).execute(dag, butler)
+            run = SlurmFramework(site=SlurmSite(account="survey"), late=5.0)
+            assert run.execute(dag, butler).exit_code == 0
 
     def _jobs(self, engine: slurm.Cluster) -> list[str]:
         return engine.ask("squeue", "--noheader", "--array", "--states=all", "--format=%i").split()
