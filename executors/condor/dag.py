@@ -96,7 +96,8 @@ class _Writing:
         own = ("request_memory", "priority")
         asked = tuple(line for line in site.asked(job) if not line.startswith(own))
         # A node that is tried again may have run out of memory.
-        asked += (f"request_memory = int({site.megabytes(job.memory)} * pow({site.growth}, $(retry)))",)
+        memory = site.megabytes(job.memory, job.measured)
+        asked += (f"request_memory = int({memory} * pow({site.growth}, $(retry)))",)
         if asked not in self.files:
             name = f"node-{len(self.files)}.sub"
             lines = describe(

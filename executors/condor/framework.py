@@ -180,7 +180,9 @@ class CondorFramework(BatchFramework):
         for job in jobs:
             alike.setdefault(tuple(self.site.asked(job)), []).append(job)
         for asked, members in alike.items():
-            self._refuse_too_great(self.site.cores(members[0]), self.site.megabytes(members[0].memory))
+            self._refuse_too_great(
+                self.site.cores(members[0]), self.site.megabytes(members[0].memory, members[0].measured)
+            )
             self._submit(members, asked)
 
     def _refuse_too_great(self, cpus: int, megabytes: int) -> None:

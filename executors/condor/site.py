@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from executors.batch import Job
+from executors.jobs.enginejobs import Job, Measured
 from supertask.configs.config import Config, field
 from supertask.errors import ConfigError, Problems
 
@@ -88,25 +88,33 @@ class CondorSite(Config):
                 problems.add(f"{name}: has more than one line")
         problems.raise_if_any(ConfigError)
 
-    def megabytes(self, memory: int | None) -> int:
+    def megabytes(self, memory: int | None, measured: Measured | None = None) -> int:
         """Return how much memory to ask for.
 
         Parameters
         ----------
         memory : int or None
             Bytes that one quantum may use, as far as that is known.
+        measured : Measured, optional
+            What all are taken to need, where no limit is known.
         """
-        return self.memory if memory is None else math.ceil(memory / 2**20) + self.base_memory
+        if memory is not None:
+            return math.ceil(memory / 2**20) + self.base_memory
+        return self.memory if measured is None else max(self.memory, math.ceil(measured.memory / 2**20))
 
-    def seconds(self, seconds: float | None) -> int | None:
+    def seconds(self, seconds: float | None, measured: Measured | None = None) -> int | None:
         """Return how long a job may run, None for as long as it takes.
 
         Parameters
         ----------
         seconds : float or None
             That all quanta together may take.
+        measured : Measured, optional
+            What they are taken to need, where no limit is known.
         """
         minutes = float(self.minutes) if seconds is None else self.spare * seconds / 60
+        if minutes and seconds is None and measured is not None:
+            minutes = max(minutes, measured.seconds / 60)
         return math.ceil(minutes + self.overhead) * 60 if minutes else None
 
     def cores(self, job: Job) -> int:
@@ -115,8 +123,11 @@ class CondorSite(Config):
 
     def asked(self, job: Job) -> list[str]:
         """Return what is said of what a job may use, in the language of submit descriptions."""
-        seconds, priority = self.seconds(job.seconds), self.priority + job.precedence
-        said = [f"request_memory = {self.megabytes(job.memory)}", f"request_cpus = {self.cores(job)}"]
+        seconds, priority = self.seconds(job.seconds, job.measured), self.priority + job.precedence
+        said = [
+            f"request_memory = {self.megabytes(job.memory, job.measured)}",
+            f"request_cpus = {self.cores(job)}",
+        ]
         said += [] if seconds is None else [f"allowed_execute_duration = {seconds}"]
         return said + ([f"priority = {priority}"] if priority else [])
 

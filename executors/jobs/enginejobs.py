@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["SLOTS", "Chained", "EngineView", "Job", "JobState"]
+__all__ = ["SLOTS", "Chained", "EngineView", "Job", "JobState", "Measured"]
 
 SLOTS = 1000
 """How many jobs an engine is given at most at once, unless told otherwise."""
@@ -22,6 +22,15 @@ class JobState(enum.Enum):
     RUNNING = "running"
     GONE = "gone"
     """Ended, however; or the engine knows nothing of it."""
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    """What a job is taken to need by what its tasks were measured to need, with room for error: no limits."""
+
+    memory: int
+    """Bytes, all told."""
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +50,8 @@ class Job:
     """Bytes that it needs, where a limit is known."""
     seconds: float | None = None
     """That it may take at most, where limits are known for all of its quanta."""
+    measured: Measured | None = None
+    """What it is taken to need; None where a task of its was not measured when the plan was bundled."""
     cores: int = 1
     """Processor cores that its tasks' submit hooks ask for."""
     precedence: int = 0

@@ -6,15 +6,26 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from executors.decisions.work import Work
 from executors.driving.jobrequests import JobRequests
 from executors.driving.retrying import Retrying
 from executors.host.limits import Limits
-from executors.jobs.enginejobs import Job
+from executors.jobs.enginejobs import Job, Measured
 from graphbuilder.dag.dag import ScienceDag
+from graphbuilder.dag.requests import Need
 from supertask.tasks.hooks import JobRequest
 
 __all__ = ["Requesting"]
+
+_TIME = 2.0
+_MEMORY = 1.5
+"""What is asked for, over what was measured: a node may be slower, a field more crowded."""
+_STEP = 600.0
+"""Seconds to which times are rounded up: jobs that ask for the same are submitted together."""
+_GRAIN = 1 << 28
+"""Bytes, likewise."""
 
 
 class Requesting:
@@ -34,6 +45,12 @@ class Requesting:
         self._plan = plan
         self._retrying = retrying
         self._hooked = hooked
+        self._needs = {
+            label: Need.from_plain(said)
+            for bundling in plan.bundlings.values()
+            for label, said in bundling.about.get("needs", {}).items()
+        }
+        self._firsts = np.array([node.first for node in plan.tasks])
         self._greatest = max((r.priority for r in self._requests(t.label for t in plan.tasks)), default=0)
 
     def job(
@@ -71,8 +88,26 @@ class Requesting:
             labels=labels,
             memory=max(memory, default=None),
             seconds=math.fsum(seconds) if len(seconds) == len(limits) else None,
+            measured=self._measured(work, labels),
             cores=max(r.cores for r in requests),
             precedence=max(r.priority for r in requests) - self._greatest,
+        )
+
+    def _measured(self, work: Work, labels: Sequence[str]) -> Measured | None:
+        """Return what a bundle is taken to need, where its tasks were measured."""
+        if any(label not in self._needs for label in labels):
+            return None
+        counts = [len(work.quanta)]
+        if len(labels) > 1:
+            of_task = np.searchsorted(self._firsts, work.quanta, side="right") - 1
+            numbers = np.bincount(of_task, minlength=len(self._firsts)).tolist()
+            by_label = {node.label: n for node, n in zip(self._plan.tasks, numbers, strict=True)}
+            counts = [by_label[label] for label in labels]
+        needs = [self._needs[label] for label in labels]
+        seconds = _TIME * math.fsum(need.seconds(n) for need, n in zip(needs, counts, strict=True))
+        memory = _MEMORY * max(need.memory for need in needs)
+        return Measured(
+            memory=math.ceil(memory / _GRAIN) * _GRAIN, seconds=math.ceil(seconds / _STEP) * _STEP
         )
 
     def _limits(self, work: Work, labels: Sequence[str], granted: Mapping[int, int]) -> Sequence[Limits]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from executors.batch import Job
+from executors.jobs.enginejobs import Job, Measured
 from supertask.configs.config import Config, field
 from supertask.errors import ConfigError
 
@@ -48,7 +48,9 @@ class SlurmSite(Config):
                     f"options: {option!r} is no option of sbatch: write --name=value, one item for each"
                 )
 
-    def request(self, memory: int | None, seconds: float | None) -> tuple[int, int]:
+    def request(
+        self, memory: int | None, seconds: float | None, measured: Measured | None = None
+    ) -> tuple[int, int]:
         """Return what to ask for: megabytes and minutes.
 
         Parameters
@@ -57,14 +59,23 @@ class SlurmSite(Config):
             Bytes that one quantum may use, as far as that is known.
         seconds : float or None
             That all quanta together may take.
+        measured : Measured, optional
+            What they are taken to need: more is asked for where that is more than this says.
         """
-        megabytes = self.memory if memory is None else math.ceil(memory / 2**20) + self.base_memory
-        minutes = self.minutes if seconds is None else math.ceil(self.spare * seconds / 60)
+        megabytes, minutes = self.memory, self.minutes
+        if memory is not None:
+            megabytes = math.ceil(memory / 2**20) + self.base_memory
+        elif measured is not None:
+            megabytes = max(megabytes, math.ceil(measured.memory / 2**20))
+        if seconds is not None:
+            minutes = math.ceil(self.spare * seconds / 60)
+        elif measured is not None:
+            minutes = max(minutes, math.ceil(measured.seconds / 60))
         return megabytes, minutes + self.overhead
 
     def asked(self, job: Job) -> list[str]:
         """Return the options of sbatch that say what a job may use."""
-        megabytes, minutes = self.request(job.memory, job.seconds)
+        megabytes, minutes = self.request(job.memory, job.seconds, job.measured)
         cores = max(self.cpus, job.cores)
         # Whoever is not an administrator can lower priorities, and no more.
         nice = [f"--nice={-job.precedence}"] if job.precedence else []
@@ -77,8 +88,11 @@ class SlurmSite(Config):
 
     def fits_a_pilot(self, job: Job) -> bool:
         """Tell whether a job needs no more than a pilot has for each of its workers."""
-        megabytes, minutes = self.request(job.memory, job.seconds)
-        short = job.seconds is None or minutes <= self.pilot_minutes
+        megabytes, minutes = self.request(job.memory, job.seconds, job.measured)
+        known = job.seconds is not None or (
+            job.measured is not None and minutes > self.minutes + self.overhead
+        )
+        short = not known or minutes <= self.pilot_minutes
         return short and megabytes <= self.memory and job.cores <= self.cpus
 
     def arguments(self) -> list[str]:
