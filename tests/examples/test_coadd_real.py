@@ -23,7 +23,7 @@ from graphbuilder import GraphBuilder
 from supertask import Butler, Pipeline
 from supertask.sky.skymap import SkyMap
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hatp32")]
 
 
 @pytest.fixture(scope="module")
