@@ -39,7 +39,7 @@ class TestAccounting(Reaching):
     pytestmark = [
         pytest.mark.engine,
         pytest.mark.slow,
-        pytest.mark.xdist_group("slurm"),
+        pytest.mark.xdist_group("what sites do to slurm"),
         pytest.mark.skipif(bool(slurm.why_no_accounting()), reason=slurm.why_no_accounting() or "there is"),
     ]
 

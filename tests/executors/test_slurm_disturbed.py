@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -19,7 +20,6 @@ from executors.testing import slurm
 from tests.executors.batchruns import Reaching, bundled
 from tests.executors.frames import make_repository, ran
 from tests.executors.test_crashes import succeeded_in_journal
-from tests.executors.test_slurm import with_slurm
 
 PATIENCE = 120.0
 
@@ -76,7 +76,15 @@ def preempt(engine: slurm.Cluster, job: str) -> None:
 
 
 class TestDisturbed(Reaching):
-    pytestmark = with_slurm
+    pytestmark = [
+        pytest.mark.engine,
+        pytest.mark.slow,
+        pytest.mark.xdist_group("what sites do to slurm"),
+        pytest.mark.skipif(
+            bool(slurm.why_not() or os.environ.get("SUPERTASK_SLURM")),
+            reason=slurm.why_not() or "it is not ours to disturb",
+        ),
+    ]
 
     @pytest.mark.parametrize(
         ("what", "host"),
@@ -95,7 +103,7 @@ class TestDisturbed(Reaching):
         if host == "another":  # as seen by the driver: what becomes of processes there, Slurm alone can say
             monkeypatch.setattr(socket, "gethostname", lambda: host)
         (control / "reduce-*").write_text("sleep:1")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
             disturbed = Disturbed(engine, what)
             run = SlurmFramework(late=5.0, grace=3.0)
             report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
@@ -108,7 +116,7 @@ class TestDisturbed(Reaching):
         self, engine: slurm.Cluster, control: Path, tmp_path: Path
     ) -> None:
         (control / "reduce-0-1").write_text("until:2:sleep:60")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
             disturbed = Disturbed(engine, preempt)
             run = SlurmFramework(late=5.0, grace=0.2)
             report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
@@ -123,7 +131,7 @@ class TestDisturbed(Reaching):
         self, engine: slurm.Cluster, control: Path, tmp_path: Path
     ) -> None:
         (control / "reduce-*").write_text("sleep:1")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
             disturbed = Disturbed(engine, preempt)
             run = SlurmPilotFramework(pilots=1, late=5.0, grace=3.0)
             report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
@@ -136,7 +144,7 @@ class TestDisturbed(Reaching):
         self, engine: slurm.Cluster, control: Path, tmp_path: Path
     ) -> None:
         (control / "reduce-*").write_text("sleep:1")
-        with make_repository(tmp_path / "repo", 3, 2) as butler:
+        with make_repository(tmp_path / "repo", 2, 2) as butler:
             dag = bundled(butler, control=str(control))
             SlurmFramework(late=5.0, grace=3.0, detached=True).execute(dag, butler)
             until = time.monotonic() + PATIENCE
