@@ -214,10 +214,9 @@ class Datastore:
 
     def make_folder(self, folder: str) -> None:
         """Make a folder for files; raise OSError if it cannot be, or the repository is not there any more."""
-        if self._is_marked and not os.path.exists(self._mark) and folder.startswith(f"{self.root}/"):
+        if folder.startswith(f"{self.root}/"):
             # Below a mount point whose file system is gone, files could be made, to be hidden later.
-            why = "the repository is gone; is its file system mounted?"
-            raise FileNotFoundError(errno.ENOENT, why, self.root)
+            self._check_there()
         missing = []
         head = folder
         while head and not os.path.isdir(head):
@@ -228,6 +227,11 @@ class Datastore:
             # The new folder's name must be on the disk, too, before a file in it counts as written.
             _sync(os.path.dirname(made))
         self._folders.add(folder)
+
+    def _check_there(self) -> None:
+        if self._is_marked and not os.path.exists(self._mark):
+            why = "the repository is gone; is its file system mounted?"
+            raise FileNotFoundError(errno.ENOENT, why, self.root)
 
     @staticmethod
     def _write(value: Any, storage: StorageFormat, temporary: str, final: str) -> WrittenFile:
@@ -335,20 +339,25 @@ class Datastore:
         Raises
         ------
         StorageError
-            The disk does not take it.
+            The disk does not take it, or the repository is not there any more.
         """
         files = [self.path(location) for location in locations]
         folders = list({os.path.dirname(file) for file in files})
         if len(files) <= _FEW:
             _sync_all((*files, *folders))
-            return
-        from concurrent.futures import ThreadPoolExecutor
+        else:
+            from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="supertask-sync") as pool:
-            for paths in (files, folders):
-                # To hand files over one by one would take as much as seeing to them.
-                for _ in pool.map(_sync_all, [paths[i::_AT_ONCE] for i in range(min(_AT_ONCE, len(paths)))]):
-                    pass
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="supertask-sync") as pool:
+                for paths in (files, folders):
+                    # To hand files over one by one would take as much as seeing to them.
+                    shares = [paths[i::_AT_ONCE] for i in range(min(_AT_ONCE, len(paths)))]
+                    for _ in pool.map(_sync_all, shares):
+                        pass
+        try:
+            self._check_there()  # else files that were not found may only be out of sight
+        except FileNotFoundError as error:
+            raise StorageError(str(error)) from None
 
     def temporary_files(self) -> Iterator[str]:
         """Find what interrupted writes left over, anywhere under the root; absolute paths."""

@@ -9,6 +9,7 @@ import pytest
 
 from supertask.butler.content import checksum_bytes, checksum_file, content_identity
 from supertask.butler.datastore import Datastore
+from supertask.butler.layout import ROOT_FILE
 from supertask.butler.templates import DEFAULT_TEMPLATE, PathTemplate, check_run_name
 from supertask.dataids import DataId
 from supertask.datasets import Dataset
@@ -123,6 +124,22 @@ def test_a_folder_that_was_removed_meanwhile_is_made_again(store):
     assert not store.exists("run")
     store.write("text", Note, "run/deep/a.txt").publish()
     assert store.exists("run/deep/a.txt")
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_files_that_are_gone_need_no_disk_but_a_repository_that_is_gone_is_missed(tmp_path, count):
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / ROOT_FILE).touch()
+    store = Datastore(tmp_path / "repo")
+    locations = [f"run/{i}.txt" for i in range(count)]
+    for location in locations:
+        store.write("text", Note, location).publish(durable=False)
+    store.sync(locations)
+    store.remove(locations[0])
+    store.sync(locations)
+    (tmp_path / "repo").rename(tmp_path / "away")
+    with pytest.raises(StorageError, match="is its file system mounted"):
+        store.sync(locations)
 
 
 def test_only_our_files_are_deleted(store, tmp_path):
