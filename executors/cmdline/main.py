@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     session = Session()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = session.words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.argv[0] = "supertask"  # what provenance records as the command
         warnings.showwarning = terminal.show_warning

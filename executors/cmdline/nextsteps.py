@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from executors.journal.report import Report
 from executors.outcome import QuantumStatus
 from supertask.configs.policy import FailureClass
 
-__all__ = ["next_steps", "run_command"]
+__all__ = ["next_steps", "run_again", "run_command"]
+
+_NOT_AGAIN = {"--resume", "--no-resume", "--retry-failed", "--no-retry-failed"}
+"""Words that are about going on itself."""
 
 _OPTIONS = {
     FailureClass.TRANSIENT: ("--retries {}:transient=5", "was disturbed from outside: try more often"),
@@ -23,6 +26,11 @@ _OPTIONS = {
 def run_command(plan: str | Path) -> str:
     """Return the command that runs a plan."""
     return f"supertask run {shlex.quote(str(plan))}"
+
+
+def run_again(words: Iterable[str]) -> str:
+    """Return the command that goes on with what a command line began, in the same way."""
+    return shlex.join(["supertask", *(word for word in words if word not in _NOT_AGAIN)])
 
 
 def next_steps(report: Report, command: str = "") -> Iterator[str]:

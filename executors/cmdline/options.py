@@ -42,6 +42,8 @@ class Session:
     def __init__(self) -> None:
         self.debug = False
         """Whether errors show their traceback."""
+        self.words: list[str] = []
+        """The command line, without the program's name."""
 
 
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:

@@ -83,7 +83,7 @@ def command(
         raise click.UsageError("--repo is for a plan that was made before: give REPO once")
     see_local_modules()
     from executors.cmdline.framework import CmdLineFramework
-    from executors.cmdline.nextsteps import run_command
+    from executors.cmdline.nextsteps import run_again
     from executors.cmdline.progress import Progress
     from executors.cmdline.shown import show_report
     from executors.listeners.progressfile import ProgressFile
@@ -127,8 +127,8 @@ def command(
     if as_json:
         terminal.objects([report.to_dict()])
     else:
-        words = () if repo is None else ("--repo", str(repo))
-        again = "" if planning is not None else " ".join([run_command(target), *map(shlex.quote, words)])
+        # What was planned with the run is not planned again.
+        again = "" if planning is not None else run_again(click.get_current_context().find_root().obj.words)
         show_report(report, again, tracebacks=False)
         if report.failures:
             where = [str(target)] if planning is None else [str(target), report.run]

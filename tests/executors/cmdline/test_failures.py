@@ -6,7 +6,7 @@ import click
 import pytest
 
 from executors.cmdline.failures import parse_failures, parse_seconds
-from executors.cmdline.nextsteps import next_steps
+from executors.cmdline.nextsteps import next_steps, run_again
 from executors.journal.report import FailureGroup, Report, TaskReport
 from executors.outcome import QuantumStatus
 
@@ -100,3 +100,8 @@ def test_what_was_broken_off_can_be_finished_without_what_failed():
 
 def test_a_command_that_nobody_knows_is_the_same_again():
     assert list(next_steps(report({QuantumStatus.PLANNED: 1}))) == ["to go on: the same command again"]
+
+
+def test_what_goes_on_goes_on_in_the_same_way():
+    words = ["run", "my plan.h5", "--no-resume", "-j", "4", "--retain", "raw=keep", "--no-retry-failed"]
+    assert run_again(words) == "supertask run 'my plan.h5' -j 4 --retain raw=keep"
