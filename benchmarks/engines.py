@@ -31,7 +31,7 @@ SUBMITTED = 20_000
 FEW = 10
 """Quanta of a bundle, where so many are submitted."""
 FUTURES = ("dask", "parsl")
-BUNDLES = (1_000, 4_000)
+BUNDLES = (5_000, 20_000)
 """Of one quantum each, for the driver's memory."""
 MANY = 100_000
 
