@@ -108,26 +108,24 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
 
 
+def _missing(what: str, programs: Sequence[str], packages: str) -> str:
+    missing = ", ".join(name for name in programs if _program(name) is None)
+    way = f"install it (on Debian: apt-get install {packages})"
+    return f"no {what} ({missing} not found): {way}" if missing else ""
+
+
 def why_not() -> str:
     """Return why there can be no cluster, or nothing if there can."""
     if os.environ.get(_VARIABLE):
         return ""
-    missing = [name for name in _PROGRAMS if _program(name) is None]
-    if missing:
-        way = "install it (on Debian: apt-get install slurm-wlm munge)"
-        return f"no Slurm ({', '.join(missing)} not found): {way}"
-    return ""
+    return _missing("Slurm", _PROGRAMS, "slurm-wlm munge")
 
 
 def why_no_accounting() -> str:
     """Return why a cluster can have no accounting, or nothing if it can."""
     if os.environ.get(_VARIABLE):
         return "the cluster that is there has what accounting it has"
-    missing = [name for name in _FOR_ACCOUNTING if _program(name) is None]
-    if missing:
-        way = "install it (on Debian: apt-get install slurmdbd mariadb-server-core)"
-        return f"no accounting ({', '.join(missing)} not found): {way}"
-    return why_not()
+    return _missing("accounting", _FOR_ACCOUNTING, "slurmdbd mariadb-server-core") or why_not()
 
 
 @attrs.define

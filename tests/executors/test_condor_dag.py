@@ -70,13 +70,6 @@ def pool() -> Iterator[condor.Pool]:
         yield started
 
 
-@pytest.fixture
-def control(tmp_path: Path) -> Path:
-    folder = tmp_path / "control"
-    folder.mkdir()
-    return folder
-
-
 def science(root: Path) -> dict[str, bytes]:
     """Return what a run made, but for what says how its tasks were configured."""
     return {name: data for name, data in outputs(root).items() if "_config/" not in name}

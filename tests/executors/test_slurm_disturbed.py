@@ -30,13 +30,6 @@ def engine() -> Iterator[slurm.Cluster]:
         yield started
 
 
-@pytest.fixture
-def control(tmp_path: Path) -> Path:
-    folder = tmp_path / "control"
-    folder.mkdir()
-    return folder
-
-
 class Disturbed:
     """A listener that does something to the job of the first quantum that has ended well."""
 
@@ -75,6 +68,15 @@ def preempt(engine: slurm.Cluster, job: str) -> None:
         time.sleep(0.1)
 
 
+def finished(framework: SlurmFramework, disturbed: Disturbed, folder: Path, control: Path) -> Disturbed:
+    """Run a plan while something is done to one of its jobs; it comes to its end, and nothing twice."""
+    with make_repository(folder / "repo", 2, 2) as butler:
+        report = framework.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
+    assert report.exit_code == 0, report.failures
+    assert set(succeeded_in_journal(folder / "repo").values()) == {1}
+    return disturbed
+
+
 class TestDisturbed(Reaching):
     pytestmark = [
         pytest.mark.engine,
@@ -103,41 +105,29 @@ class TestDisturbed(Reaching):
         if host == "another":  # as seen by the driver: what becomes of processes there, Slurm alone can say
             monkeypatch.setattr(socket, "gethostname", lambda: host)
         (control / "reduce-*").write_text("sleep:1")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            disturbed = Disturbed(engine, what)
-            run = SlurmFramework(late=5.0, grace=3.0)
-            report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
-        assert report.exit_code == 0, report.failures
+        framework = SlurmFramework(late=5.0, grace=3.0)
+        disturbed = finished(framework, Disturbed(engine, what), tmp_path, control)
         assert disturbed.told("Restarts") == "1"
-        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
         engine.wait()
 
     def test_a_quantum_that_takes_longer_than_a_preempted_job_may_runs_anew(
         self, engine: slurm.Cluster, control: Path, tmp_path: Path
     ) -> None:
         (control / "reduce-0-1").write_text("until:2:sleep:60")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            disturbed = Disturbed(engine, preempt)
-            run = SlurmFramework(late=5.0, grace=0.2)
-            report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
-        assert report.exit_code == 0, report.failures
+        framework = SlurmFramework(late=5.0, grace=0.2)
+        disturbed = finished(framework, Disturbed(engine, preempt), tmp_path, control)
         assert disturbed.told("Restarts") == "1"
         assert ran(control).count("reduce-0-1") == 2
         assert ran(control).count("reduce-0-0") == 1
-        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
         engine.wait()
 
     def test_a_preempted_pilot_is_replaced(
         self, engine: slurm.Cluster, control: Path, tmp_path: Path
     ) -> None:
         (control / "reduce-*").write_text("sleep:1")
-        with make_repository(tmp_path / "repo", 2, 2) as butler:
-            disturbed = Disturbed(engine, preempt)
-            run = SlurmPilotFramework(pilots=1, late=5.0, grace=3.0)
-            report = run.execute(bundled(butler, control=str(control)), butler, listeners=[disturbed])
-        assert report.exit_code == 0, report.failures
+        framework = SlurmPilotFramework(pilots=1, late=5.0, grace=3.0)
+        disturbed = finished(framework, Disturbed(engine, preempt), tmp_path, control)
         assert disturbed.told("JobState") == "PREEMPTED"
-        assert set(succeeded_in_journal(tmp_path / "repo").values()) == {1}
         engine.wait()
 
     def test_without_a_driver_slurm_itself_begins_a_job_anew(
